@@ -1,0 +1,43 @@
+"""What can go wrong by a person's hand. Each message states the rule and the value it got.
+
+SweepError                 caught once, at the top: printed without a traceback, exit code 2
+├── ConfigError            a value, a name or a combination in the composed config
+├── DataError              the stimulus field on disk: missing, broken, of a wrong shape
+├── OutputError            a folder or file that cannot be written or read
+└── SweepStateError        a sweep that exists, runs already, or was started with another config
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SweepError(Exception):
+    """A fault that a person can mend; its text is all that is shown."""
+
+
+class ConfigError(SweepError):
+    """One or more faults of a config, told together."""
+
+    def __init__(self, faults: str | Sequence[str]) -> None:
+        self.faults = [faults] if isinstance(faults, str) else list(faults)
+        if len(self.faults) == 1:
+            text = self.faults[0]
+        else:
+            text = f"{len(self.faults)} faults in the config:\n" + "\n".join(f"  - {fault}" for fault in self.faults)
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return type(self), (self.faults,)
+
+
+class DataError(SweepError):
+    """The stimulus field on disk is missing, broken or of a wrong shape."""
+
+
+class OutputError(SweepError):
+    """A folder or file of the outputs cannot be written or read."""
+
+
+class SweepStateError(SweepError):
+    """The sweep of that name runs already, or was started with another config."""
