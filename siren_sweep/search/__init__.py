@@ -1,0 +1,1 @@
+"""What to try next, and what to stop: the space, the tree, the sampler, the pruner, the layout of a batch."""

@@ -1,0 +1,158 @@
+"""The search space of one block: Hydra's override grammar on one side, Optuna's distributions on the other.
+
+Two dimensions are searched as ratios, since their best value moves with the block: `T_period_ratio` is
+n_training_frames / nnr_f_T_period, `total_steps_ratio` is total_steps / the block's total_steps. A person may name
+the parameter itself instead (`graph_model.nnr_f_T_period=choice(100,300)`); the dimension is then absolute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from siren_sweep.config import EXPLORABLE, Block, bound_fault, metadata_of, type_of
+
+T_PERIOD, TOTAL_STEPS, BATCH_SIZE = EXPLORABLE[3], EXPLORABLE[7], EXPLORABLE[6]
+RATIOS = {"T_period_ratio": T_PERIOD, "total_steps_ratio": TOTAL_STEPS}
+RATIO_BOUNDS = {"T_period_ratio": {"above": 0, "high": 1e6}, "total_steps_ratio": {"above": 0, "high": 100}}
+
+
+def parameter_of(dimension: str) -> str:
+    """The explorable parameter that a dimension sets: `T_period_ratio` sets `graph_model.nnr_f_T_period`."""
+    return RATIOS.get(dimension, dimension)
+
+
+@dataclass(frozen=True)
+class Space:
+    """What may vary in one block, and how a point of it becomes a config.
+
+    `fixed` holds the explorable parameters that do not vary, by dotted name. Values in `distributions` are Optuna's;
+    values in a config are absolute.
+    """
+
+    block: Block
+    dimensions: Mapping[str, BaseDistribution]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Optuna distributions by dimension name."""
+        return dict(self.dimensions)
+
+    def config(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The eight explorable parameters, absolute, by dotted name, of one point of the space."""
+        values = dict(self.fixed)
+        for name, value in params.items():
+            if name == "T_period_ratio":
+                values[T_PERIOD] = self.block.n_training_frames / value
+            elif name == "total_steps_ratio":
+                values[TOTAL_STEPS] = max(20, round(self.block.total_steps * value))
+            else:
+                values[name] = value
+        return {name: type_of(name)(values[name]) for name in EXPLORABLE}
+
+    def nearest(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The point of the space that lies closest to a config of absolute values, dimension by dimension."""
+        params = {}
+        for name, distribution in self.dimensions.items():
+            value = config[parameter_of(name)]
+            if name == "T_period_ratio":
+                value = self.block.n_training_frames / value
+            elif name == "total_steps_ratio":
+                value = value / self.block.total_steps
+            params[name] = _nearest(distribution, value)
+        return params
+
+
+def make_space(block: Block, params: Mapping[str, str], base: Mapping[str, Any], pinned: set[str]) -> Space:
+    """The space of a block from `name: sweep` texts in Hydra's grammar, less the parameters that a person pinned.
+
+    `base` holds the absolute value of all eight parameters; it serves those that do not vary.
+    """
+    dimensions = {}
+    for name, text in params.items():
+        if parameter_of(name) in pinned:
+            continue
+        distribution = parse_dimension(name, text)
+        if name == BATCH_SIZE:
+            distribution = _at_most(distribution, block.n_training_frames)
+        dimensions[name] = distribution
+    varied = {parameter_of(name) for name in dimensions}
+    return Space(block, dimensions, {name: base[name] for name in EXPLORABLE if name not in varied})
+
+
+def parse_dimension(name: str, text: str) -> BaseDistribution:
+    """One dimension from its sweep text. Raises ValueError with the rule and the value."""
+    try:
+        override = OverridesParser.create().parse_override(f"{name}={text}")
+    except Exception as error:  # Hydra raises its own and ANTLR's kinds
+        raise ValueError(f"must be a sweep in Hydra's override grammar, got {text!r} ({_first_line(error)})") from None
+    return distribution_of(name, override)
+
+
+def distribution_of(name: str, override: Override) -> BaseDistribution:
+    """The Optuna distribution of a Hydra sweep, with Hydra's meaning: `range(1,3)` is 1 and 2.
+
+    Raises ValueError with the rule and the value.
+    """
+    kind = int if name in EXPLORABLE and type_of(name) is int else float
+    sweep = override.value()
+    if isinstance(sweep, IntervalSweep):
+        return _interval(name, kind, sweep)
+    if not override.is_discrete_sweep():
+        raise ValueError(f"must be choice(...), range(...) or interval(...), got {override.get_value_string()}")
+    values = [_number(name, kind, value) for value in override.sweep_iterator()]
+    if not values:
+        raise ValueError(f"must have at least one value, got {override.get_value_string()}")
+    if isinstance(sweep, RangeSweep) and kind is int and len(values) > 1 and "log" not in sweep.tags:
+        return IntDistribution(min(values), max(values), step=abs(values[1] - values[0]))
+    return CategoricalDistribution(list(dict.fromkeys(values)))
+
+
+def _interval(name: str, kind: type, sweep: IntervalSweep) -> BaseDistribution:
+    low, high = (_number(name, kind, value) for value in (sweep.start, sweep.end))
+    if not low < high:
+        raise ValueError(f"must be an interval whose start is below its end, got interval({low}, {high})")
+    log = "log" in sweep.tags
+    return IntDistribution(low, high, log=log) if kind is int else FloatDistribution(low, high, log=log)
+
+
+def _number(name: str, kind: type, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"must be swept over numbers, got {getattr(value, 'text', value)!r}")
+    if kind is int and float(value) != int(value):
+        raise ValueError(f"must be a whole number, got {value}")
+    fault = bound_fault(float(value), RATIO_BOUNDS.get(name) or metadata_of(name))
+    if fault:
+        raise ValueError(fault)
+    return kind(value)
+
+
+def _at_most(distribution: BaseDistribution, limit: int) -> BaseDistribution:
+    """Batches cannot hold more frames than there are."""
+    if isinstance(distribution, CategoricalDistribution):
+        kept = [value for value in distribution.choices if value <= limit]
+        return CategoricalDistribution(kept or [limit])
+    assert isinstance(distribution, IntDistribution)
+    high, low = min(distribution.high, limit), min(distribution.low, limit)
+    return IntDistribution(low, high, log=distribution.log, step=distribution.step)
+
+
+def _nearest(distribution: BaseDistribution, value: float) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return min(distribution.choices, key=lambda choice: abs(math.log(choice) - math.log(value)))
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    clipped = min(max(value, distribution.low), distribution.high)
+    if isinstance(distribution, IntDistribution):
+        steps = round((clipped - distribution.low) / distribution.step)
+        return int(distribution.low + steps * distribution.step)
+    return float(clipped)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
