@@ -1,0 +1,174 @@
+"""How a batch of configs is laid out, whichever sampler serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from siren_sweep.config import Strategy
+from siren_sweep.search import layouts
+from siren_sweep.search.encoding import Axis, Params, axes, key_of, mutation_text
+
+_REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One config of a batch, with what a record of it needs.
+
+    `parent` is a trial number of the same study, also one of the same batch (the proposals are numbered in their
+    order, on from the study's last trial); None for a root.
+    """
+
+    params: dict[str, Any]
+    parent: int | None
+    mutation: str
+    strategy: str
+    hypothesis: dict[str, Any] | None
+
+
+class SearchSpace(Protocol):
+    """What is needed of a space: Optuna's distributions by parameter name."""
+
+    def distributions(self) -> Mapping[str, BaseDistribution]: ...
+
+
+def plan_batch(
+    study: optuna.Study,
+    space: SearchSpace,
+    sampler: BaseSampler,
+    n: int,
+    *,
+    strategy: Strategy,
+    base: Params,
+    carried: Sequence[Params] = (),
+) -> list[Proposal]:
+    """Up to n proposals, all different and none of them in the study; fewer only where the space has no more.
+
+    `base` is the block's starting config. `carried` are configs that the first batch of a block must hold, its best
+    guess first. A sampler keeps no state here: one that draws random numbers must be made anew for each batch, with
+    a seed that follows from the number of trials, so that a resumed sweep proposes what the undisturbed one would have.
+    """
+    plan = _Plan(axes(dict(space.distributions())), study, n)
+    if strategy is Strategy.auto:
+        chosen = None if study.trials else Strategy.focused if carried else Strategy.grid
+    else:
+        chosen = strategy
+    if chosen is not None:
+        centre = _best_params(study, plan.space) or layouts.within(plan.space, carried[0] if carried else base)
+        _lay_out(plan, chosen, centre, [] if study.trials else carried)
+    _fill_from_sampler(plan, study, sampler, dict(space.distributions()))
+    return plan.proposals
+
+
+class _Plan:
+    """A batch in the making: takes configs that are neither in it nor in the study, until it is full."""
+
+    def __init__(self, space: Sequence[Axis], study: optuna.Study, n: int) -> None:
+        self.space = space
+        self.n = n
+        self.first_number = len(study.trials)
+        self.seen = {key_of(space, params): number for number, params in _configs(study, space)}
+        self.proposals: list[Proposal] = []
+
+    @property
+    def full(self) -> bool:
+        return len(self.proposals) >= self.n
+
+    def add(self, params: Params, strategy: str, parent_params: Params | None) -> None:
+        """Append one config, if there is room for it and it is new; its parent is named where it is a trial."""
+        params = {axis.name: params[axis.name] for axis in self.space}
+        key = key_of(self.space, params)
+        if self.full or key in self.seen:
+            return
+        parent = self.seen.get(key_of(self.space, parent_params)) if parent_params else None
+        mutation = mutation_text(parent_params, params) if parent is not None and parent_params else ""
+        hypothesis = _layout_hypothesis(parent_params, params) if parent is not None and parent_params else None
+        self.seen[key] = self.first_number + len(self.proposals)
+        self.proposals.append(Proposal(params, parent, mutation, strategy, hypothesis))
+
+
+def _lay_out(plan: _Plan, strategy: Strategy, centre: dict[str, Any], carried: Sequence[Params]) -> None:
+    """Fill the plan by a layout around the centre, which goes first when it has not run."""
+    for params in carried:
+        plan.add(layouts.within(plan.space, params), strategy, centre)
+    free, done = layouts.ordered(plan.space), plan.first_number // plan.n
+    if not free:
+        plan.add(centre, strategy, None)
+    elif strategy is Strategy.grid:
+        for offset in range(len(free)):
+            for params in layouts.grid(plan.space, centre, free[(done + offset) % len(free)], plan.n):
+                plan.add(params, strategy, centre)
+    elif strategy is Strategy.latin_square and len(free) > 1:
+        pair = [free[(2 * done) % len(free)], free[(2 * done + 1) % len(free)]]
+        for params in layouts.latin_square(centre, pair, plan.n):
+            plan.add(params, strategy, centre)
+    plan.add(centre, strategy, None)
+    for params in layouts.variations(plan.space, centre):
+        plan.add(params, strategy, centre)
+
+
+def _fill_from_sampler(
+    plan: _Plan,
+    study: optuna.Study,
+    sampler: BaseSampler,
+    distributions: dict[str, BaseDistribution],
+) -> None:
+    """Ask the sampler in a scratch study with the same trials, so that only planned configs enter the real one."""
+    if plan.full:
+        return
+    scratch = optuna.create_study(direction=study.direction, sampler=sampler)
+    scratch.add_trials([trial for trial in study.trials if trial.state is not TrialState.WAITING])
+    for proposal in plan.proposals:
+        scratch.enqueue_trial(proposal.params)
+        scratch.ask(distributions)
+    for _ in range(_REPEATS * plan.n):
+        if plan.full:
+            return
+        plan.add(scratch.ask(distributions).params, type(sampler).__name__, None)
+    for params in _random_configs(plan):
+        plan.add(params, "random", None)
+
+
+def _random_configs(plan: _Plan) -> Iterable[dict[str, Any]]:
+    """Random configs, as many as it takes to see most of a small space."""
+    rng = np.random.default_rng(plan.first_number)
+    for _ in range(1000):
+        yield {axis.name: axis.candidates()[rng.integers(len(axis.candidates()))] for axis in plan.space}
+
+
+def _configs(study: optuna.Study, space: Sequence[Axis]) -> Iterable[tuple[int, Params]]:
+    """Number and params of the trials that have a value for every parameter of the space."""
+    for trial in study.trials:
+        if all(axis.name in trial.params for axis in space):
+            yield trial.number, trial.params
+
+
+def _best_params(study: optuna.Study, space: Sequence[Axis]) -> dict[str, Any] | None:
+    """The best trial's config: of the finished ones, or by the last report where none has finished."""
+    known = [trial for trial in study.trials if trial.value is not None and all(a.name in trial.params for a in space)]
+    return dict(max(known, key=_standing).params) if known else None
+
+
+def _standing(trial: FrozenTrial) -> tuple[bool, float]:
+    return trial.state is TrialState.COMPLETE, trial.value if trial.value is not None else -np.inf
+
+
+def _layout_hypothesis(old: Params, new: Params) -> dict[str, Any]:
+    """A layout's question: it expects nothing yet, and the result decides either way."""
+    names = [name for name in new if old[name] != new[name]]
+    return {
+        "parameter": names[0] if len(names) == 1 else names,
+        "old": old[names[0]] if len(names) == 1 else [old[name] for name in names],
+        "new": new[names[0]] if len(names) == 1 else [new[name] for name in names],
+        "expectation": None,
+        "rationale": "Nothing is known of this parameter here yet: its values are laid out side by side.",
+        "falsified_by": "a final R2 below the parent's by more than the noise",
+    }

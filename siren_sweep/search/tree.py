@@ -1,0 +1,108 @@
+"""The tree of mutations and its PUCT scores; plain data in, plain data out, no study.
+
+A node is a trial, its parent the config that it was mutated from. After Silver et al. 2016 (Nature 529, Methods,
+"Search algorithm", the selection rule a = argmax Q + u) with a uniform prior:
+
+    UCB(u) = reward(u) + c * sqrt(N) / (1 + V(u))
+
+with N the nodes of the block and V(u) = 1 + the descendants of u. A failed node and a pending one have a visit and no
+reward: they count in N and in their ancestors' V, and have no score of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reward(StrEnum):
+    """What a node's score starts from: its rank within the block, in [0, 1], or its R2 as it is."""
+
+    rank = "rank"
+    raw = "raw"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One trial. `value` is its R2 (a pruned one's last), None for a failed or a pending one."""
+
+    id: int
+    parent: int | None
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of the list of scores."""
+
+    id: int
+    parent: int | None
+    ucb: float
+    visits: int
+    reward: float
+
+
+def visits(nodes: Iterable[Node]) -> dict[int, int]:
+    """V(u) = 1 + descendants, by node id. A parent that is not among the nodes makes its child a root."""
+    parents = _parents(nodes)
+    counts = dict.fromkeys(parents, 1)
+    for node, parent in parents.items():
+        seen = {node}
+        while parent is not None and parent not in seen:
+            counts[parent] += 1
+            seen.add(parent)
+            parent = parents[parent]
+    return counts
+
+
+def rank_rewards(values: Mapping[int, float]) -> dict[int, float]:
+    """Ranks scaled to [0, 1], the best 1; equal values share their mean rank, and a lone one has 1."""
+    if len(values) == 1:
+        return dict.fromkeys(values, 1.0)
+    ordered = sorted(values.values())
+    first = {value: index for index, value in reversed(list(enumerate(ordered)))}
+    last = {value: index for index, value in enumerate(ordered)}
+    return {node: (first[value] + last[value]) / 2 / (len(ordered) - 1) for node, value in values.items()}
+
+
+def scores(nodes: Iterable[Node], c: float, reward: Reward = Reward.rank) -> list[Score]:
+    """The UCB of every node that has a value, highest first; equal ones in the order of their ids."""
+    nodes = list(nodes)
+    values = {node.id: node.value for node in nodes if node.value is not None and not math.isnan(node.value)}
+    rewards = rank_rewards(values) if reward is Reward.rank else values
+    visited, parents = visits(nodes), _parents(nodes)
+    exploration = c * math.sqrt(len(nodes))
+    rows = [
+        Score(
+            node,
+            parents[node],
+            rewards[node] + exploration / (1 + visited[node]),
+            visited[node],
+            rewards[node],
+        )
+        for node in values
+    ]
+    return sorted(rows, key=lambda row: (-row.ucb, row.id))
+
+
+def choose_parents(nodes: Iterable[Node], c: float, n: int, reward: Reward = Reward.rank) -> list[int]:
+    """The ids to mutate for a batch of n, each chosen with the children chosen before it as pending visits.
+
+    Empty when no node has a value.
+    """
+    growing, chosen = list(nodes), []
+    for pending in range(n):
+        ranked = scores(growing, c, reward)
+        if not ranked:
+            return []
+        chosen.append(ranked[0].id)
+        growing.append(Node(id=-1 - pending, parent=ranked[0].id, value=None))
+    return chosen
+
+
+def _parents(nodes: Iterable[Node]) -> dict[int, int | None]:
+    """Parent by id, with parents from outside the block as None."""
+    parents = {node.id: node.parent for node in nodes}
+    return {node: parent if parent in parents else None for node, parent in parents.items()}
