@@ -79,6 +79,7 @@ class Training:
     lr_schedule: LrSchedule = LrSchedule.cosine
     seed: int = bounded(42, low=0, high=2**31 - 1)
     device: str = "auto"  # auto: the slot's GPU where there is one, else cpu
+    n_threads: int = bounded(1, low=1, high=1024)  # CPU threads of one training run
     checkpoint_every_s: float = bounded(60.0, above=0)
 
 
@@ -111,6 +112,69 @@ class TrialConfig:
     graph_model: GraphModel = field(default_factory=GraphModel)
     training: Training = field(default_factory=Training)
     claude: Claude = field(default_factory=Claude)
+
+
+@dataclass
+class Blocks:
+    """The curriculum: one study a block."""
+
+    name: str = "full"
+    schedule: list[Block] = field(default_factory=list)
+
+
+@dataclass
+class SearchSpace:
+    """`params`: what varies, in Hydra's override grammar. `start`: where the first batch of a sweep begins."""
+
+    params: dict[str, str] = field(default_factory=dict)
+    start: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class SweepName:
+    """The folder of a sweep under `outputs_dir`."""
+
+    name: str = "sweep"
+
+
+@dataclass
+class Tracking:
+    """Where MLflow's runs go; null: a sqlite file under `outputs_dir`."""
+
+    uri: str | None = None
+
+
+@dataclass
+class Storage:
+    """Where Optuna's studies live; null: a sqlite file in the sweep's folder."""
+
+    url: str | None = None
+
+
+@dataclass
+class TrialId:
+    """Which trial of which study a worker trains; the sweeper sets it."""
+
+    block: int | None = None
+    number: int | None = None
+    attempt: int = 1
+    slot: int = 0
+    folder: str = "unused"  # of the trial's files, below the sweep's
+
+
+@dataclass
+class Config(TrialConfig):
+    """The root of the composed config."""
+
+    outputs_dir: str = "outputs"
+    sweep: SweepName = field(default_factory=SweepName)
+    blocks: Blocks = field(default_factory=Blocks)
+    search_space: SearchSpace = field(default_factory=SearchSpace)
+    sampler: dict[str, Any] = field(default_factory=dict)
+    pruner: dict[str, Any] = field(default_factory=dict)
+    tracking: Tracking = field(default_factory=Tracking)
+    storage: Storage = field(default_factory=Storage)
+    trial: TrialId = field(default_factory=TrialId)
 
 
 EXPLORABLE = (

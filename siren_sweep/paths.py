@@ -1,0 +1,135 @@
+"""Every file and folder under `outputs_dir` is named here, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from siren_sweep.errors import ConfigError, OutputError
+
+RESERVED = {"runs", "stimulus", "cache", "mlflow.db", "mlartifacts"}
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """What all sweeps and single runs of one `outputs_dir` share."""
+
+    root: Path
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def mlflow_uri(self) -> str:
+        return sqlite_url(self.root / "mlflow.db")
+
+    @property
+    def mlartifacts(self) -> Path:
+        return self.root / "mlartifacts"
+
+    def sweep(self, name: str) -> SweepPaths:
+        """Raises ConfigError where the name could leave `outputs_dir` or hide what all sweeps share."""
+        if not re.fullmatch(r"\w[\w .+-]{0,99}", name) or name in RESERVED:
+            raise ConfigError(
+                "sweep.name must be a plain folder name (letters, digits, '_', '-', '+', '.', spaces; at most 100) "
+                f"and none of {', '.join(sorted(RESERVED))}, got {name!r}"
+            )
+        return SweepPaths(self.root / name)
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """What belongs to one sweep."""
+
+    root: Path
+
+    @property
+    def study_db(self) -> Path:
+        return self.root / "study.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "sweep.lock"
+
+    @property
+    def best(self) -> Path:
+        return self.root / "best"
+
+    @property
+    def best_json(self) -> Path:
+        return self.best / "best.json"
+
+    def best_file(self, block: int, ending: str) -> Path:
+        """`best/block_01.yaml`, `.safetensors`, `.pt` or `.png`."""
+        return self.best / f"block_{block:02d}{ending}"
+
+    def trial(self, block: int, number: int) -> TrialPaths:
+        return TrialPaths(self.root / trial_folder(block, number))
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """What one training run leaves behind."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def weights(self) -> Path:
+        return self.root / "weights.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "checkpoint"
+
+    @property
+    def result(self) -> Path:
+        return self.root / "result.json"
+
+
+def trial_folder(block: int, number: int) -> str:
+    """A trial's folder below its sweep's."""
+    return f"block_{block:02d}/trial_{number:04d}"
+
+
+def sqlite_url(file: Path) -> str:
+    """An SQLAlchemy URL of an absolute path; four slashes, and what a URL would read as its own kept from it."""
+    if any(mark in str(file) for mark in "?#"):
+        raise ConfigError(f"outputs_dir must not contain '?' or '#' (the databases' addresses cannot), got {str(file)!r}")
+    return f"sqlite:///{file.absolute()}"
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder and try to write in it. Raises OutputError."""
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"outputs_dir must be a folder that can be written, got {str(folder)!r} ({error})") from None
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A temporary name beside `file`, moved onto it when the block ends well: never half a file.
+
+    Raises OutputError where the disk will not have it.
+    """
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, file)
+    except OSError as error:
+        raise OutputError(f"{file} could not be written ({error}); what was there before is unchanged") from error
+    finally:
+        temporary.unlink(missing_ok=True)
