@@ -1,0 +1,72 @@
+"""A training run's state on disk: written whole or not at all, and read only where it is this run's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from siren_sweep.config import TrialConfig
+from siren_sweep.errors import OutputError
+
+FORMAT = 1
+NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and the one that goes on from it
+    "dataset": ("name", "path", "generate"),
+    "training": ("device", "checkpoint_every_s"),
+    "claude": (
+        "n_parallel",
+        "n_iter_block",
+        "ucb_c",
+        "time_budget_min",
+        "strategy",
+        "n_validation_seeds",
+    ),
+}
+
+
+def fingerprint(cfg: TrialConfig, data_hash: str, engine: str) -> str:
+    """What makes two runs the same one: the config's training part, the data, and the kind of engine."""
+    values: dict[str, Any] = dataclasses.asdict(cfg)
+    for group, names in NOT_THE_RUN.items():
+        for name in names:
+            del values[group][name]
+    return json.dumps([FORMAT, values, data_hash, engine], sort_keys=True)
+
+
+def save(file: Path, state: dict[str, Any], identity: str) -> None:
+    """Write `state` (tensors and plain values) to `file` by way of a temporary name.
+
+    Raises OutputError where that cannot be done.
+    """
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"fingerprint": identity, "state": state}, temporary)
+        os.replace(temporary, file)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"the checkpoint must be a file that can be written, got {file}: {error}") from error
+
+
+def load(file: Path, identity: str) -> dict[str, Any] | None:
+    """The state in `file`, or None, with a warning where it is damaged or another run's."""
+    if not file.exists():
+        return None
+    try:
+        content = torch.load(file, weights_only=True, map_location="cpu")
+        if content["fingerprint"] == identity:
+            return dict(content["state"])
+        reason = "it is of another run"
+    except Exception as error:  # noqa: BLE001  a damaged file raises whatever its bytes happen to mean
+        reason = f"it cannot be read ({type(error).__name__})"
+    warnings.warn(
+        f"starting again, without the checkpoint {file}: {reason}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None

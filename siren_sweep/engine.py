@@ -1,0 +1,86 @@
+"""What carries out training steps on one device; `train` drives it and decides."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siren_sweep.config import LrSchedule, TrialConfig
+from siren_sweep.errors import ConfigError
+from siren_sweep.field import StimulusField
+from siren_sweep.siren import Siren
+
+CLIP_NORM = 1.0
+EXPLOSION = 100.0  # times the loss of predicting zero everywhere; a SIREN starts near 1
+
+
+class Engine(ABC):
+    """A model, its optimizer and its source of batches.
+
+    An engine owns the parameters and the random state; what it is told is how far to go. Nothing it does depends on
+    the clock or on how its steps are cut into calls.
+    """
+
+    step: int  # steps done
+
+    @abstractmethod
+    def advance(self, n_steps: int) -> int | None:
+        """Carry out `n_steps` steps; the number of the first one whose loss was no number or exploded, or None."""
+
+    @abstractmethod
+    def predict(self, frames: np.ndarray) -> Tensor:
+        """Luminance at every position of `frames` (n,): (n, n_unique) float32 on the engine's device."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the parameters in the CPU's memory, under the keys of `Siren`."""
+
+    @abstractmethod
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take the parameters of `weights`; the optimizer stays as it is."""
+
+    @abstractmethod
+    def snapshot(self) -> dict[str, Any]:
+        """All that a later `restore` needs to go on bit for bit: tensors and plain values."""
+
+    @abstractmethod
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go back to a `snapshot`."""
+
+
+def make_engine(field: StimulusField, cfg: TrialConfig, device: str) -> Engine:
+    """The engine for `device` ("cpu", "cuda", "cuda:1").
+
+    Raises ConfigError where there is no such device.
+    """
+    from siren_sweep.torch_engine import TorchEngine
+
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(f"device must be one that this machine has (cpu), got {device!r}")
+    return TorchEngine(field, cfg, torch.device(device))
+
+
+def initial_model(cfg: TrialConfig) -> Siren:
+    """The `Siren` that a config describes, its weights drawn on the CPU from the config's seed alone."""
+    model = cfg.graph_model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.training.seed)
+        return Siren(model.hidden_dim_nnr_f, model.n_layers_nnr_f, model.omega_f)
+
+
+def learning_rate(cfg: TrialConfig, step: int) -> float:
+    """The rate of step 0, 1, ..., total_steps - 1."""
+    peak = cfg.training.learning_rate_NNR_f
+    if cfg.training.lr_schedule == LrSchedule.constant:
+        return peak
+    return peak * 0.5 * (1 + math.cos(math.pi * step / cfg.claude.total_steps))
+
+
+def explosion_limit(field: StimulusField) -> float:
+    """The loss above which a run has left the data behind for good."""
+    return EXPLOSION * field.total_sq / (field.n_frames * field.n_neurons)
