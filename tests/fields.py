@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import zarr
@@ -39,7 +38,7 @@ def make_field_folder(
     n_columns: int = 19,
     n_types: int = 8,
     noise: float = 0.0,
-    zarr_format: Literal[2, 3] = 3,
+    zarr_format: int = 3,
     chunk_frames: int | None = None,
     seed: int = 0,
 ) -> Path:
@@ -57,16 +56,14 @@ def make_field_folder(
     return path
 
 
-def write_array(
-    path: Path, values: np.ndarray, zarr_format: Literal[2, 3] = 3, chunks: tuple[int, ...] | None = None
-) -> None:
+def write_array(path: Path, values: np.ndarray, zarr_format: int = 3, chunks: tuple[int, ...] | None = None) -> None:
     """Write `values` as one zarr array, every chunk, the empty ones too."""
     array = zarr.create_array(
         store=path,
         shape=values.shape,
         dtype=values.dtype,
         chunks=chunks or values.shape,
-        zarr_format=zarr_format,
+        zarr_format=2 if zarr_format == 2 else 3,
         compressors=Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE) if zarr_format == 2 else ZstdCodec(level=3),
         config={"write_empty_chunks": True},
         overwrite=True,

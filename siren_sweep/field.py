@@ -1,0 +1,120 @@
+"""The stimulus field: what a SIREN is to learn, f(t, x, y), at the unique positions of the neurons."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from siren_sweep.errors import DataError
+from siren_sweep.field_cache import read_cache, write_cache
+from siren_sweep.field_source import FieldSource
+from siren_sweep.field_statistics import FieldStatistics
+
+
+@dataclass(frozen=True, eq=False)
+class StimulusField:
+    """The first frames and input neurons of a stimulus, each position once; arrays are read-only.
+
+    SSE over all neurons = sum over frames and positions of multiplicity (prediction - target)^2, + ss_within.
+    """
+
+    positions: np.ndarray  # (n_unique, 2) float32, in lattice spacings, in the order in which they first occur
+    multiplicity: np.ndarray  # (n_unique,) int64, neurons at each position
+    inverse: np.ndarray  # (n_neurons,) int64, the position of each neuron
+    targets: np.ndarray  # (n_frames, n_unique) float32, mean over a position's neurons; memory-mapped from a cache file
+    ss_within: float  # sum over frames and neurons of (value - its position's mean)^2
+    total: float  # sum of all values
+    total_sq: float  # sum of all squared values
+    sst: float  # sum of squares about the mean of all values, > 0
+    rank_90: int  # smallest k with k squared singular values, not centred, at 0.90 of all
+    rank_99: int
+    data_hash: str  # sha256; see `FieldStatistics.data_hash`
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.targets)
+
+    @property
+    def n_neurons(self) -> int:
+        return len(self.inverse)
+
+    @property
+    def n_unique(self) -> int:
+        return len(self.positions)
+
+    @property
+    def r2_ceiling(self) -> float:
+        """The R2 of a perfect model: below 1 where neurons of one position see different values."""
+        return 1 - self.ss_within / self.sst
+
+
+def open_field(path: Path, *, n_frames: int, n_input_neurons: int, cache_dir: Path | None) -> StimulusField:
+    """The first `n_frames` frames and `n_input_neurons` columns of the field in the folder `path`.
+
+    It is read once, by blocks of frames, into `cache_file`, and memory-mapped from there until a chunk file in use
+    changes; without a `cache_dir` it is read into memory. DataError, with every fault that is found, where the data
+    are missing, broken or too few; OutputError where the cache cannot be written.
+    """
+    source = FieldSource(Path(path), n_frames, n_input_neurons)
+    file = cache_dir and cache_file(path, n_frames=n_frames, n_input_neurons=n_input_neurons, cache_dir=cache_dir)
+    if file and (field := _fresh(file, source.fingerprint)):
+        return field
+    statistics = FieldStatistics(source.positions(), n_frames)
+    arrays: dict[str, Any] = {name: getattr(statistics, name) for name in ("inverse", "multiplicity", "positions")}
+    blocks = (statistics.add(block) for block in source.blocks())
+    if file:
+        write_cache(file, arrays, blocks, lambda: {"fingerprint": source.fingerprint, **_known(statistics, path)})
+        return load_cached(file)
+    arrays["targets"] = np.empty((n_frames, len(statistics.positions)), np.float32)
+    n_read = 0
+    for block in blocks:
+        arrays["targets"][n_read : n_read + len(block)] = block
+        n_read += len(block)
+    for array in arrays.values():
+        array.flags.writeable = False
+    return StimulusField(**arrays, **_known(statistics, path))
+
+
+def load_cached(file: Path) -> StimulusField:
+    """The field in one cache file, without its zarr stores; DataError where the file is missing or not whole."""
+    arrays, known = read_cache(file)
+    return _field(**arrays, **known)
+
+
+def cache_file(path: Path, *, n_frames: int, n_input_neurons: int, cache_dir: Path) -> Path:
+    """Where `open_field` keeps the field of the folder `path`."""
+    source = hashlib.sha256(os.fsencode(Path(path).resolve())).hexdigest()[:12]
+    return Path(cache_dir) / f"field_{source}_{n_frames}x{n_input_neurons}.safetensors"
+
+
+def _fresh(file: Path, fingerprint: str) -> StimulusField | None:
+    """The field in `file` if that was made of the chunk files that are there now."""
+    try:
+        arrays, known = read_cache(file)
+    except DataError:  # none yet, or one that cannot be read: it is made anew
+        return None
+    return _field(**arrays, **known) if known["fingerprint"] == fingerprint else None
+
+
+def _field(*, fingerprint: str, **values: Any) -> StimulusField:
+    return StimulusField(**values)
+
+
+def _known(statistics: FieldStatistics, path: Path) -> dict[str, Any]:
+    if statistics.lowest == statistics.highest:
+        raise DataError(f"{path} must hold values that vary, got {statistics.lowest} everywhere: R2 is undefined")
+    rank_90, rank_99 = statistics.ranks(0.90, 0.99)
+    return {
+        "ss_within": statistics.ss_within,
+        "total": statistics.total,
+        "total_sq": statistics.total_sq,
+        "sst": statistics.sst,
+        "rank_90": rank_90,
+        "rank_99": rank_99,
+        "data_hash": statistics.data_hash(),
+    }

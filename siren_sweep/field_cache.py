@@ -1,0 +1,84 @@
+"""One file per stimulus field: what is known of it, and its targets, to be memory-mapped.
+
+The layout is that of safetensors: the header's length as 8 bytes, little-endian; a JSON header with each array's type,
+shape and place; the arrays, little-endian, C order. The header is written last, into room kept for it, since what it
+tells is known only when all frames have streamed by.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from siren_sweep.errors import DataError, OutputError
+
+_VERSION = 1
+_HEADER_BYTES = 4096  # with the 8 bytes of its length: a page, so that the arrays begin on one
+_TYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "F32": np.dtype("<f4")}
+
+
+def write_cache(
+    file: Path,
+    arrays: Mapping[str, np.ndarray],
+    targets: Iterable[np.ndarray],
+    known: Callable[[], Mapping[str, Any]],
+) -> None:
+    """Write `arrays` (int64 or float32), the blocks of `targets` (float32) as one, then what is `known` after them.
+
+    The file appears whole, by a rename: several processes may write it at once, and the last to finish stays.
+    OutputError where the folder cannot be written. Whatever is raised, nothing is left behind.
+    """
+    temporary: Path | None = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
+            temporary = Path(out.name)
+            out.seek(_HEADER_BYTES)
+            header = {name: _written(out, [array]) for name, array in arrays.items()}
+            header["targets"] = _written(out, targets)
+            header["__metadata__"] = {"field": json.dumps({"version": _VERSION, **known()})}
+            out.seek(0)
+            out.write((_HEADER_BYTES - 8).to_bytes(8, "little"))
+            out.write(json.dumps(header).encode().ljust(_HEADER_BYTES - 8))
+            out.flush()
+            os.fsync(out.fileno())  # or a power cut may leave the name without the values
+        os.replace(temporary, file)
+    except OSError as error:
+        raise OutputError(f"the cache of the stimulus field must be writable, got {file}: {error}") from error
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+
+
+def _written(out: IO[bytes], blocks: Iterable[np.ndarray]) -> dict[str, Any]:
+    """Write blocks of rows one below the other; returns the array's entry in the header."""
+    start, shape, kind = out.tell() - _HEADER_BYTES, [0], ""
+    for block in blocks:
+        kind = next(name for name, dtype in _TYPES.items() if dtype == block.dtype)
+        out.write(block.astype(_TYPES[kind]).tobytes())
+        shape = [shape[0] + len(block), *block.shape[1:]]
+    return {"dtype": kind, "shape": shape, "data_offsets": [start, out.tell() - _HEADER_BYTES]}
+
+
+def read_cache(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays, as read-only views of one memory map, and what is known; DataError where the file is not whole."""
+    try:
+        mapped = np.memmap(file, dtype=np.uint8, mode="r")
+        length = int.from_bytes(mapped[:8].tobytes(), "little")
+        header = json.loads(mapped[8 : 8 + length].tobytes())
+        known = json.loads(header.pop("__metadata__")["field"])
+        if known.pop("version") != _VERSION:
+            raise ValueError(f"its version is not {_VERSION}")
+        arrays = {}
+        for name, entry in header.items():
+            start, stop = (8 + length + offset for offset in entry["data_offsets"])
+            arrays[name] = mapped[start:stop].view(_TYPES[entry["dtype"]]).reshape(entry["shape"])
+        return arrays, known
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} must be a whole cache file of a stimulus field: {error!r}") from error

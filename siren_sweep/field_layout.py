@@ -1,0 +1,128 @@
+"""Which files hold a zarr array's values, read from zarr's own metadata without zarr.
+
+zarr reads a chunk that is not there as its fill value without a word, so the chunk files are looked for here.
+Formats: zarr specification 2 (`.zarray`), zarr core specification 3 (`zarr.json`) and its sharding codec 1.0.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from siren_sweep.errors import DataError
+
+ChunkStat = tuple[str, int, int]
+"""Name, size in bytes, and time of change in ns, of a chunk's file."""
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """One array: `chunks` is the shape of what one file holds, `inner` that of a chunk within it when it is a shard."""
+
+    path: Path
+    metadata: bytes
+    shape: tuple[int, ...]
+    dtype: str
+    chunks: tuple[int, ...]
+    inner: tuple[int, ...] | None
+    index_at_start: bool
+    key_prefix: tuple[str, ...]
+    separator: str
+
+    def used_chunks(self, extent: Sequence[int], first_row: int = 0) -> Iterator[tuple[tuple[int, ...], str]]:
+        """Coordinates and file name of each chunk that holds a part of [first_row:extent[0], 0:extent[1], ...]."""
+        grid = [range(math.ceil(n / chunk)) for n, chunk in zip(extent, self.chunks, strict=True)]
+        grid[0] = grid[0][first_row // self.chunks[0] :]
+        for coordinates in itertools.product(*grid):
+            yield coordinates, self.separator.join([*self.key_prefix, *map(str, coordinates)])
+
+    def stat_chunks(self, extent: Sequence[int]) -> tuple[list[ChunkStat], list[str]]:
+        """The used chunks that are there, and the names of those that are not."""
+        found: list[ChunkStat] = []
+        missing: list[str] = []
+        for coordinates, name in self.used_chunks(extent):
+            if not (self.path / name).is_file():
+                missing.append(name)
+                continue
+            stat = (self.path / name).stat()
+            found.append((name, stat.st_size, stat.st_mtime_ns))
+            missing += [f"{name} (inner chunk {inner})" for inner in self._missing_in_shard(coordinates, name, extent)]
+        return found, missing
+
+    def _missing_in_shard(self, coordinates: tuple[int, ...], name: str, extent: Sequence[int]) -> list[str]:
+        """Inner chunks of a shard that hold a part of `extent` and that the shard's index marks as not written."""
+        if self.inner is None:
+            return []
+        per_shard = [n // inner for n, inner in zip(self.chunks, self.inner, strict=True)]
+        index_bytes = 16 * math.prod(per_shard)  # offset and length of each inner chunk, little-endian uint64
+        with (self.path / name).open("rb") as shard:
+            if not self.index_at_start:
+                shard.seek(max(0, shard.seek(0, 2) - index_bytes - 4))  # 4: the CRC32C that follows
+            index = shard.read(index_bytes)
+        if len(index) < index_bytes:
+            return []  # truncated: reading its values says so
+        offsets = np.frombuffer(index, "<u8").reshape(*per_shard, 2)[..., 0]
+        used = tuple(
+            slice(max(0, math.ceil((n - at * chunk) / inner)))
+            for n, at, chunk, inner in zip(extent, coordinates, self.chunks, self.inner, strict=True)
+        )
+        return [".".join(map(str, at)) for at in np.argwhere(offsets[used] == np.iinfo(np.uint64).max)]
+
+
+def read_layout(path: Path) -> ArrayLayout:
+    """The layout of the zarr array at `path`; DataError where there is none."""
+    if not path.is_dir():
+        raise DataError(f"{path} must be a zarr array: {'it is a file' if path.exists() else 'it does not exist'}")
+    try:
+        file = next((path / name for name in ("zarr.json", ".zarray") if (path / name).is_file()), None)
+        if file is None:
+            raise DataError(f"{path} must be a zarr array: it holds neither zarr.json nor .zarray")
+        metadata = file.read_bytes()
+        values = json.loads(metadata)
+        if values.get("node_type", "array") != "array":
+            raise DataError(f"{path} must be a zarr array: it is a {values['node_type']}")
+        return (_layout_2 if file.name == ".zarray" else _layout_3)(path, metadata, values)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise DataError(f"{path} has metadata that cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _layout_2(path: Path, metadata: bytes, values: dict[str, Any]) -> ArrayLayout:
+    return ArrayLayout(
+        path=path,
+        metadata=metadata,
+        shape=tuple(values["shape"]),
+        dtype=np.dtype(values["dtype"]).name,
+        chunks=tuple(values["chunks"]),
+        inner=None,
+        index_at_start=False,
+        key_prefix=(),
+        separator=values.get("dimension_separator", "."),
+    )
+
+
+def _layout_3(path: Path, metadata: bytes, values: dict[str, Any]) -> ArrayLayout:
+    if values["chunk_grid"]["name"] != "regular":
+        raise DataError(f"{path} must have a regular chunk grid, got {values['chunk_grid']['name']!r}")
+    encoding, codec = values["chunk_key_encoding"], values["codecs"][0]
+    default_keys = encoding["name"] == "default"
+    shard = codec["configuration"] if codec["name"] == "sharding_indexed" else None
+    return ArrayLayout(
+        path=path,
+        metadata=metadata,
+        shape=tuple(values["shape"]),
+        dtype=str(values["data_type"]),
+        chunks=tuple(values["chunk_grid"]["configuration"]["chunk_shape"]),
+        inner=tuple(shard["chunk_shape"]) if shard else None,
+        index_at_start=shard is not None and shard.get("index_location") == "start",
+        key_prefix=("c",) if default_keys else (),
+        separator=encoding.get("configuration", {}).get("separator", "/" if default_keys else "."),
+    )
