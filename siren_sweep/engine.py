@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from abc import ABC, abstractmethod
 from typing import Any
@@ -58,6 +59,10 @@ def make_engine(field: StimulusField, cfg: TrialConfig, device: str) -> Engine:
 
     Raises ConfigError where there is no such device.
     """
+    if device == "cpu" and importlib.util.find_spec("numba"):
+        from siren_sweep.cpu_engine import CpuEngine
+
+        return CpuEngine(field, cfg)
     from siren_sweep.torch_engine import TorchEngine
 
     if device != "cpu" and not torch.cuda.is_available():
