@@ -10,13 +10,7 @@ from torch import Tensor
 
 from siren_sweep.batches import BatchSampler
 from siren_sweep.config import TrialConfig
-from siren_sweep.engine import (
-    CLIP_NORM,
-    Engine,
-    explosion_limit,
-    initial_model,
-    learning_rate,
-)
+from siren_sweep.engine import CLIP_NORM, Engine, explosion_limit, initial_model, learning_rate
 from siren_sweep.field import StimulusField
 from siren_sweep.siren import normalised
 
@@ -32,10 +26,7 @@ class TorchEngine(Engine):
         self._model = initial_model(cfg).to(device)
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=cfg.training.learning_rate_NNR_f, fused=True)
         self._sampler = BatchSampler(
-            field,
-            n_frames=cfg.training.inr_batch_size,
-            sampling=cfg.training.sampling,
-            seed=cfg.training.seed,
+            field, n_frames=cfg.training.inr_batch_size, sampling=cfg.training.sampling, seed=cfg.training.seed
         )
         periods = cfg.graph_model.nnr_f_T_period, cfg.graph_model.nnr_f_xy_period
         self._t = normalised(torch.arange(field.n_frames), periods[0]).to(device)  # (n_frames,)
@@ -63,16 +54,13 @@ class TorchEngine(Engine):
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._cfg, self.step)
         self._optimizer.step()
-        return loss.item()
+        return float(loss.detach())
 
     @torch.no_grad()
     def predict(self, frames: np.ndarray) -> Tensor:
         n_frames, n_unique = len(frames), len(self._xy)
         t = self._t[torch.from_numpy(frames).to(self._device)]
-        inputs = torch.cat(
-            [t.repeat_interleave(n_unique)[:, None], self._xy.repeat(n_frames, 1)],
-            dim=1,
-        )
+        inputs = torch.cat([t.repeat_interleave(n_unique)[:, None], self._xy.repeat(n_frames, 1)], dim=1)
         output: Tensor = self._model(inputs)
         return output.view(n_frames, n_unique)
 

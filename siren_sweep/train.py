@@ -24,7 +24,6 @@ from torch import Tensor
 from siren_sweep import checkpoint as checkpoints
 from siren_sweep.config import N_REPORTS, TrialConfig
 from siren_sweep.engine import learning_rate, make_engine
-from siren_sweep.errors import DataError
 from siren_sweep.evaluate import evaluate, report_frames
 from siren_sweep.field import StimulusField
 from siren_sweep.metrics import Metrics
@@ -89,11 +88,8 @@ def train(
     """Train the `Siren` of `cfg` on `field`, going on from `checkpoint` where there is one of this very run.
 
     `on_report` returns a reason to stop, or None. `on_step` is told the step about ten times a second; what it raises
-    ends the run. Raises DataError where the field is constant, ConfigError where `device` is not there, OutputError
-    where the checkpoint cannot be written.
+    ends the run. Raises ConfigError where `device` is not there, OutputError where the checkpoint cannot be written.
     """
-    if not field.sst > 0:
-        raise DataError("the stimulus field must vary (R2 is undefined otherwise), got one constant value")
     run = _Run(field, cfg, device, checkpoint)
     status, reason = run.go(on_report or (lambda report: None), on_step or (lambda step: None))
     return run.result(status, reason)
@@ -117,10 +113,7 @@ class _Run:
         self._foreseen_min: float | None = None
         self._started = self._saved = monotonic()
         self._warm: tuple[float, int] | None = None  # clock and step after the first call, which may compile
-        self._calls: tuple[float, int] = (
-            0.0,
-            0,
-        )  # seconds in the engine and steps since the last report
+        self._calls: tuple[float, int] = (0.0, 0)  # seconds in the engine and steps since the last report
         if file is not None and (state := checkpoints.load(file, self._identity)):
             self._restore(state)
 
@@ -132,10 +125,7 @@ class _Run:
                 return ending
             metrics = self._look(index)
             if not math.isfinite(metrics.r2):
-                return (
-                    Status.diverged,
-                    f"R2 at step {self._engine.step} is {metrics.r2}",
-                )
+                return (Status.diverged, f"R2 at step {self._engine.step} is {metrics.r2}")
             report = self._report(index, metrics)
             self._reports.append(report)
             if reason := on_report(report):
@@ -179,10 +169,7 @@ class _Run:
             took = monotonic() - before
             self._calls = self._calls[0] + took, self._calls[1] + n_steps
             if exploded is not None:
-                return (
-                    Status.diverged,
-                    f"the loss at step {exploded} is no number or has exploded",
-                )
+                return (Status.diverged, f"the loss at step {exploded} is no number or has exploded")
             on_step(self._engine.step)
             if ending := self._out_of_time():
                 return ending
@@ -201,15 +188,9 @@ class _Run:
                 self._foreseen_min = self._foresee(spent / steps)
                 if self._foreseen_min > budget_min:
                     needs = f"it would take {self._foreseen_min:.1f} minutes"
-                    return (
-                        Status.infeasible,
-                        f"{needs}, and claude.time_budget_min is {budget_min:g}",
-                    )
+                    return (Status.infeasible, f"{needs}, and claude.time_budget_min is {budget_min:g}")
         if self._elapsed_s > budget_min * 60:
-            return (
-                Status.truncated,
-                f"claude.time_budget_min ({budget_min:g}) was over at step {step}",
-            )
+            return (Status.truncated, f"claude.time_budget_min ({budget_min:g}) was over at step {step}")
         return None
 
     def _foresee(self, step_s: float) -> float:
@@ -223,11 +204,7 @@ class _Run:
         """Evaluate the present weights, and keep them where they are the best so far."""
         metrics = evaluate(self._engine, self._field, self._frames)
         if metrics.r2 > self._best_r2:
-            self._best_r2, self._best_index, self._best_weights = (
-                metrics.r2,
-                index,
-                self._engine.weights(),
-            )
+            self._best_r2, self._best_index, self._best_weights = (metrics.r2, index, self._engine.weights())
         return metrics
 
     def _report(self, index: int, metrics: Metrics) -> Report:
@@ -254,11 +231,7 @@ class _Run:
         state = {
             "engine": self._engine.snapshot(),
             "reports": [dataclasses.asdict(report) for report in self._reports],
-            "best": {
-                "r2": self._best_r2,
-                "index": self._best_index,
-                "weights": self._best_weights,
-            },
+            "best": {"r2": self._best_r2, "index": self._best_index, "weights": self._best_weights},
             "elapsed_s": self._elapsed_s,
         }
         checkpoints.save(self._file, state, self._identity)
@@ -268,9 +241,5 @@ class _Run:
         self._engine.restore(state["engine"])
         self._reports = [Report(**report) for report in state["reports"]]
         best = state["best"]
-        self._best_r2, self._best_index, self._best_weights = (
-            best["r2"],
-            best["index"],
-            best["weights"],
-        )
+        self._best_r2, self._best_index, self._best_weights = (best["r2"], best["index"], best["weights"])
         self._started -= state["elapsed_s"]

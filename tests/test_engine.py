@@ -1,0 +1,206 @@
+"""Both engines against the plain loss over all neurons, against autograd in float64, and against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from fields import make_field_folder
+
+from siren_sweep.batches import Batch, BatchSampler
+from siren_sweep.config import LrSchedule, Sampling, TrialConfig, trial_config
+from siren_sweep.cpu_engine import CpuEngine
+from siren_sweep.engine import Engine, initial_model, learning_rate, make_engine
+from siren_sweep.errors import ConfigError
+from siren_sweep.field import StimulusField, open_field
+from siren_sweep.passes import SirenPasses
+from siren_sweep.siren import Siren, normalised
+from siren_sweep.torch_engine import TorchEngine
+
+N_FRAMES = 40
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> StimulusField:
+    """40 frames of 30 neurons at 19 positions: 11 positions have two neurons, 8 have one."""
+    folder = make_field_folder(tmp_path_factory.mktemp("field"), n_frames=N_FRAMES, n_types=2)
+    return open_field(folder, n_frames=N_FRAMES, n_input_neurons=30, cache_dir=None)
+
+
+def config(**training: Any) -> TrialConfig:
+    model = {
+        "hidden_dim_nnr_f": 24,
+        "n_layers_nnr_f": 2,
+        "omega_f": 20,
+        "nnr_f_T_period": N_FRAMES,
+        "nnr_f_xy_period": 8,
+    }
+    values = {"n_training_frames": N_FRAMES, "learning_rate_NNR_f": 1e-3, **training}
+    return trial_config({"graph_model": model, "training": values, "claude": {"total_steps": 100}})
+
+
+def coordinates(field: StimulusField, cfg: TrialConfig) -> tuple[np.ndarray, np.ndarray]:
+    t = normalised(torch.arange(field.n_frames), cfg.graph_model.nnr_f_T_period)
+    return t.numpy(), normalised(torch.tensor(field.positions), cfg.graph_model.nnr_f_xy_period).numpy()
+
+
+def plain_loss(model: Siren, values: np.ndarray, positions: np.ndarray, cfg: TrialConfig) -> torch.Tensor:
+    """Mean squared error over every frame and neuron, one network input each."""
+    t = normalised(torch.arange(len(values)), cfg.graph_model.nnr_f_T_period)
+    xy = normalised(torch.tensor(positions), cfg.graph_model.nnr_f_xy_period)
+    inputs = torch.cat([t.repeat_interleave(len(xy))[:, None], xy.repeat(len(t), 1)], dim=1)
+    loss: torch.Tensor = (model(inputs).view(values.shape) - torch.tensor(values, dtype=torch.float64)).square().mean()
+    return loss
+
+
+@pytest.mark.parametrize(("n_types", "noise"), [(8, 0.0), (8, 0.1), (1, 0.0), (1, 0.1)])
+def test_weighted_loss_is_the_loss_over_all_neurons(tmp_path: Path, n_types: int, noise: float) -> None:
+    folder = make_field_folder(tmp_path, n_frames=N_FRAMES, n_types=n_types, noise=noise)
+    n_neurons = 19 * n_types
+    field = open_field(folder, n_frames=N_FRAMES, n_input_neurons=n_neurons, cache_dir=None)
+    cfg = config()
+    model = initial_model(cfg)
+    passes = SirenPasses(model.state_dict(), cfg.graph_model.omega_f, *coordinates(field, cfg))
+    model.double()
+    values, positions = (np.asarray(zarr.open_array(folder / f"{name}.zarr")[...]) for name in ("stimulus", "pos"))
+    plain = plain_loss(model, values, positions, cfg)
+    plain.backward()  # type: ignore[no-untyped-call]
+
+    every_frame = BatchSampler(field, n_frames=N_FRAMES, sampling=Sampling.frames, seed=0).draw()
+    weighted = passes.accumulate(every_frame) + field.ss_within / (N_FRAMES * n_neurons)
+    assert weighted == pytest.approx(plain.item(), rel=1e-6)
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert (passes.gradient.vector - gradient).norm() < 1e-6 * gradient.norm()
+
+
+def test_gradient_is_that_of_autograd_in_float64(field: StimulusField) -> None:
+    cfg = config(inr_batch_size=N_FRAMES)  # more points than one block holds
+    model = initial_model(cfg)
+    passes = SirenPasses(model.state_dict(), cfg.graph_model.omega_f, *coordinates(field, cfg))
+    batch = BatchSampler(field, n_frames=N_FRAMES, sampling=Sampling.points, seed=0).draw()
+    loss = passes.accumulate(batch)
+
+    model.double()
+    t, xy = coordinates(field, cfg)
+    inputs = torch.tensor(np.column_stack([t[batch.frame], xy[batch.position]]))
+    exact = (torch.tensor(batch.weight) * (model(inputs) - torch.tensor(batch.target)).square()).sum()
+    exact.backward()
+    assert loss == pytest.approx(exact.item(), rel=1e-6)
+    for parameter, got in zip(model.parameters(), passes.gradient.named.values(), strict=True):
+        assert parameter.grad is not None
+        assert (got - parameter.grad).norm() < 2e-6 * parameter.grad.norm()
+
+
+@pytest.mark.parametrize("sampling", list(Sampling))
+@pytest.mark.parametrize("schedule", list(LrSchedule))
+def test_both_engines_take_the_same_way(field: StimulusField, sampling: Sampling, schedule: LrSchedule) -> None:
+    cfg = config(sampling=sampling, lr_schedule=schedule)
+    engines: list[Engine] = [CpuEngine(field, cfg), TorchEngine(field, cfg, CPU)]
+    start = engines[0].weights()
+    for engine in engines:
+        assert engine.advance(30) is None
+    one, other = (engine.weights() for engine in engines)
+    for key in start:
+        assert (one[key] - other[key]).norm() < 1e-3 * (one[key] - start[key]).norm()
+    frames = np.arange(N_FRAMES)
+    torch.testing.assert_close(engines[0].predict(frames), engines[1].predict(frames), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("engine_class", [CpuEngine, lambda field, cfg: TorchEngine(field, cfg, CPU)])
+def test_a_restored_engine_goes_on_bit_for_bit(field: StimulusField, engine_class: Any) -> None:
+    whole, before, after = (engine_class(field, config()) for _ in range(3))
+    whole.advance(30)
+    before.advance(11)
+    after.restore(before.snapshot())
+    for n_steps in (1, 5, 13):  # nor does it matter how the steps are cut into calls
+        after.advance(n_steps)
+    assert after.step == whole.step == 30
+    assert all(torch.equal(value, after.weights()[key]) for key, value in whole.weights().items())
+
+
+def test_predictions_are_those_of_the_reference_module(field: StimulusField) -> None:
+    cfg = config()
+    engine = CpuEngine(field, cfg)
+    engine.advance(20)
+    model = initial_model(cfg)
+    model.load_state_dict(engine.weights())
+    frames = np.array([3, 1, 39])
+    t, xy = coordinates(field, cfg)
+    inputs = np.column_stack([np.repeat(t[frames], len(xy)), np.tile(xy, (3, 1))])
+    expected = model(torch.tensor(inputs)).view(3, -1)
+    torch.testing.assert_close(engine.predict(frames), expected.detach(), atol=2e-6, rtol=0)
+
+
+def test_frames_of_a_batch_are_all_different(field: StimulusField) -> None:
+    sampler = BatchSampler(field, n_frames=30, sampling=Sampling.frames, seed=1)
+    for _ in range(20):
+        batch = sampler.draw()
+        assert len(np.unique(batch.frame)) == 30
+        assert len(np.unique(batch.frame * 1000 + batch.position)) == len(batch.frame)
+        assert batch.weight.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("sampling", list(Sampling))
+def test_every_neuron_weighs_the_same_on_average(field: StimulusField, sampling: Sampling) -> None:
+    sampler = BatchSampler(field, n_frames=10, sampling=sampling, seed=1)
+    weight = np.zeros(field.n_unique)
+    for _ in range(300):
+        batch = sampler.draw()
+        np.add.at(weight, batch.position, batch.weight)
+        assert np.array_equal(batch.target, field.targets[batch.frame, batch.position])
+    np.testing.assert_allclose(weight / 300, field.multiplicity / field.n_neurons, rtol=0.1)
+
+
+def test_learning_rate_falls_by_half_a_cosine() -> None:
+    cfg = config(lr_schedule="cosine")
+    assert [learning_rate(cfg, step) for step in (0, 50, 100)] == pytest.approx([1e-3, 5e-4, 0])
+    assert learning_rate(config(lr_schedule="constant"), 99) == 1e-3
+
+
+@pytest.mark.parametrize("engine_class", [CpuEngine, lambda field, cfg: TorchEngine(field, cfg, CPU)])
+def test_the_first_exploded_step_is_told(field: StimulusField, engine_class: Any) -> None:
+    def first_bad_step(size: int) -> int:
+        engine = engine_class(field, config(learning_rate_NNR_f=1.0))
+        while (told := engine.advance(size)) is None:
+            assert engine.step < 100
+        return int(told)
+
+    assert first_bad_step(1) == first_bad_step(50) > 1
+
+
+def test_a_loss_that_is_no_number_is_told(field: StimulusField) -> None:
+    engine = CpuEngine(field, config())
+    engine.load_weights({key: value * float("nan") for key, value in engine.weights().items()})
+    assert engine.advance(5) == 1
+
+
+def test_initial_weights_follow_the_seed_alone() -> None:
+    first, again, other = (initial_model(config(seed=seed)).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(value, again[key]) for key, value in first.items())
+    assert not torch.equal(first["net.0.linear.weight"], other["net.0.linear.weight"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tells of a GPU that is not there")
+def test_missing_device_is_told(field: StimulusField) -> None:
+    with pytest.raises(ConfigError, match=r"device must be one that this machine has.*'cuda'"):
+        make_engine(field, config(), "cuda")
+
+
+def test_weights_of_a_small_last_block_count_too(field: StimulusField) -> None:
+    """A batch in blocks has the gradient of the sum of its parts."""
+    cfg = config(inr_batch_size=30)  # 570 points: two blocks
+    batch = BatchSampler(field, n_frames=30, sampling=Sampling.points, seed=0).draw()
+    whole, parts = (
+        SirenPasses(initial_model(cfg).state_dict(), cfg.graph_model.omega_f, *coordinates(field, cfg))
+        for _ in range(2)
+    )
+    loss = whole.accumulate(batch)
+    halves = [slice(0, 100), slice(100, None)]
+    pieces = [Batch(batch.frame[h], batch.position[h], batch.target[h], batch.weight[h]) for h in halves]
+    assert sum(parts.accumulate(piece) for piece in pieces) == pytest.approx(loss, rel=1e-6)
+    torch.testing.assert_close(whole.gradient.vector, parts.gradient.vector, atol=1e-7, rtol=1e-4)

@@ -1,0 +1,57 @@
+"""The streamed metrics against scikit-learn and numpy over every neuron."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import mean_squared_error, r2_score
+
+from siren_sweep.metrics import Metrics, Moments
+
+
+def streamed(predictions: np.ndarray, targets: np.ndarray, multiplicity: np.ndarray, chunk: int) -> Moments:
+    moments = Moments(pivot=float(targets.mean()))
+    for start in range(0, len(targets), chunk):
+        prediction, target = (torch.from_numpy(a[start : start + chunk]).float() for a in (predictions, targets))
+        moments.update(prediction, target, torch.from_numpy(multiplicity))
+    return moments
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_metrics_are_those_over_every_neuron(noise: float, offset: float) -> None:
+    random = np.random.default_rng(0)
+    multiplicity = np.array([8, 1, 3, 5])
+    inverse = np.repeat(np.arange(4), multiplicity)
+    values = offset + random.normal(size=(50, 4))[:, inverse] + noise * random.normal(size=(50, len(inverse)))
+    means = np.stack([values[:, inverse == position].mean(axis=1) for position in range(4)], axis=1)
+    predictions = means + random.normal(0, 0.3, means.shape)
+    ss_within = float(((values - means[:, inverse]) ** 2).sum())
+
+    got = streamed(predictions, means, multiplicity, chunk=7).metrics(ss_within)
+    every = predictions[:, inverse]
+    assert got.r2 == pytest.approx(r2_score(values.ravel(), every.ravel()), abs=1e-5)
+    assert got.mse == pytest.approx(mean_squared_error(values.ravel(), every.ravel()), rel=1e-4)
+    assert got.pearson_r2 == pytest.approx(np.corrcoef(values.ravel(), every.ravel())[0, 1] ** 2, abs=1e-5)
+
+
+def test_scale_and_offset_show_in_r2_and_not_in_the_correlation() -> None:
+    targets = np.random.default_rng(1).normal(size=(20, 3))
+    got = streamed(2 * targets + 1, targets, np.ones(3, np.int64), chunk=20).metrics()
+    assert got.r2 < 0
+    assert got.pearson_r2 == pytest.approx(1)
+
+
+def test_perfect_predictions_score_one() -> None:
+    targets = np.random.default_rng(1).normal(size=(20, 3))
+    assert streamed(targets, targets, np.ones(3, np.int64), chunk=6).metrics().r2 == 1
+
+
+def test_constant_targets_have_no_r2() -> None:
+    targets = np.full((5, 2), 0.5)
+    got = streamed(targets, targets, np.ones(2, np.int64), chunk=5).metrics()
+    assert isinstance(got, Metrics)
+    assert math.isnan(got.r2)

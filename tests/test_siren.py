@@ -1,0 +1,74 @@
+"""The network and the compiled kernels, against the formulas in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from siren_sweep import kernels
+from siren_sweep.siren import Siren, n_parameters, normalised
+
+
+def test_state_dict_keys_are_those_of_saved_weights() -> None:
+    keys = list(Siren(8, 2, 30.0).state_dict())
+    sine_layers = [f"net.{i}.linear.{part}" for i in range(3) for part in ("weight", "bias")]
+    assert keys == [*sine_layers, "net.3.weight", "net.3.bias"]
+
+
+def test_weights_are_drawn_within_their_bounds() -> None:
+    hidden, omega = 256, 30.0
+    weights = Siren(hidden, 2, omega).state_dict()
+    bounds = {"net.0.linear.weight": 1 / 3, "net.1.linear.weight": math.sqrt(6 / hidden) / omega}
+    bounds["net.3.weight"] = math.sqrt(6 / hidden) / omega
+    for key, bound in bounds.items():
+        assert 0.9 * bound < weights[key].abs().max() <= bound
+
+
+def test_number_of_parameters_is_counted() -> None:
+    assert n_parameters(16, 3) == sum(value.numel() for value in Siren(16, 3, 30.0).state_dict().values())
+
+
+def test_forward_is_the_formula() -> None:
+    model = Siren(16, 2, 7.0)
+    inputs = torch.rand(50, 3, dtype=torch.float64)
+    value = inputs.numpy()
+    weights = {key: value.double().numpy() for key, value in model.state_dict().items()}
+    for layer in range(3):
+        weight, bias = (weights[f"net.{layer}.linear.{part}"] for part in ("weight", "bias"))
+        value = np.sin(7.0 * (value @ weight.T + bias))
+    value = value @ weights["net.3.weight"].T + weights["net.3.bias"]
+    np.testing.assert_allclose(model(inputs).detach().numpy(), value[:, 0], atol=2e-6)
+
+
+def test_first_phase_keeps_its_bits_at_the_largest_omega_and_frame() -> None:
+    """In float32 the phase, about 1e7 here, would be off by a radian."""
+    model = Siren(32, 1, 4096.0)
+    inputs = torch.stack([normalised(torch.tensor([63998.0, 63999.0]), 100.0), *torch.tensor([[8.0, -8.0]] * 2)], dim=1)
+    weight, bias = (model.state_dict()[f"net.0.linear.{part}"].double() for part in ("weight", "bias"))
+    exact = torch.sin(4096.0 * (inputs @ weight.T + bias))
+    assert (model.net[0](inputs) - exact).abs().max() < 1e-6
+
+
+def test_normalised_input_is_two_pi_a_period() -> None:
+    assert normalised(torch.tensor([0.0, 50.0, 100.0]), 100.0).tolist() == pytest.approx([0.0, math.pi, 2 * math.pi])
+
+
+@pytest.mark.parametrize("largest_phase", [1.0, 30.0, 1e3, 1e5, 1e6])
+def test_sine_kernel_is_within_three_units_of_the_last_place(largest_phase: float) -> None:
+    random = np.random.default_rng(0)
+    phase = random.uniform(-largest_phase, largest_phase, (200, 100)).astype(np.float32)
+    near_zeros = (np.arange(100) * np.pi * (largest_phase / 400)).astype(np.float32)
+    phase[0] = near_zeros
+    activation, slope = phase.copy(), np.empty_like(phase)
+    kernels.sine(activation, np.zeros(100, np.float32), np.float32(1), slope)
+    assert np.abs(activation - np.sin(phase.astype(np.float64))).max() < 2e-7
+    assert np.abs(slope - np.cos(phase.astype(np.float64))).max() < 2e-7
+
+
+def test_sine_kernel_lets_what_is_no_number_through() -> None:
+    phase = np.array([[np.nan, np.inf, 1.0]], np.float32)
+    kernels.sine(phase, np.zeros(3, np.float32), np.float32(1), np.empty_like(phase))
+    assert np.isfinite(phase).tolist() == [[False, False, True]]
