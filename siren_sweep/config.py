@@ -141,6 +141,7 @@ class SweepName:
 class Tracking:
     """Where MLflow's runs go; null: a sqlite file under `outputs_dir`."""
 
+    enabled: bool = True
     uri: str | None = None
 
 
@@ -216,10 +217,14 @@ def faults(cfg: Any, prefix: str = "") -> list[str]:
         value, name = getattr(cfg, item.name), f"{prefix}{item.name}"
         if dataclasses.is_dataclass(value):
             wrong += faults(value, f"{name}.")
+        elif isinstance(value, list):
+            wrong += [fault for index, entry in enumerate(value, 1) for fault in faults(entry, f"{name}[{index}].")]
         elif item.metadata and (fault := bound_fault(value, item.metadata)):
             wrong.append(f"{name} {fault}")
     if isinstance(cfg, TrialConfig):
         wrong += list(_joint_faults(cfg))
+    if isinstance(cfg, Config) and cfg.dataset.path is None:
+        wrong.append("dataset.path must name the folder that holds stimulus.zarr and pos.zarr, got null")
     return wrong
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +103,9 @@ def trial_folder(block: int, number: int) -> str:
 def sqlite_url(file: Path) -> str:
     """An SQLAlchemy URL of an absolute path; four slashes, and what a URL would read as its own kept from it."""
     if any(mark in str(file) for mark in "?#"):
-        raise ConfigError(f"outputs_dir must not contain '?' or '#' (the databases' addresses cannot), got {str(file)!r}")
+        raise ConfigError(
+            f"outputs_dir must not contain '?' or '#' (the databases' addresses cannot), got {str(file)!r}"
+        )
     return f"sqlite:///{file.absolute()}"
 
 

@@ -1,0 +1,169 @@
+"""One batch of a block: planned, enqueued, launched, and told; each step can be taken again after a crash."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from siren_sweep.config import EXPLORABLE
+from siren_sweep.paths import trial_folder
+from siren_sweep.search.space import Space
+from siren_sweep.search.strategy import Proposal
+from siren_sweep.studies import finished
+
+_PLAN = "batch_"  # the study's attributes that hold the planned batches
+MAX_DEATHS = 2  # a config that took its worker with it so often is failed
+
+log = logging.getLogger(__name__)
+
+
+def open_trials(study: Study) -> list[FrozenTrial]:
+    """The trials that are planned but not told, in order: what a stopped sweep left, or a batch just planned."""
+    return [trial for trial in study.get_trials(deepcopy=False) if not trial.state.is_finished()]
+
+
+def last_batch(study: Study) -> int:
+    """The number of the last batch that was planned, 0 where there is none."""
+    return max((int(key.removeprefix(_PLAN)) for key in study.user_attrs if key.startswith(_PLAN)), default=0)
+
+
+def open_batch(study: Study) -> int | None:
+    """The batch that is planned and not told to its end, or None."""
+    batch = last_batch(study)
+    planned = len(study.user_attrs[_plan_key(batch)]) if batch else 0
+    told = sum(trial.user_attrs["batch"] == batch for trial in finished(study))
+    return batch if told < planned else None
+
+
+def store_plan(study: Study, proposals: Sequence[Proposal], attributes: Sequence[Mapping[str, Any]]) -> None:
+    """Write a planned batch in one write, so that it is there whole or not at all."""
+    plan = [
+        {
+            "params": proposal.params,
+            "attributes": {
+                "parent": proposal.parent,
+                "mutation": proposal.mutation,
+                "strategy": proposal.strategy,
+                "hypothesis": proposal.hypothesis,
+                **own,
+            },
+        }
+        for proposal, own in zip(proposals, attributes, strict=True)
+    ]
+    study.set_user_attr(_plan_key(attributes[0]["batch"]), plan)
+
+
+def enqueue_plan(study: Study, batch: int, space: Space) -> None:
+    """Enqueue what the plan of a batch holds and the study does not yet, and start those trials."""
+    known = {
+        trial.user_attrs["slot"] for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("batch") == batch
+    }
+    for entry in study.user_attrs.get(_plan_key(batch), []):
+        if entry["attributes"]["slot"] not in known:
+            study.enqueue_trial(entry["params"], user_attrs=entry["attributes"])
+    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.ask(space.distributions())
+
+
+def _plan_key(batch: int) -> str:
+    return f"{_PLAN}{batch:03d}"
+
+
+class BatchRun:
+    """Launches the open trials of a batch until each has an outcome, and tells the study, slot by slot.
+
+    All are told when the batch is over and not before: what a pruner may compare with is then the same on every
+    machine, however busy, and after every crash.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        launch: Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]],
+        inherited: Sequence[str],
+    ) -> None:
+        self._study, self._launch, self._inherited = study, launch, list(inherited)
+
+    def run(self, n_threads: int) -> list[FrozenTrial]:
+        """Run and tell all open trials; returns them as told."""
+        trials = open_trials(self._study)
+        while missing := [trial.number for trial in trials if self._outcome(trial.number) is None]:
+            self._launch_once(missing, n_threads)
+        for trial in trials:
+            self._tell(trial.number)
+        return [self._trial(trial.number) for trial in trials]
+
+    def _launch_once(self, numbers: Sequence[int], n_threads: int) -> None:
+        for number in numbers:
+            self._set(number, "attempt", self._trial(number).user_attrs.get("attempt", 0) + 1)
+        jobs = [self._overrides(self._trial(number), n_threads) for number in numbers]
+        first = self._trial(numbers[0]).user_attrs["iteration"] - 1
+        try:
+            reasons = [_reason(result) for result in self._launch(jobs, first)]
+        except Exception as error:  # a launcher that gives up a whole batch when one job dies hard
+            if all(self._trial(number).user_attrs.get("deaths") for number in numbers):
+                raise
+            reasons = [f"the launcher gave up: {type(error).__name__}: {error}"] * len(numbers)
+        for number, reason in zip(numbers, reasons, strict=True):
+            if self._outcome(number) is None:
+                self._count_death(number, reason or "the worker left no outcome")
+
+    def _count_death(self, number: int, reason: str) -> None:
+        deaths = [*self._trial(number).user_attrs.get("deaths", []), reason]
+        self._set(number, "deaths", deaths)
+        if len(deaths) >= MAX_DEATHS:
+            attempt = self._trial(number).user_attrs["attempt"]
+            reason = f"its worker died {len(deaths)} times: {reason}"
+            outcome = {"attempt": attempt, "status": "failed", "reason": reason, "metrics": {}, "stop_step": 0}
+            self._set(number, "outcome", outcome)
+
+    def _tell(self, number: int) -> None:
+        outcome = self._outcome(number)
+        assert outcome is not None
+        if outcome["status"] in ("finished", "truncated"):
+            self._study.tell(number, outcome["metrics"]["final_r2"])
+        elif outcome["status"] == "stopped":
+            self._study.tell(number, state=TrialState.PRUNED)
+        else:
+            self._study.tell(number, state=TrialState.FAIL)
+
+    def _overrides(self, trial: FrozenTrial, n_threads: int) -> list[str]:
+        """The Hydra overrides of one trial: what the person gave, then what makes this trial this trial."""
+        attributes = trial.user_attrs
+        own = {name: attributes["config"][name] for name in EXPLORABLE} | {
+            "training.n_training_frames": attributes["n_training_frames"],
+            "training.seed": attributes["seed"],
+            "training.n_threads": n_threads,
+            "trial.block": attributes["block"],
+            "trial.number": trial.number,
+            "trial.attempt": attributes["attempt"],
+            "trial.slot": attributes["slot"],
+            "trial.folder": trial_folder(attributes["block"], trial.number),
+        }
+        return [*self._inherited, *(f"{name}={value}" for name, value in own.items())]
+
+    def _outcome(self, number: int) -> dict[str, Any] | None:
+        attributes = self._trial(number).user_attrs
+        outcome = attributes.get("outcome")
+        return outcome if outcome and outcome["attempt"] == attributes["attempt"] else None
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+    def _set(self, number: int, key: str, value: Any) -> None:
+        self._study._storage.set_trial_user_attr(self._trial(number)._trial_id, key, value)
+
+
+def _reason(result: JobReturn) -> str | None:
+    """Why a job failed, or None."""
+    if result.status is not JobStatus.FAILED:
+        return None
+    try:
+        return f"the job failed and returned {result.return_value!r}"  # a failed job's property raises its error
+    except Exception as error:
+        return str(error) or type(error).__name__

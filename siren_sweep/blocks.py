@@ -1,0 +1,74 @@
+"""The curriculum: what each block starts from, and the callback that ends a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from siren_sweep.config import EXPLORABLE, Config, GraphModel, Training, TrialConfig, type_of
+from siren_sweep.search.space import T_PERIOD, TOTAL_STEPS, Space, make_space
+from siren_sweep.studies import finished
+
+
+@dataclass(frozen=True)
+class BlockStart:
+    """A block as its first batch sees it: the space, the base config, and the configs carried over from before."""
+
+    number: int
+    space: Space
+    base: dict[str, Any]
+    carried: list[dict[str, Any]]
+
+    @property
+    def n_training_frames(self) -> int:
+        return self.space.block.n_training_frames
+
+
+def start_block(
+    cfg: Config, number: int, sweeps: Mapping[str, str], pinned: Mapping[str, Any], best: Mapping[str, Any] | None
+) -> BlockStart:
+    """The start of block `number` (1-based). `best` is the config carried from the block before, None for the first.
+
+    `nnr_f_T_period` becomes the block's n_training_frames and `total_steps` the block's. A carried config comes
+    twice: so, and with the T_period that it had, since the best temporal scale follows the video.
+    """
+    block = cfg.blocks.schedule[number - 1]
+    config = dict(best) if best else start_config(cfg)
+    config |= {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps} | pinned
+    space = make_space(block, sweeps, config, set(pinned))
+    base = space.nearest(config)
+    carried = [base, space.nearest(config | {T_PERIOD: best[T_PERIOD]})] if best else []
+    return BlockStart(number, space, base, carried)
+
+
+def start_config(cfg: Config) -> dict[str, Any]:
+    """Where the first block begins: the composed config, and `search_space.start` for what was left at its default."""
+    defaults = TrialConfig(graph_model=GraphModel(), training=Training())
+    config = {}
+    for name in EXPLORABLE:
+        value = explorable(cfg, name)
+        if value == explorable(defaults, name) and name in cfg.search_space.start:
+            value = type_of(name)(cfg.search_space.start[name])
+        config[name] = value
+    return config
+
+
+def explorable(cfg: TrialConfig, name: str) -> Any:
+    """The value of a dotted parameter."""
+    group, _, leaf = name.partition(".")
+    return getattr(getattr(cfg, group), leaf)
+
+
+class BlockCallback:
+    """Called as Optuna calls its callbacks, after each tell: ends the block when its last trial was told."""
+
+    def __init__(self, n_iter_block: int, on_block_end: Callable[[Study], None]) -> None:
+        self._n_iter_block, self._on_block_end = n_iter_block, on_block_end
+
+    def __call__(self, study: Study, trial: FrozenTrial) -> None:
+        if len(finished(study)) == self._n_iter_block:
+            self._on_block_end(study)

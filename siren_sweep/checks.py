@@ -1,0 +1,154 @@
+"""Everything that can be wrong with a sweep before it starts, told at once and before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.types import Override
+from optuna.study import Study
+
+from siren_sweep.blocks import explorable, start_block
+from siren_sweep.command_line import parse
+from siren_sweep.config import EXPLORABLE, Config, bound_fault, faults, metadata_of
+from siren_sweep.errors import ConfigError, SweepError, SweepStateError
+from siren_sweep.search.space import RATIOS, distribution_of, parameter_of, parse_dimension
+
+SETTING_GROUPS = ("blocks", "search_space", "sampler", "pruner", "claude", "graph_model", "training")
+
+
+@dataclass
+class SweepOverrides:
+    """The command line of a sweep, sorted: what narrows the space, what pins a parameter, what a trial inherits."""
+
+    swept: dict[str, str] = field(default_factory=dict)
+    pinned: set[str] = field(default_factory=set)
+    inherited: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def sort_overrides(arguments: Sequence[str]) -> SweepOverrides:
+    """Sort the override strings of `-m`; what may not be swept or set is in `faults`."""
+    sorted_ = SweepOverrides()
+    for text in arguments:
+        override = parse(text)
+        name = override.key_or_group
+        if override.is_sweep_override() and not override.is_hydra_override():
+            _sweep(sorted_, name, override)
+        elif name == "training.n_training_frames":
+            sorted_.faults.append(
+                f"training.n_training_frames is set by the block and must not be set in a sweep, got {text}"
+            )
+        else:
+            if name in EXPLORABLE:
+                sorted_.pinned.add(name)
+            sorted_.inherited.append(text)
+    return sorted_
+
+
+def _sweep(sorted_: SweepOverrides, name: str, override: Override) -> None:
+    if name not in EXPLORABLE:
+        rule = f"only {', '.join(EXPLORABLE)} may be swept"
+        if name == "training.n_training_frames":
+            rule = "training.n_training_frames is set by the block and must not be set in a sweep"
+        sorted_.faults.append(f"{rule}, got {override.input_line}")
+        return
+    try:
+        distribution_of(name, override)
+        sorted_.swept[name] = override.get_value_string()
+    except ValueError as error:
+        sorted_.faults.append(f"{name} {error}")
+
+
+def sweep_texts(cfg: Config, overrides: SweepOverrides) -> dict[str, str]:
+    """The search space's texts: the group's lines, each replaced by the command line's for the same parameter."""
+    texts = {name: text for name, text in cfg.search_space.params.items() if parameter_of(name) not in overrides.swept}
+    return texts | overrides.swept
+
+
+def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
+    """Every fault of the config and of the command line; the data are looked at elsewhere."""
+    wrong = overrides.faults + faults(cfg) + _search_space_faults(cfg)
+    if not cfg.blocks.schedule:
+        wrong.append("blocks.schedule must hold at least one block, got none")
+    elif not wrong:
+        for number in range(1, len(cfg.blocks.schedule) + 1):
+            start_block(cfg, number, sweep_texts(cfg, overrides), {}, None)
+    for group in ("sampler", "pruner"):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                hydra.utils.instantiate(getattr(cfg, group))
+        except Exception as error:  # whatever a person's class raises
+            cause = error.__cause__ or error
+            wrong.append(f"{group} cannot be made: {type(cause).__name__}: {cause}")
+    return wrong
+
+
+def _search_space_faults(cfg: Config) -> list[str]:
+    wrong = []
+    for name, text in cfg.search_space.params.items():
+        if name not in EXPLORABLE and name not in RATIOS:
+            known = ", ".join((*EXPLORABLE, *RATIOS))
+            wrong.append(f"search_space.params may hold only {known}, got {name}")
+            continue
+        try:
+            parse_dimension(name, text)
+        except ValueError as error:
+            wrong.append(f"search_space.params.{name} {error}")
+    for name, value in cfg.search_space.start.items():
+        if name not in EXPLORABLE:
+            wrong.append(f"search_space.start may hold only {', '.join(EXPLORABLE)}, got {name}")
+        elif fault := bound_fault(value, metadata_of(name)):
+            wrong.append(f"search_space.start.{name} {fault}")
+    return wrong
+
+
+def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
+    """What makes a sweep this sweep, flat and as JSON values: a resumed one must have the same."""
+    flat: dict[str, Any] = {"dataset.n_input_neurons": cfg.dataset.n_input_neurons}
+    for group in SETTING_GROUPS:
+        node = getattr(cfg, group)
+        _flatten(flat, group, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node)
+    for name in ("training.n_training_frames", "training.n_threads", "training.checkpoint_every_s"):
+        del flat[name]  # set by the block, the machine, and nobody's result
+    flat |= {f"pinned.{name}": explorable(cfg, name) for name in overrides.pinned}
+    return flat | {f"swept.{name}": text for name, text in overrides.swept.items()}
+
+
+def refuse_changes(study: Study, now: Mapping[str, Any], name: str) -> None:
+    """Raises SweepStateError where the sweep of that name was started with other settings."""
+    before = study.user_attrs["settings"]
+    differing = [
+        f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if differing:
+        lines = "\n".join(f"  - {line}" for line in differing)
+        raise SweepStateError(
+            f"the sweep {name!r} exists with another config; give this one another sweep.name, or the same config:\n"
+            f"{lines}"
+        )
+
+
+def raise_all(wrong: Sequence[str], *errors: SweepError | None) -> None:
+    """Raises ConfigError with the faults of the config and what else was found, if anything was."""
+    told = [*wrong, *(str(error) for error in errors if error is not None)]
+    if told:
+        raise ConfigError(told)
+
+
+def _flatten(flat: dict[str, Any], prefix: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _flatten(flat, f"{prefix}.{key}", item)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value, 1):
+            _flatten(flat, f"{prefix}[{index}]", item)
+    else:
+        flat[prefix] = getattr(value, "value", value)

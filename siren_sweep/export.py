@@ -1,0 +1,126 @@
+"""The best config of each block as something that runs: `python -m siren_sweep.export SWEEP_FOLDER` makes it again.
+
+Written from the study and the trials' saved files alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from siren_sweep.config import trial_config
+from siren_sweep.data import field_of
+from siren_sweep.errors import OutputError, SweepError
+from siren_sweep.paths import OutputPaths, SweepPaths, replacing
+from siren_sweep.pictures import prediction_picture
+from siren_sweep.studies import all_blocks, best_trial, open_storage
+from siren_sweep.trial import METRICS
+
+HEADER = """\
+# The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
+# python -m siren_sweep --config-dir {folder} --config-name {name}
+"""
+
+
+def export_block(study: Study, paths: SweepPaths, outputs: OutputPaths) -> None:
+    """Write config, weights, picture and `best.json` for the block's best trial; nothing where none has finished."""
+    trial = best_trial(study)
+    if trial is not None:
+        _write_config(study, trial, paths)
+        _write_weights_and_picture(study, trial, paths, outputs)
+    entry = [] if trial is None else [_entry(study, trial)]
+    others = [known for known in _known_entries(paths) if known["block"] != study.user_attrs["block"]]
+    with replacing(paths.best_json) as file:
+        file.write_text(json.dumps(sorted(others + entry, key=lambda known: known["block"]), indent=1) + "\n")
+
+
+def _entry(study: Study, trial: FrozenTrial) -> dict[str, Any]:
+    metrics = trial.user_attrs["outcome"]["metrics"]
+    return {
+        "block": study.user_attrs["block"],
+        "n_training_frames": study.user_attrs["n_training_frames"],
+        **{name: metrics[name] for name in METRICS},
+        "trial": trial.number,
+        "parameters": trial.user_attrs["config"],
+        "seed": trial.user_attrs["seed"],
+        "data_hash": study.user_attrs["data_hash"],
+    }
+
+
+def _write_config(study: Study, trial: FrozenTrial, paths: SweepPaths) -> None:
+    block = study.user_attrs["block"]
+    values = yaml.safe_load(paths.trial(block, trial.number).config.read_text())
+    file = paths.best_file(block, ".yaml")
+    header = HEADER.format(
+        block=block,
+        sweep=paths.root.name,
+        r2=trial.value,
+        frames=study.user_attrs["n_training_frames"],
+        trial=trial.number,
+        folder=json.dumps(str(paths.best)),
+        name=file.stem,
+    )
+    with replacing(file) as temporary:
+        temporary.write_text(header + yaml.safe_dump({"defaults": ["config", "_self_"], **values}, sort_keys=False))
+
+
+def _write_weights_and_picture(study: Study, trial: FrozenTrial, paths: SweepPaths, outputs: OutputPaths) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    block = study.user_attrs["block"]
+    saved = paths.trial(block, trial.number)
+    weights = load_file(saved.weights)
+    with replacing(paths.best_file(block, ".safetensors")) as file:
+        save_file(weights, file)
+    with replacing(paths.best_file(block, ".pt")) as file:
+        torch.save(weights, file)
+    cfg = trial_config(yaml.safe_load(saved.config.read_text()))
+    title = f"block {block}: {study.user_attrs['n_training_frames']} frames, final R2 {trial.value:.4f}"
+    prediction_picture(paths.best_file(block, ".png"), cfg, weights, field_of(cfg, outputs), title)
+
+
+def _known_entries(paths: SweepPaths) -> list[dict[str, Any]]:
+    try:
+        known = json.loads(paths.best_json.read_text())
+    except FileNotFoundError:
+        return []
+    except ValueError:  # a file that somebody edited: every block writes its own entry again
+        return []
+    assert isinstance(known, list)
+    return known
+
+
+def open_sweep(folder: Path) -> tuple[SweepPaths, OutputPaths, dict[int, Study]]:
+    """The studies of a sweep's folder. Raises OutputError where it holds none."""
+    paths = SweepPaths(folder.absolute())
+    if not paths.study_db.is_file():
+        raise OutputError(f"a sweep's folder holds study.db; there is none in {str(folder)!r}")
+    return paths, OutputPaths(paths.root.parent), all_blocks(open_storage(None, paths))
+
+
+def main() -> None:
+    """Export all blocks of a sweep again."""
+    parser = argparse.ArgumentParser(prog="python -m siren_sweep.export", description=main.__doc__)
+    parser.add_argument("sweep_folder", type=Path, help="outputs/<sweep.name>")
+    try:
+        paths, outputs, studies = open_sweep(parser.parse_args().sweep_folder)
+        for number, study in studies.items():
+            export_block(study, paths, outputs)
+            trial = best_trial(study)
+            print(f"block {number}: " + (f"final_r2 {trial.value:.6f}" if trial else "no trial has finished"))
+    except SweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    print(f"written to {paths.best}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Hydra jobs in slots: what the `slots` launcher does with a batch of overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra import version
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from siren_sweep.launch import Job, run_jobs, slots
+
+HARD_LIMIT_FACTOR, HARD_LIMIT_EXTRA_S = (1.25, 300.0)  # over time_budget_min, at which a run truncates itself
+
+
+def launch_in_slots(
+    config: DictConfig,
+    hydra_context: HydraContext,
+    task_function: TaskFunction,
+    job_overrides: Sequence[Sequence[str]],
+    initial_job_idx: int,
+) -> list[JobReturn]:
+    """Run the jobs of a batch; a job whose process died is FAILED, and no other is touched by it."""
+    jobs = []
+    for index, overrides in enumerate(job_overrides, start=initial_job_idx):
+        job_config = hydra_context.config_loader.load_sweep_config(config, list(overrides))
+        with open_dict(job_config):
+            job_config.hydra.job.id = job_config.hydra.job.num = index
+        limit_s = job_config.claude.time_budget_min * 60 * HARD_LIMIT_FACTOR + HARD_LIMIT_EXTRA_S
+        jobs.append(Job((hydra_context, task_function, job_config), limit_s))
+    run_jobs(run_hydra_job, jobs, slots(config.claude.n_parallel, config.training.device).concurrency)
+    return [_job_return(job, overrides) for job, overrides in zip(jobs, job_overrides, strict=True)]
+
+
+def run_hydra_job(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    """In the worker's process: Hydra's globals, then the task."""
+    version.setbase("1.3")
+    setup_globals()
+    result = run_job(
+        hydra_context=hydra_context,
+        task_function=task_function,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+    _ = result.return_value  # raises what the task raised
+
+
+def _job_return(job: Job, overrides: Sequence[str]) -> JobReturn:
+    failed = RuntimeError(job.end) if job.end else None
+    return JobReturn(
+        overrides=list(overrides), _return_value=failed, status=JobStatus.FAILED if failed else JobStatus.COMPLETED
+    )

@@ -1,0 +1,136 @@
+"""Slots: one process a trial, started warm, on its GPU or its share of the cores, with a hard time limit.
+
+A worker that dies (killed, out of memory, a segmentation fault) takes nothing with it: what it had to say is in the
+study, and its slot takes the next trial. Workers die with their parent.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+PRELOAD = ("torch", "optuna", "hydra.core.utils", "siren_sweep.app", "siren_sweep.trial")
+GRACE_S = 20.0  # between SIGTERM, on which a worker writes its checkpoint, and SIGKILL
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials run at once, and how many CPU threads each has."""
+
+    concurrency: int
+    n_threads: int
+
+
+def slots(n_parallel: int, device: str) -> Slots:
+    """All slots at once where there are GPUs; else as many as there are cores, each with its share of them."""
+    n_cores = len(os.sched_getaffinity(0))
+    concurrency = n_parallel if n_gpus(device) else min(n_parallel, n_cores)
+    return Slots(concurrency, max(1, n_cores // concurrency))
+
+
+def n_gpus(device: str) -> int:
+    """GPUs that `training.device` lets a sweep use."""
+    if device == "cpu":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+@dataclass
+class Job:
+    """One trial in its process."""
+
+    args: tuple[Any, ...]
+    time_limit_s: float
+    process: multiprocessing.process.BaseProcess | None = None
+    started: float = 0.0
+    end: str | None = field(default=None)  # how the process ended, once it has: "" for well
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.end is None
+
+
+def run_jobs(target: Callable[..., None], jobs: Sequence[Job], concurrency: int) -> None:
+    """Run every job in a process of its own, `concurrency` at a time; `job.end` says how each ended.
+
+    On KeyboardInterrupt, or whatever else ends this call, the workers are stopped first.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    try:
+        while any(job.end is None for job in jobs):
+            for job in jobs:
+                if job.process is None and sum(other.running for other in jobs) < concurrency:
+                    process = context.Process(target=_worker, args=(target, job.args))
+                    process.start()
+                    job.process, job.started = process, time.monotonic()
+            _wait([job for job in jobs if job.running])
+    finally:
+        stop([job for job in jobs if job.running])
+
+
+def stop(jobs: Sequence[Job]) -> None:
+    """SIGTERM, and SIGKILL for those that do not go; returns when all are gone."""
+    for job in jobs:
+        assert job.process is not None
+        job.process.terminate()
+    deadline = time.monotonic() + GRACE_S
+    for job in jobs:
+        assert job.process is not None
+        job.process.join(max(0.0, deadline - time.monotonic()))
+        if job.process.is_alive():
+            job.process.kill()
+            job.process.join()
+        job.end = "stopped"
+
+
+def _wait(running: Sequence[Job]) -> None:
+    """Until a process ends or runs over its time."""
+    sentinels = {job.process.sentinel: job for job in running if job.process is not None}
+    for ready in multiprocessing.connection.wait(list(sentinels), timeout=1.0):
+        assert isinstance(ready, int)
+        job = sentinels[ready]
+        assert job.process is not None
+        job.process.join()
+        job.end = _how_it_ended(job.process.exitcode)
+    for job in running:
+        if job.running and time.monotonic() - job.started > job.time_limit_s:
+            stop([job])
+            job.end = f"the worker was stopped at its hard limit of {job.time_limit_s / 60:.1f} minutes"
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code == 0:
+        return ""
+    if code is not None and code < 0:
+        return f"the worker was killed by {signal.Signals(-code).name}"
+    return f"the worker exited with code {code}"
+
+
+def _worker(target: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """In the new process: die with the parent, leave Ctrl-C to it, stop at a step's end on SIGTERM."""
+    from siren_sweep.trial import Interrupted, Superseded, interrupt
+
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        target(*args)
+    except (Interrupted, Superseded):
+        os._exit(3)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(4)

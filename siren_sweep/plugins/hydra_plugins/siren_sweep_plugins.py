@@ -1,0 +1,62 @@
+"""The thin Sweeper and Launcher that Hydra finds. Hydra imports this at every start: nothing heavy up here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class SirenSweeperConf:
+    """`hydra/sweeper: siren_sweep`; its settings are the config groups claude, blocks, search_space, sampler, pruner."""
+
+    _target_: str = "hydra_plugins.siren_sweep_plugins.SirenSweeper"
+
+
+@dataclass
+class SlotsLauncherConf:
+    """`hydra/launcher: slots`; how many run at once follows from the machine and `claude.n_parallel`."""
+
+    _target_: str = "hydra_plugins.siren_sweep_plugins.SlotsLauncher"
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="siren_sweep", node=SirenSweeperConf, provider="siren_sweep")
+ConfigStore.instance().store(group="hydra/launcher", name="slots", node=SlotsLauncherConf, provider="siren_sweep")
+
+
+class SirenSweeper(Sweeper):
+    """Hands the composed config and the launcher to `siren_sweep.sweep`."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.config = config
+        self.hydra_context = hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        from siren_sweep.sweep import run_sweep
+
+        assert self.config is not None and self.launcher is not None
+        run_sweep(self.config, arguments, self.launcher.launch)
+
+
+class SlotsLauncher(Launcher):
+    """One process a job; see `siren_sweep.launch`."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from siren_sweep.hydra_jobs import launch_in_slots
+
+        return launch_in_slots(self.config, self.hydra_context, self.task_function, job_overrides, initial_job_idx)

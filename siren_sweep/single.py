@@ -1,0 +1,59 @@
+"""`python -m siren_sweep`: one training run of the composed config, outside the sweeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from siren_sweep.config import Config, faults
+from siren_sweep.data import ensure_data, field_of
+from siren_sweep.errors import ConfigError, SweepError
+from siren_sweep.paths import OutputPaths, TrialPaths, make_writable, replacing
+from siren_sweep.train import Report, Status
+from siren_sweep.trial import run_training
+
+
+class RunFailed(SweepError):
+    """The run ended without a result; the text says why."""
+
+
+def run_single(cfg: Config, folder: Path) -> None:
+    """Train once, with a progress bar; print one metric a line. Raises ConfigError, DataError, RunFailed."""
+    if wrong := faults(cfg):
+        raise ConfigError(wrong)
+    outputs = OutputPaths(Path(cfg.outputs_dir))
+    make_writable(outputs.root)
+    ensure_data(cfg)
+    field = field_of(cfg, outputs)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+    ) as progress:
+        bar = progress.add_task("training", total=cfg.claude.total_steps)
+
+        def on_report(report: Report) -> None:
+            progress.update(bar, completed=report.step, description=f"R2 {report.r2:.4f}")
+
+        paths = TrialPaths(folder)
+        result, metrics = run_training(
+            cfg, field, paths, on_report=on_report, on_step=lambda step: progress.update(bar, completed=step)
+        )
+    with replacing(paths.result) as file:
+        summary = metrics | {"status": result.status, "reason": result.reason, "stop_step": result.stop_step}
+        summary |= {"data_hash": field.data_hash, "reports": [dataclasses.asdict(item) for item in result.reports]}
+        file.write_text(json.dumps(summary, indent=1))
+    if result.status not in (Status.finished, Status.truncated):
+        raise RunFailed(f"the run ended as {result.status} at step {result.stop_step}: {result.reason}")
+    if result.status is Status.truncated:
+        print(f"truncated: {result.reason}", file=sys.stderr)
+    for name, value in metrics.items():
+        print(f"{name}: {value:.6f}" if isinstance(value, float) else f"{name}: {value}")
+    print(f"written to {folder}", file=sys.stderr)

@@ -1,0 +1,33 @@
+"""The end of a sweep: where its best configs, pictures and the MLflow UI are."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from siren_sweep.paths import OutputPaths
+
+
+class PrintSummary(Callback):
+    """Hydra's callback at the end of a multirun."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        outputs = OutputPaths(Path(config.outputs_dir).absolute())
+        paths = outputs.sweep(config.sweep.name)
+        if not paths.best_json.exists():
+            return
+        print()
+        for entry in json.loads(paths.best_json.read_text()):
+            print(
+                f"block {entry['block']}: final_r2 {entry['final_r2']:.6f} at {entry['n_training_frames']} frames, "
+                f"{entry['total_params']} parameters, {entry['training_time_min']:.2f} min (trial {entry['trial']})"
+            )
+        store = config.tracking.uri or outputs.mlflow_uri
+        print(f"best configs and weights  {paths.best}")
+        print(f"pictures                  {paths.best}/block_*.png")
+        print(f"MLflow UI                 mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(store)}")

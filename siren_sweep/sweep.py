@@ -1,0 +1,226 @@
+"""A sweep: block after block, batch after batch; the same call goes on where the last one stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import optuna
+from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from siren_sweep import checks, export
+from siren_sweep.app import typed
+from siren_sweep.batch import BatchRun, enqueue_plan, last_batch, open_batch, store_plan
+from siren_sweep.blocks import BlockCallback, BlockStart, explorable, start_block
+from siren_sweep.config import Config
+from siren_sweep.data import ensure_data, field_of
+from siren_sweep.errors import DataError, SweepError, SweepStateError
+from siren_sweep.launch import slots
+from siren_sweep.monitor import Monitor
+from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
+from siren_sweep.search.strategy import plan_batch
+from siren_sweep.studies import best_trial, create_block, finished, load_block, open_storage
+
+Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
+
+
+def run_sweep(config: DictConfig, arguments: Sequence[str], launch: Launch) -> None:
+    """Run, or go on with, the sweep of a composed config. Raises ConfigError and its kind before anything trains."""
+    cfg = typed(config)
+    overrides = checks.sort_overrides(arguments)
+    outputs = OutputPaths(Path(cfg.outputs_dir))
+    paths, data_hashes = _prepare(cfg, overrides, outputs)
+    with _locked(paths, cfg.sweep.name), _sigterm_as_interrupt():
+        Sweep(cfg, overrides, launch, outputs, paths, data_hashes).run()
+
+
+def _prepare(cfg: Config, overrides: checks.SweepOverrides, outputs: OutputPaths) -> tuple[SweepPaths, dict[int, str]]:
+    """Check all there is to check; the sweep's paths, and the data's hash by block number."""
+    wrong = checks.all_faults(cfg, overrides)
+    paths, hashes = None, {}
+    try:
+        paths = outputs.sweep(cfg.sweep.name)
+    except SweepError as error:
+        wrong.append(str(error))
+    if not wrong or not cfg.dataset.generate:
+        try:
+            make_writable(outputs.root)
+            ensure_data(cfg)
+            hashes = _data_hashes(cfg, outputs)
+        except SweepError as error:
+            wrong.append(str(error))
+    checks.raise_all(wrong)
+    assert paths is not None
+    return paths, hashes
+
+
+def _data_hashes(cfg: Config, outputs: OutputPaths) -> dict[int, str]:
+    """Read what each block will read, the largest first: too few frames, or a broken chunk, is told before a start."""
+    hashes = {}
+    blocks = enumerate(cfg.blocks.schedule, 1)
+    for number, block in sorted(blocks, key=lambda pair: -pair[1].n_training_frames):
+        cfg.training.n_training_frames = block.n_training_frames
+        hashes[number] = field_of(cfg, outputs).data_hash
+    return hashes
+
+
+class Sweep:
+    """One run of the sweep's loop."""
+
+    def __init__(
+        self,
+        cfg: Config,
+        overrides: checks.SweepOverrides,
+        launch: Launch,
+        outputs: OutputPaths,
+        paths: SweepPaths,
+        data_hashes: dict[int, str],
+    ) -> None:
+        self._cfg, self._overrides, self._launch = cfg, overrides, launch
+        self._outputs, self._paths, self._data_hashes = outputs, paths, data_hashes
+        self._settings = checks.settings(cfg, overrides)
+        self._pinned = {name: explorable(cfg, name) for name in overrides.pinned}
+        self._storage = open_storage(cfg.storage.url, paths)
+        self._slots = slots(cfg.claude.n_parallel, cfg.training.device)
+
+    def run(self) -> None:
+        """All blocks, each exported as it ends."""
+        first = load_block(self._storage, 1)
+        if first is not None:
+            checks.refuse_changes(first, self._settings, self._cfg.sweep.name)
+        with Monitor(self._cfg, self._outputs, self._paths, self._storage):
+            best: dict[str, Any] | None = None
+            for number in range(1, len(self._cfg.blocks.schedule) + 1):
+                texts = checks.sweep_texts(self._cfg, self._overrides)
+                start = start_block(self._cfg, number, texts, self._pinned, best)
+                study = self._run_block(start)
+                best = _winner(study, number).user_attrs["config"]
+
+    def _run_block(self, start: BlockStart) -> Study:
+        study = self._study(start)
+        callback = BlockCallback(self._cfg.claude.n_iter_block, self._export)
+        while open_batch(study) or len(finished(study)) < self._cfg.claude.n_iter_block:
+            self._plan(study, start)
+            run = BatchRun(study, self._launch, self._overrides.inherited)
+            for trial in run.run(self._slots.n_threads):
+                callback(study, trial)
+        if not self._paths.best_file(start.number, ".yaml").exists():
+            self._export(study)  # a crash came between the last tell and the export
+        return study
+
+    def _study(self, start: BlockStart) -> Study:
+        attributes = {
+            "settings": self._settings,
+            "block": start.number,
+            "n_training_frames": start.n_training_frames,
+            "data_hash": self._data_hashes[start.number],
+            "dataset": {"path": self._cfg.dataset.path, "n_input_neurons": self._cfg.dataset.n_input_neurons},
+        }
+        study = create_block(self._storage, start.number, attributes)
+        if study.user_attrs["data_hash"] != attributes["data_hash"]:
+            raise DataError(
+                f"the data of block {start.number} changed under the sweep {self._cfg.sweep.name!r}: the first "
+                f"{start.n_training_frames} frames at {self._cfg.dataset.path} have hash {attributes['data_hash']}, "
+                f"and had {study.user_attrs['data_hash']}"
+            )
+        return study
+
+    def _plan(self, study: Study, start: BlockStart) -> None:
+        """Plan the next batch where none is open; a plan that was stored and not enqueued is enqueued."""
+        done = len(finished(study))
+        batch = open_batch(study)
+        if batch is None:
+            batch = last_batch(study) + 1
+            n = min(self._cfg.claude.n_parallel, self._cfg.claude.n_iter_block - done)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                seed = self._cfg.training.seed + 1000 * start.number + batch
+                sampler = hydra.utils.instantiate(self._cfg.sampler, seed=seed)
+                proposals = plan_batch(
+                    study,
+                    start.space,
+                    sampler,
+                    n,
+                    strategy=self._cfg.claude.strategy,
+                    base=start.base,
+                    carried=start.carried,
+                )
+            if not proposals:
+                raise SweepStateError(
+                    f"block {start.number} has no config left that it has not run: widen the search space, or set "
+                    f"claude.n_iter_block to at most {done}, got {self._cfg.claude.n_iter_block}"
+                )
+            first = (start.number - 1) * self._cfg.claude.n_iter_block + done + 1
+            own = [
+                {
+                    "block": start.number,
+                    "batch": batch,
+                    "slot": slot,
+                    "iteration": first + slot,
+                    "n_training_frames": start.n_training_frames,
+                    "seed": self._cfg.training.seed,
+                    "config": start.space.config(proposal.params),
+                    "data_hash": self._data_hashes[start.number],
+                    "attempt": 0,
+                }
+                for slot, proposal in enumerate(proposals)
+            ]
+            store_plan(study, proposals, own)
+        enqueue_plan(study, batch, start.space)
+
+    def _export(self, study: Study) -> None:
+        export.export_block(study, self._paths, self._outputs)
+
+
+def _winner(study: Study, number: int) -> FrozenTrial:
+    winner = best_trial(study)
+    if winner is None:
+        reasons = sorted({trial.user_attrs["outcome"]["reason"] for trial in finished(study)})
+        raise SweepStateError(f"no trial of block {number} has finished: " + "; ".join(reasons))
+    return winner
+
+
+@contextlib.contextmanager
+def _locked(paths: SweepPaths, name: str) -> Iterator[None]:
+    """Hold the sweep's lock; the system lets go of it when this process dies, however that happens."""
+    paths.root.mkdir(parents=True, exist_ok=True)
+    with paths.lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise SweepStateError(f"the sweep {name!r} is being run already: {file.read().strip()}") from None
+        file.truncate(0)
+        json.dump({"pid": os.getpid(), "host": platform.node()}, file)
+        file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM (preemption) stops a sweep as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

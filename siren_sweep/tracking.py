@@ -1,0 +1,192 @@
+"""MLflow as a mirror of the studies: sweep > block > trial as nested runs.
+
+Workers never talk to MLflow. The mirror reads the studies and sends what MLflow does not have yet; what it has is asked
+of MLflow itself. So an outage costs training nothing, and what could not be sent is sent by a later mirror, in order
+and once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.studies import best_trial, finished
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+CURVES = {"r2": "r2", "mse": "mse", "learning_rate": "learning_rate", "steps_per_s": "steps_per_second"}
+
+
+@dataclass
+class _Sent:
+    """What MLflow has of one run."""
+
+    run_id: str
+    n_reports: int = 0
+    ended: bool = False
+
+
+class Mirror:
+    """Sends the studies of one sweep to MLflow. Every method may raise whatever MLflow raises."""
+
+    def __init__(self, uri: str | None, outputs: OutputPaths, paths: SweepPaths) -> None:
+        self._paths = paths
+        self._client = _client(uri or outputs.mlflow_uri)
+        self._experiment = self._experiment_id(None if uri else outputs.mlartifacts)
+        self._sent = self._known_runs()
+
+    def update(self, studies: Mapping[int, Study], n_iter_block: int, over: bool) -> None:
+        """Send what is new; `over` says that the sweep has come to its end."""
+        sweep = self._run("sweep", self._paths.root.name, None)
+        for number, study in studies.items():
+            block = self._run(f"block_{number:02d}", f"block {number}", sweep.run_id, _block_tags(study))
+            if not block.ended:
+                for trial in study.get_trials(deepcopy=False):
+                    if "slot" in trial.user_attrs and trial.state is not TrialState.WAITING:
+                        self._send_trial(trial, block.run_id)
+                if len(finished(study)) >= n_iter_block and self._block_is_exported(study, number):
+                    self._end_block(study, number, block)
+        if over and not sweep.ended:
+            self._client.set_terminated(sweep.run_id)
+            sweep.ended = True
+
+    def _send_trial(self, trial: FrozenTrial, parent: str) -> None:
+        attributes = trial.user_attrs
+        key = f"block_{attributes['block']:02d}/trial_{trial.number:04d}"
+        run = self._run(key, f"trial {trial.number}", parent, _trial_tags(trial), _params(trial))
+        if run.ended:
+            return
+        self._send_reports(trial, run)
+        if not trial.state.is_finished():
+            return
+        outcome = attributes["outcome"]
+        metrics = {name: value for name, value in outcome["metrics"].items() if value is not None}
+        self._log_metrics(run.run_id, [(name, value, 0, _end_ms(trial)) for name, value in metrics.items()])
+        self._client.set_tag(run.run_id, "state", trial.state.name)
+        if outcome["reason"]:
+            self._client.set_tag(run.run_id, "reason", outcome["reason"])
+        saved = self._paths.trial(attributes["block"], trial.number)
+        for file in (saved.config, saved.weights):
+            if file.exists():
+                self._client.log_artifact(run.run_id, str(file))
+        self._client.set_terminated(run.run_id, RUN_STATUS[trial.state], _end_ms(trial))
+        run.ended = True
+
+    def _send_reports(self, trial: FrozenTrial, run: _Sent) -> None:
+        reports = trial.user_attrs.get("reports", [])
+        new = [report for report in reports if report["index"] > run.n_reports]
+        if not new:
+            return
+        assert trial.datetime_start is not None
+        start_ms = int(trial.datetime_start.timestamp() * 1000)
+        points = [
+            (name, report[field], report["step"], start_ms + int(report["elapsed_s"] * 1000))
+            for report in new
+            for field, name in CURVES.items()
+        ]
+        self._log_metrics(run.run_id, points)
+        run.n_reports = new[-1]["index"]
+
+    def _end_block(self, study: Study, number: int, block: _Sent) -> None:
+        best = best_trial(study)
+        if best is not None:
+            metrics = best.user_attrs["outcome"]["metrics"]
+            self._log_metrics(block.run_id, [(name, value, 0, _end_ms(best)) for name, value in metrics.items()])
+            self._client.set_tag(block.run_id, "best_trial", best.number)
+            for ending in (".yaml", ".png"):
+                self._client.log_artifact(block.run_id, str(self._paths.best_file(number, ending)))
+        self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")
+        block.ended = True
+
+    def _block_is_exported(self, study: Study, number: int) -> bool:
+        return best_trial(study) is None or self._paths.best_file(number, ".png").exists()
+
+    def _run(
+        self,
+        key: str,
+        name: str,
+        parent: str | None,
+        tags: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> _Sent:
+        """The run of a sweep, block or trial, made where MLflow has none."""
+        from mlflow.entities import Param
+
+        if key not in self._sent:
+            own = {"key": key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent} if parent else {})
+            own |= {tag: str(value) for tag, value in (tags or {}).items()}
+            run = self._client.create_run(self._experiment, tags=own, run_name=name)
+            self._sent[key] = _Sent(run.info.run_id)
+            if params:
+                entries = [Param(name, str(value)) for name, value in params.items()]
+                self._client.log_batch(run.info.run_id, params=entries)
+        return self._sent[key]
+
+    def _known_runs(self) -> dict[str, _Sent]:
+        """What an earlier mirror has sent."""
+        known, token = {}, None
+        while True:
+            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
+            for run in page:
+                ended = run.info.status != "RUNNING"
+                n_reports = 0 if ended else len(self._client.get_metric_history(run.info.run_id, "r2"))
+                known[run.data.tags.get("key", "")] = _Sent(run.info.run_id, n_reports, ended)
+            token = page.token
+            if not token:
+                return known
+
+    def _log_metrics(self, run_id: str, points: list[tuple[str, float, int, int]]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, float(value), when, step) for name, value, step, when in points]
+        for start in range(0, len(metrics), 1000):  # MLflow's limit of one call
+            self._client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+    def _experiment_id(self, artifacts: Path | None) -> str:
+        name = self._paths.root.name
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            if experiment.lifecycle_stage == "deleted":
+                self._client.restore_experiment(experiment.experiment_id)
+            return str(experiment.experiment_id)
+        return str(self._client.create_experiment(name, artifact_location=artifacts and artifacts.as_uri()))
+
+
+def _client(uri: str) -> MlflowClient:
+    """A client that gives up within seconds when the server is gone."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import logging
+
+    from mlflow import MlflowClient
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def _block_tags(study: Study) -> dict[str, Any]:
+    return {key: study.user_attrs[key] for key in ("block", "n_training_frames", "data_hash")}
+
+
+def _trial_tags(trial: FrozenTrial) -> dict[str, Any]:
+    keys = ("block", "slot", "batch", "iteration", "parent", "mutation", "strategy", "seed")
+    return {key: trial.user_attrs[key] for key in keys} | {"trial": trial.number, "state": "RUNNING"}
+
+
+def _params(trial: FrozenTrial) -> dict[str, Any]:
+    return {**trial.user_attrs["config"], "training.n_training_frames": trial.user_attrs["n_training_frames"]}
+
+
+def _end_ms(trial: FrozenTrial) -> int:
+    assert trial.datetime_complete is not None
+    return int(trial.datetime_complete.timestamp() * 1000)

@@ -1,0 +1,210 @@
+"""One trial: field, model, training, reports, and the outcome, written by the worker that ran it.
+
+The worker writes to the study and to its own folder; it never talks to MLflow, so that no outage of tracking can
+touch training. Only the trial's current attempt may write.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import yaml
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from siren_sweep.config import Config, TrialConfig
+from siren_sweep.data import field_of
+from siren_sweep.field import StimulusField
+from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths, replacing
+from siren_sweep.studies import load_block, open_storage
+from siren_sweep.train import Report, TrainResult, train
+
+log = logging.getLogger(__name__)
+
+METRICS = (
+    "final_r2",
+    "final_mse",
+    "final_pearson_r2",
+    "r2_ceiling",
+    "training_time_min",
+    "total_params",
+    "rank_90",
+    "rank_99",
+)
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop (SIGTERM): it leaves its checkpoint and goes."""
+
+
+class Superseded(BaseException):
+    """Another attempt at this trial has begun; this one must not write."""
+
+
+_interrupt = threading.Event()
+
+
+def interrupt(*_: object) -> None:
+    """A signal handler: the running trial stops at its next step."""
+    _interrupt.set()
+
+
+def check_interrupt(_step: int = 0) -> None:
+    """Raises Interrupted where a signal asked for it."""
+    if _interrupt.is_set():
+        raise Interrupted
+
+
+def resolve_device(device: str, slot: int) -> str:
+    """`auto` and `cuda` become the slot's GPU, slot mod n_gpus, where there is one; `auto` falls back to the CPU."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{slot % torch.cuda.device_count()}" if device == "cuda" else device
+
+
+def run_training(
+    cfg: TrialConfig,
+    field: StimulusField,
+    paths: TrialPaths,
+    *,
+    slot: int = 0,
+    on_report: Callable[[Report], str | None] | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> tuple[TrainResult, dict[str, Any]]:
+    """Train one config and leave its config and weights in `paths`; returns the result and its metrics."""
+    import torch
+    from safetensors.torch import save_file
+
+    torch.set_num_threads(cfg.training.n_threads)
+    paths.root.mkdir(parents=True, exist_ok=True)
+    with replacing(paths.config) as file:
+        file.write_text(yaml.safe_dump(plain(cfg), sort_keys=False))
+    result = train(
+        field,
+        cfg,
+        device=resolve_device(cfg.training.device, slot),
+        on_report=on_report,
+        on_step=on_step or check_interrupt,
+        checkpoint=paths.checkpoint,
+    )
+    if result.final_r2 is not None:
+        with replacing(paths.weights) as file:
+            save_file(result.state_dict, file)
+    values = dataclasses.asdict(result) | {
+        "r2_ceiling": field.r2_ceiling,
+        "rank_90": field.rank_90,
+        "rank_99": field.rank_99,
+    }
+    return result, {name: values[name] for name in METRICS}
+
+
+def plain(cfg: TrialConfig) -> dict[str, Any]:
+    """The groups that a training run reads, as plain values for YAML or JSON."""
+
+    def value(item: Any) -> Any:
+        return item.value if hasattr(item, "value") else item
+
+    return {
+        group.name: {key: value(item) for key, item in vars(getattr(cfg, group.name)).items()}
+        for group in dataclasses.fields(TrialConfig)
+    }
+
+
+def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
+    """One trial of a sweep, as a worker runs it; returns the outcome's status."""
+    import hydra
+
+    pruner = hydra.utils.instantiate(cfg.pruner)
+    assert cfg.trial.block is not None and cfg.trial.number is not None
+    study = load_block(open_storage(cfg.storage.url, sweep), cfg.trial.block, pruner=pruner)
+    assert study is not None
+    worker = Worker(study, cfg.trial.number, cfg.trial.attempt)
+    try:
+        return _train_and_write(cfg, outputs, sweep, worker)
+    except Exception as error:  # our fault or the machine's: this slot fails, with its reason, and no other
+        log.exception("trial %d of block %d failed", cfg.trial.number, cfg.trial.block)
+        return worker.write_failure(_reason(error))
+
+
+def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worker: Worker) -> str:
+    field = field_of(cfg, outputs)
+    expected = worker.frozen().user_attrs["data_hash"]
+    if field.data_hash != expected:
+        return worker.write_failure(f"the data changed under the sweep: hash {field.data_hash}, was {expected}")
+    paths = sweep.trial(cfg.trial.block or 0, cfg.trial.number or 0)
+    result, metrics = run_training(cfg, field, paths, slot=cfg.trial.slot, on_report=worker.on_report)
+    worker.write_outcome(result.status.value, result.reason, metrics, result.stop_step)
+    return result.status.value
+
+
+class Worker:
+    """A trial of the study as its worker sees it: reports go in, a reason to stop comes out."""
+
+    def __init__(self, study: Study, number: int, attempt: int) -> None:
+        self._study, self._number, self._attempt = study, number, attempt
+        self._id = self.frozen()._trial_id
+        self._trial = optuna.trial.Trial(study, self._id)
+        self._reports: list[dict[str, Any]] = self.frozen().user_attrs.get("reports", [])
+        # What an earlier attempt reported and went on from is decided: training is deterministic, so the same
+        # values come again, and the pruner must not be asked about a point that lies behind.
+        self._decided = self.frozen().last_step or 0
+
+    def frozen(self) -> FrozenTrial:
+        """The trial as the storage has it now."""
+        return self._study.get_trials(deepcopy=False)[self._number]
+
+    def on_report(self, report: Report) -> str | None:
+        """Write a report; returns why to stop, or None."""
+        self._check_attempt()
+        self._reports = [known for known in self._reports if known["index"] < report.index]
+        self._reports.append(dataclasses.asdict(report))
+        self._trial.set_user_attr("reports", self._reports)
+        if report.index > self._decided:
+            self._trial.report(report.r2, step=report.index)
+        if report.index < self._decided or not self._trial.should_prune():
+            return None
+        stop = {"fraction": report.fraction, "r2": report.r2}
+        explain = getattr(self._study.pruner, "explain", None)  # the stock pruners give no reasons
+        if explain:
+            stop |= explain(self._study, self.frozen()) or {}
+        self._trial.set_user_attr("stop", stop)
+        return "pruned"
+
+    def write_outcome(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
+        """The trial's end, in one write; the parent tells the study from it."""
+        self._check_attempt()
+        outcome = {
+            "attempt": self._attempt,
+            "status": status,
+            "reason": reason,
+            "metrics": metrics,
+            "stop_step": stop_step,
+        }
+        self._trial.set_user_attr("outcome", outcome)
+
+    def write_failure(self, reason: str) -> str:
+        """An end without metrics."""
+        self.write_outcome("failed", reason, {}, 0)
+        return "failed"
+
+    def _check_attempt(self) -> None:
+        check_interrupt()
+        trial = self.frozen()
+        if trial.state.is_finished() or trial.user_attrs.get("attempt") != self._attempt:
+            raise Superseded(f"attempt {self._attempt} at trial {self._number} is not the current one")
+
+
+def _reason(error: Exception) -> str:
+    import torch
+
+    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in line:
+        return f"out of memory: {line}"
+    return f"{type(error).__name__}: {line}"
