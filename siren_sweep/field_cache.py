@@ -24,10 +24,7 @@ _TYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "F32": np.dtype("<f4
 
 
 def write_cache(
-    file: Path,
-    arrays: Mapping[str, np.ndarray],
-    targets: Iterable[np.ndarray],
-    known: Callable[[], Mapping[str, Any]],
+    file: Path, arrays: Mapping[str, np.ndarray], targets: Iterable[np.ndarray], known: Callable[[], Mapping[str, Any]]
 ) -> None:
     """Write `arrays` (int64 or float32), the blocks of `targets` (float32) as one, then what is `known` after them.
 
