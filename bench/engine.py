@@ -1,0 +1,215 @@
+"""Our training steps beside the plain loop, in one process, turn by turn, both at one thread.
+
+    python bench/engine.py --sizes 128x5x8,256x3x8 --json FILE
+
+The field is noise on the 217-column hexagonal lattice, eight receptors a column (or one, with --no-duplicates): a
+step's cost does not depend on what is learned. Of each contender the fastest turn counts. Seconds on a CPU are the
+thread's own processor time, so that a busy machine changes little; on a GPU they are the clock's.
+
+`share` is 6 * parameters flops a unique point and step, over the rate of matrix products measured between the turns:
+the fastest of a square 1024 product and of a hidden layer's own (forward, weight gradient, of all points at once).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import resource
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from plain_loop import PlainLoop
+
+from siren_sweep.config import TrialConfig, trial_config
+from siren_sweep.engine import make_engine
+from siren_sweep.field import StimulusField
+from siren_sweep.siren import n_parameters
+
+SIZES = "128x5x8,256x3x8,512x4x8,512x4x64,2048x4x8"
+COLUMNS = ("plain_ms", "ours_ms", "ratio", "points_per_s", "gflops", "product_gflops", "share", "peak_mb")
+N_FRAMES, N_COLUMNS, N_TYPES = 1000, 217, 8
+TURNS, TURN_S, SIZE_S = 12, 0.3, 60  # turns of each, how long a turn is at least, when to stop a size's turns early
+
+
+def main() -> None:
+    """Measure every size, print a table, and write the JSON list."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--sizes", default=SIZES, help="hidden x layers x frames a batch, comma-separated")
+    parser.add_argument("--no-duplicates", action="store_true", help="a neuron a position: nothing to compute once")
+    parser.add_argument("--json", type=Path, help="where to write the list of results")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    field = noise_field(1 if options.no_duplicates else N_TYPES)
+    print(f"{'hidden x layers x frames':>26}" + "".join(f"{title:>15}" for title in COLUMNS))
+    rows = []
+    for size in options.sizes.split(","):
+        hidden, layers, frames = map(int, size.split("x"))
+        row = measure(field, hidden, layers, frames, options.device)
+        rows.append(row)
+        print(f"{size:>26}" + "".join(f"{row[title]:15.4g}" for title in COLUMNS), flush=True)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def measure(field: StimulusField, hidden: int, layers: int, frames: int, device: str) -> dict[str, Any]:
+    """One size: the fastest turn of each, since whatever else the machine does only ever adds time."""
+    cfg = trial_config(
+        {
+            "graph_model": {"hidden_dim_nnr_f": hidden, "n_layers_nnr_f": layers, "omega_f": 30, "nnr_f_T_period": 300},
+            "training": {"n_training_frames": N_FRAMES, "inr_batch_size": frames},
+            "claude": {"total_steps": 10**6},
+        }
+    )
+    plain_ms, ours_ms, rates, peak_mb = interleaved(field, cfg, device)
+    points = frames * field.n_unique
+    gflops = 6 * n_parameters(hidden, layers) * points / ours_ms / 1e6
+    return {
+        "hidden": hidden,
+        "layers": layers,
+        "frames": frames,
+        "plain_ms": plain_ms,
+        "ours_ms": ours_ms,
+        "ratio": plain_ms / ours_ms,
+        "share": gflops / rates,
+        "peak_mb": peak_mb,
+        "points_per_s": points / ours_ms * 1e3,
+        "gflops": gflops,
+        "product_gflops": rates,
+        "neurons": field.n_neurons,
+        "positions": field.n_unique,
+        "device": device,
+        "machine": machine(device),
+    }
+
+
+def interleaved(field: StimulusField, cfg: TrialConfig, device: str) -> tuple[float, float, float, float]:
+    """ms a step of the plain loop, of ours, GFLOP/s of matrix products, and MB that our engine's steps take."""
+    make_engine(field, cfg, device).advance(1)  # loads the code, which is not the step's own memory
+    peak_mb = peak_memory_mb(lambda: make_engine(field, cfg, device).advance(2), device)
+    plain, engine = PlainLoop(field, cfg, device), make_engine(field, cfg, device)
+    plain.run(1)
+    engine.advance(2)
+    contenders: list[Callable[[int], object]] = [plain.run, engine.advance]
+    best_s = [float("inf")] * 2
+    rate = 0.0
+    started = time.perf_counter()
+    for turn in range(TURNS):
+        if turn > 1 and time.perf_counter() - started > SIZE_S:
+            break
+        for index, run in enumerate(contenders):
+            rate = max(rate, product_gflops(field, cfg, device))
+            best_s[index] = min(best_s[index], step_s(run, device))
+    return best_s[0] * 1e3, best_s[1] * 1e3, rate, peak_mb
+
+
+def step_s(run: Callable[[int], object], device: str) -> float:
+    """Seconds a step, over as many as fill a turn."""
+    n_steps, start = 0, clock(device)
+    while (spent := clock(device) - start) < TURN_S:
+        run(max(1, n_steps))
+        synchronize(device)
+        n_steps += max(1, n_steps)
+    return spent / n_steps
+
+
+def product_gflops(field: StimulusField, cfg: TrialConfig, device: str) -> float:
+    """The fastest float32 (on a GPU: TF32) matrix product of the shapes that the module's docstring names."""
+    hidden, points = cfg.graph_model.hidden_dim_nnr_f, cfg.training.inr_batch_size * field.n_unique
+    best = 0.0
+    for m, k, n in {(1024, 1024, 1024), (points, hidden, hidden), (hidden, points, hidden)}:
+        left, right = torch.randn(m, k, device=device), torch.randn(k, n, device=device)
+        out = torch.empty(m, n, device=device)
+        repeats = max(1, int((4e9 if device == "cpu" else 4e12) / (2 * m * k * n)))
+        torch.mm(left, right, out=out)
+        synchronize(device)
+        start = clock(device)
+        for _ in range(repeats):
+            torch.mm(left, right, out=out)
+        synchronize(device)
+        best = max(best, 2 * m * k * n * repeats / (clock(device) - start) / 1e9)
+    return best
+
+
+def peak_memory_mb(run: Callable[[], object], device: str) -> float:
+    """MB at the peak of `run` over what was there before it: the process's resident memory, or the GPU's allocator."""
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # memory that earlier sizes freed would hide what this one takes
+    peak, done = [resident_mb()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            peak.append(resident_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run()
+    done.set()
+    watcher.join()
+    return max(peak) - peak[0]
+
+
+def resident_mb() -> float:
+    """Resident memory of this process, MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def noise_field(n_types: int) -> StimulusField:
+    """A field of uniform noise at the lattice's 217 positions, `n_types` neurons each."""
+    axis = np.arange(-8, 9)
+    u, v = (part.ravel() for part in np.meshgrid(axis, axis))
+    inside = np.abs(u + v) <= 8
+    positions = np.stack([u + v / 2, v * np.sqrt(3) / 2], axis=1)[inside].astype(np.float32)
+    targets = np.random.default_rng(0).random((N_FRAMES, N_COLUMNS), dtype=np.float32)
+    return StimulusField(
+        positions=positions,
+        multiplicity=np.full(N_COLUMNS, n_types),
+        inverse=np.tile(np.arange(N_COLUMNS), n_types),
+        targets=targets,
+        ss_within=0.0,
+        total=n_types * float(targets.sum(dtype=np.float64)),
+        total_sq=n_types * float(np.square(targets, dtype=np.float64).sum()),
+        sst=n_types * float(targets.var(dtype=np.float64) * targets.size),
+        rank_90=1,
+        rank_99=1,
+        data_hash="noise",
+    )
+
+
+def clock(device: str) -> float:
+    """Seconds: this thread's processor time for a CPU, else the wall clock's."""
+    return time.thread_time() if device == "cpu" else time.perf_counter()
+
+
+def synchronize(device: str) -> None:
+    """Wait for the GPU, where there is one."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def machine(device: str) -> dict[str, Any]:
+    """The kind of machine, and the versions that matter."""
+    if device == "cpu":
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+    else:
+        name = torch.cuda.get_device_name()
+    simd = torch.backends.cpu.get_cpu_capability()
+    return {"processor": name, "simd": simd, "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+if __name__ == "__main__":
+    main()
