@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,20 +13,12 @@ from typing import Any
 import torch
 
 from siren_sweep.config import TrialConfig
-from siren_sweep.errors import OutputError
 
 FORMAT = 1
 NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and the one that goes on from it
     "dataset": ("name", "path", "generate"),
     "training": ("device", "checkpoint_every_s"),
-    "claude": (
-        "n_parallel",
-        "n_iter_block",
-        "ucb_c",
-        "time_budget_min",
-        "strategy",
-        "n_validation_seeds",
-    ),
+    "claude": ("n_parallel", "n_iter_block", "ucb_c", "time_budget_min", "strategy", "n_validation_seeds"),
 }
 
 
@@ -41,16 +34,18 @@ def fingerprint(cfg: TrialConfig, data_hash: str, engine: str) -> str:
 def save(file: Path, state: dict[str, Any], identity: str) -> None:
     """Write `state` (tensors and plain values) to `file` by way of a temporary name.
 
-    Raises OutputError where that cannot be done.
+    Where that cannot be done there is a warning: the run itself is well.
     """
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"fingerprint": identity, "state": state}, temporary)
-        os.replace(temporary, file)
+        try:
+            torch.save({"fingerprint": identity, "state": state}, temporary)
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"the checkpoint must be a file that can be written, got {file}: {error}") from error
+        warnings.warn(f"training goes on without the checkpoint {file}: {error}", RuntimeWarning, stacklevel=2)
 
 
 def load(file: Path, identity: str) -> dict[str, Any] | None:
@@ -62,11 +57,13 @@ def load(file: Path, identity: str) -> dict[str, Any] | None:
         if content["fingerprint"] == identity:
             return dict(content["state"])
         reason = "it is of another run"
-    except Exception as error:  # noqa: BLE001  a damaged file raises whatever its bytes happen to mean
+    except Exception as error:  # a damaged file raises whatever its bytes happen to mean
         reason = f"it cannot be read ({type(error).__name__})"
-    warnings.warn(
-        f"starting again, without the checkpoint {file}: {reason}",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+    warnings.warn(f"starting again, without the checkpoint {file}: {reason}", RuntimeWarning, stacklevel=2)
     return None
+
+
+def discard(file: Path) -> None:
+    """Take away the checkpoint of a run that has ended."""
+    with contextlib.suppress(OSError):
+        file.unlink()

@@ -3,8 +3,8 @@
     result = train(field, cfg, on_report=lambda report: None)
     result.final_r2, result.state_dict
 
-What decides (evaluation, report, choice of weights) happens at 20 equal fractions of the steps. The clock can only end a
-run: at once where it is foreseen not to fit its time budget, later where it runs over all the same.
+What decides (evaluation, report, choice of weights) happens at 20 equal fractions of the steps. The clock can only end
+a run: at once where it is foreseen not to fit its time budget, later where it runs over all the same.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def train(
     """Train the `Siren` of `cfg` on `field`, going on from `checkpoint` where there is one of this very run.
 
     `on_report` returns a reason to stop, or None. `on_step` is told the step about ten times a second; what it raises
-    ends the run. Raises ConfigError where `device` is not there, OutputError where the checkpoint cannot be written.
+    ends the run. Raises ConfigError where `device` is not there.
     """
     run = _Run(field, cfg, device, checkpoint)
     status, reason = run.go(on_report or (lambda report: None), on_step or (lambda step: None))
@@ -139,7 +139,7 @@ class _Run:
             self._look(None)
             self._save()
         elif self._file is not None:
-            self._file.unlink(missing_ok=True)
+            checkpoints.discard(self._file)
         stop_step = self._engine.step
         if status in (Status.finished, Status.truncated):
             self._engine.load_weights(self._best_weights)
