@@ -17,7 +17,7 @@ from siren_sweep.config import TrialConfig
 FORMAT = 1
 NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and the one that goes on from it
     "dataset": ("name", "path", "generate"),
-    "training": ("device", "checkpoint_every_s"),
+    "training": ("device", "n_threads", "checkpoint_every_s"),
     "claude": ("n_parallel", "n_iter_block", "ucb_c", "time_budget_min", "strategy", "n_validation_seeds"),
 }
 

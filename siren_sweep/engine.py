@@ -55,19 +55,33 @@ class Engine(ABC):
 
 
 def make_engine(field: StimulusField, cfg: TrialConfig, device: str) -> Engine:
-    """The engine for `device` ("cpu", "cuda", "cuda:1").
-
-    Raises ConfigError where there is no such device.
-    """
+    """The engine for `device`, as `resolve_device` gives it."""
     if device == "cpu" and importlib.util.find_spec("numba"):
         from siren_sweep.cpu_engine import CpuEngine
 
         return CpuEngine(field, cfg)
     from siren_sweep.torch_engine import TorchEngine
 
-    if device != "cpu" and not torch.cuda.is_available():
-        raise ConfigError(f"device must be one that this machine has (cpu), got {device!r}")
     return TorchEngine(field, cfg, torch.device(device))
+
+
+def resolve_device(device: str, slot: int = 0) -> str:
+    """ "cpu" or "cuda:N" for what a person writes.
+
+    `auto` and `cuda` become the slot's GPU, slot mod n_gpus, where there is one; `auto` falls back to the CPU. Raises
+    ConfigError where there is no such device.
+    """
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        device = "cuda" if n_gpus else "cpu"
+    if device == "cuda" and n_gpus:
+        device = f"cuda:{slot % n_gpus}"
+    known = ["cpu", *(f"cuda:{index}" for index in range(n_gpus))]
+    if device not in known:
+        raise ConfigError(
+            f"training.device must be auto or one that this machine has ({', '.join(known)}), got {device!r}"
+        )
+    return device
 
 
 def initial_model(cfg: TrialConfig) -> Siren:

@@ -243,3 +243,9 @@ class _Run:
         best = state["best"]
         self._best_r2, self._best_index, self._best_weights = (best["r2"], best["index"], best["weights"])
         self._started -= state["elapsed_s"]
+
+
+if __name__ == "__main__":
+    from siren_sweep.bare import main
+
+    raise SystemExit(main())

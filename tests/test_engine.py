@@ -14,7 +14,7 @@ from fields import make_field_folder
 from siren_sweep.batches import Batch, BatchSampler
 from siren_sweep.config import LrSchedule, Sampling, TrialConfig, trial_config
 from siren_sweep.cpu_engine import CpuEngine
-from siren_sweep.engine import Engine, initial_model, learning_rate, make_engine
+from siren_sweep.engine import Engine, initial_model, learning_rate, resolve_device
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.passes import SirenPasses
@@ -186,9 +186,19 @@ def test_initial_weights_follow_the_seed_alone() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tells of a GPU that is not there")
-def test_missing_device_is_told(field: StimulusField) -> None:
-    with pytest.raises(ConfigError, match=r"device must be one that this machine has.*'cuda'"):
-        make_engine(field, config(), "cuda")
+def test_missing_device_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"training.device must be auto or one .* \(cpu\), got 'cuda'"):
+        resolve_device("cuda")
+    assert resolve_device("auto") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "slot", "expected"), [("auto", 3, "cuda:1"), ("cuda", 2, "cuda:0"), ("cpu", 1, "cpu")]
+)
+def test_slots_take_the_gpus_in_turn(device: str, slot: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device(device, slot) == expected
 
 
 def test_weights_of_a_small_last_block_count_too(field: StimulusField) -> None:
