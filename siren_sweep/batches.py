@@ -28,7 +28,7 @@ class Batch:
 
 
 class BatchSampler:
-    """Draws batches from a field; its state is plain JSON, so that a resumed run draws what the whole one would have."""
+    """Draws batches; its state is plain values, so that a resumed run draws what the whole one would have."""
 
     def __init__(self, field: StimulusField, *, n_frames: int, sampling: Sampling, seed: int) -> None:
         self._field = field
@@ -48,12 +48,7 @@ class BatchSampler:
     def _draw_frames(self) -> Batch:
         frames = self._random.choice(self._field.n_frames, self._n_frames, replace=False)
         target = np.ascontiguousarray(self._field.targets[frames]).reshape(-1)
-        return Batch(
-            np.repeat(frames, self._field.n_unique),
-            self._positions,
-            target,
-            self._frame_weight,
-        )
+        return Batch(np.repeat(frames, self._field.n_unique), self._positions, target, self._frame_weight)
 
     def _draw_points(self) -> Batch:
         frame = self._random.integers(self._field.n_frames, size=self.n_points)

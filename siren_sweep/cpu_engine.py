@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from siren_sweep import kernels
-from siren_sweep.batches import BatchSampler
+from siren_sweep.batches import Batch, BatchSampler
 from siren_sweep.config import TrialConfig
 from siren_sweep.engine import CLIP_NORM, Engine, explosion_limit, initial_model, learning_rate
 from siren_sweep.field import StimulusField
@@ -21,7 +21,7 @@ class CpuEngine(Engine):
     """The engine of every run on a CPU that has numba."""
 
     def __init__(self, field: StimulusField, cfg: TrialConfig) -> None:
-        self.step = 0
+        self.step, self.device = 0, torch.device("cpu")
         self._cfg = cfg
         self._limit = explosion_limit(field)
         self._n_unique = field.n_unique
@@ -35,15 +35,20 @@ class CpuEngine(Engine):
         self._mean, self._square = torch.zeros_like(vector), torch.zeros_like(vector)
 
     def advance(self, n_steps: int) -> int | None:
-        passes, moments = self._passes, (self._mean.numpy(), self._square.numpy())
         for _ in range(n_steps):
-            loss = passes.accumulate(self._sampler.draw())
-            rate = learning_rate(self._cfg, self.step)
-            self.step += 1
-            kernels.adam(passes.parameters.array, passes.gradient.array, *moments, rate, self.step, CLIP_NORM)
-            if not loss <= self._limit:
+            if not self.train_on(self._sampler.draw()) <= self._limit:
                 return self.step
         return None
+
+    def train_on(self, batch: Batch) -> float:
+        """One step on `batch`; its loss before the step."""
+        passes = self._passes
+        loss = passes.accumulate(batch)
+        rate = learning_rate(self._cfg, self.step)
+        self.step += 1
+        moments = self._mean.numpy(), self._square.numpy()
+        kernels.adam(passes.parameters.array, passes.gradient.array, *moments, rate, self.step, CLIP_NORM)
+        return loss
 
     def predict(self, frames: np.ndarray) -> Tensor:
         position = np.tile(np.arange(self._n_unique), len(frames))

@@ -28,6 +28,7 @@ class Engine(ABC):
     """
 
     step: int  # steps done
+    device: torch.device
 
     @abstractmethod
     def advance(self, n_steps: int) -> int | None:

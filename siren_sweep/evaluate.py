@@ -35,11 +35,11 @@ def evaluate(engine: Engine, field: StimulusField, frames: np.ndarray) -> Metric
     Where receptors of a position differ, the spread among them is known for the whole field only; a part of the frames
     is charged its part of it.
     """
-    moments = Moments(field.total / (field.n_frames * field.n_neurons))
-    multiplicity = torch.from_numpy(np.array(field.multiplicity))
+    moments = Moments(field.total / (field.n_frames * field.n_neurons), engine.device)
+    multiplicity = torch.from_numpy(np.array(field.multiplicity)).to(engine.device)
     size = max(1, POINTS_PER_CHUNK // field.n_unique)
     for start in range(0, len(frames), size):
         chunk = frames[start : start + size]
-        targets = torch.from_numpy(np.array(field.targets[chunk]))
-        moments.update(engine.predict(chunk).cpu(), targets, multiplicity)
+        targets = torch.from_numpy(np.array(field.targets[chunk])).to(engine.device)
+        moments.update(engine.predict(chunk), targets, multiplicity)
     return moments.metrics(field.ss_within * len(frames) / field.n_frames)

@@ -1,7 +1,7 @@
 """R2, MSE and squared Pearson correlation over every frame and neuron, streamed in float64.
 
-Predictions and targets come one a position; a position counts as often as it has neurons. What the neurons of a position
-differ among themselves (`ss_within`) no prediction can explain: it enters as a constant.
+Predictions and targets come one a position; a position counts as often as it has neurons. What the neurons of a
+position differ among themselves (`ss_within`) no prediction can explain: it enters as a constant.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Moments:
     Sums are of values less `pivot` (any value near the targets' mean), so that no digits cancel.
     """
 
-    def __init__(self, pivot: float, device: torch.device | str = "cpu") -> None:
+    def __init__(self, pivot: float, device: torch.device) -> None:
         self._pivot = pivot
         self._sums = torch.zeros(7, dtype=torch.float64, device=device)
 

@@ -24,8 +24,8 @@ class SineLayer(nn.Module):
         nn.init.uniform_(self.linear.weight, -bound, bound)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(n, in_features) to (n, out_features)."""
-        return torch.sin(self.omega * self.linear(inputs))
+        """(n, in_features) to (n, out_features); omega scales the weights, of which there are fewer than phases."""
+        return torch.sin(nn.functional.linear(inputs, self.omega * self.linear.weight, self.omega * self.linear.bias))
 
 
 class FirstSineLayer(SineLayer):

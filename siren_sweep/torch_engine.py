@@ -1,65 +1,100 @@
-"""Training steps by PyTorch's autograd: for any device, and for a CPU without numba."""
+"""Training steps by PyTorch's autograd: on a GPU, and on a CPU without numba.
+
+On a GPU the field lies in its memory, batches are drawn there, the rate and the check for explosion are computed there,
+and all of a step is one CUDA graph: nothing in the loop waits for the device. The hidden layers' products are TF32; the
+first layer's phase is float64 as everywhere, and predictions, from which all metrics come, are plain float32.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from siren_sweep.batches import BatchSampler
-from siren_sweep.config import TrialConfig
-from siren_sweep.engine import CLIP_NORM, Engine, explosion_limit, initial_model, learning_rate
+from siren_sweep.config import LrSchedule, TrialConfig
+from siren_sweep.device_batches import DeviceBatch, DeviceSampler
+from siren_sweep.engine import CLIP_NORM, Engine, explosion_limit, initial_model
 from siren_sweep.field import StimulusField
 from siren_sweep.siren import normalised
+
+EAGER_STEPS = 3  # before a graph is captured: libraries set themselves up on their first calls
 
 
 class TorchEngine(Engine):
     """Autograd over the module, with PyTorch's fused Adam."""
 
     def __init__(self, field: StimulusField, cfg: TrialConfig, device: torch.device) -> None:
-        self.step = 0
-        self._cfg = cfg
-        self._device = device
+        self.step, self.device = 0, device
+        self._training, self._total_steps = cfg.training, cfg.claude.total_steps
         self._limit = explosion_limit(field)
         self._model = initial_model(cfg).to(device)
-        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=cfg.training.learning_rate_NNR_f, fused=True)
-        self._sampler = BatchSampler(
-            field, n_frames=cfg.training.inr_batch_size, sampling=cfg.training.sampling, seed=cfg.training.seed
+        self._rate = torch.tensor(cfg.training.learning_rate_NNR_f, device=device)
+        on_gpu = device.type == "cuda"
+        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=self._rate, fused=True, capturable=on_gpu)
+        self._sampler = DeviceSampler(
+            field,
+            n_frames=cfg.training.inr_batch_size,
+            sampling=cfg.training.sampling,
+            seed=cfg.training.seed,
+            device=device,
         )
-        periods = cfg.graph_model.nnr_f_T_period, cfg.graph_model.nnr_f_xy_period
-        self._t = normalised(torch.arange(field.n_frames), periods[0]).to(device)  # (n_frames,)
-        self._xy = normalised(torch.from_numpy(np.array(field.positions)), periods[1]).to(device)  # (n_unique, 2)
+        self._t = normalised(torch.arange(field.n_frames), cfg.graph_model.nnr_f_T_period).to(device)  # (n_frames,)
+        xy = torch.from_numpy(np.array(field.positions))
+        self._xy = normalised(xy, cfg.graph_model.nnr_f_xy_period).to(device)  # (n_unique, 2)
+        self._steps_done = torch.zeros((), dtype=torch.float64, device=device)
+        self._exploded_at = torch.zeros((), dtype=torch.float64, device=device)  # 0: has not
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._eager_steps = 0
 
     def advance(self, n_steps: int) -> int | None:
         for _ in range(n_steps):
-            loss = self._one_step()
-            self.step += 1
-            if not loss <= self._limit:
-                return self.step
+            if self._graph is not None:
+                self._graph.replay()
+            elif self._eager_steps < EAGER_STEPS or self.device.type != "cuda":
+                self.train_on(self._sampler.draw())
+                self._eager_steps += 1
+            else:
+                self._graph = self._captured()
+                self._graph.replay()
+        self.step += n_steps
+        if exploded_at := int(self._exploded_at):  # the one wait for the device
+            self.step = exploded_at
+            return exploded_at
         return None
 
-    def _one_step(self) -> float:
-        batch = self._sampler.draw()
-        frame, position, target, weight = (
-            torch.from_numpy(part).to(self._device)
-            for part in (batch.frame, batch.position, batch.target, batch.weight)
-        )
-        inputs = torch.cat([self._t[frame, None], self._xy[position]], dim=1)  # (n_points, 3)
-        loss = (weight * (self._model(inputs) - target).square()).sum()
-        self._optimizer.zero_grad()
+    def _captured(self) -> torch.cuda.CUDAGraph:
+        """A step as a CUDA graph; capturing carries nothing out."""
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self._sampler.generator)
+        self._optimizer.zero_grad(set_to_none=True)
+        with tf32_products(), torch.cuda.graph(graph):
+            self.train_on(self._sampler.draw())
+        return graph
+
+    def train_on(self, batch: DeviceBatch) -> None:
+        """One step on `batch`, without a look at any value."""
+        self._optimizer.zero_grad(set_to_none=True)
+        inputs = torch.cat([self._t[batch.frame, None], self._xy[batch.position]], dim=1)  # (n_points, 3)
+        loss = (batch.weight * (self._model(inputs) - batch.target).square()).sum()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), CLIP_NORM)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self._cfg, self.step)
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), CLIP_NORM, foreach=True)
+        if self._training.lr_schedule == LrSchedule.cosine:
+            half_turn = torch.cos(self._steps_done * (math.pi / self._total_steps))
+            self._rate.copy_(self._training.learning_rate_NNR_f * 0.5 * (1 + half_turn))
         self._optimizer.step()
-        return float(loss.detach())
+        self._steps_done += 1
+        first_bad = (self._exploded_at == 0) & ~(loss.detach() <= self._limit)
+        self._exploded_at.copy_(torch.where(first_bad, self._steps_done, self._exploded_at))
 
     @torch.no_grad()
     def predict(self, frames: np.ndarray) -> Tensor:
         n_frames, n_unique = len(frames), len(self._xy)
-        t = self._t[torch.from_numpy(frames).to(self._device)]
+        t = self._t[torch.from_numpy(frames).to(self.device)]
         inputs = torch.cat([t.repeat_interleave(n_unique)[:, None], self._xy.repeat(n_frames, 1)], dim=1)
         output: Tensor = self._model(inputs)
         return output.view(n_frames, n_unique)
@@ -75,11 +110,26 @@ class TorchEngine(Engine):
             "step": self.step,
             "model": self.weights(),
             "optimizer": self._optimizer.state_dict(),
-            "sampler": self._sampler.state,
+            "generator": self._sampler.generator.get_state(),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
+        self._graph, self._eager_steps = None, 0  # the graph knows the tensors that are replaced here
         self.step = snapshot["step"]
+        self._steps_done.fill_(self.step)
         self._model.load_state_dict(snapshot["model"])
         self._optimizer.load_state_dict(snapshot["optimizer"])
-        self._sampler.state = snapshot["sampler"]
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate
+        self._sampler.generator.set_state(snapshot["generator"])
+
+
+@contextmanager
+def tf32_products() -> Iterator[None]:
+    """Let float32 matrix products on a GPU be TF32: 10 bits of mantissa, sums in float32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

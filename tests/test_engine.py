@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from fields import make_field_folder
 from siren_sweep.batches import Batch, BatchSampler
 from siren_sweep.config import LrSchedule, Sampling, TrialConfig, trial_config
 from siren_sweep.cpu_engine import CpuEngine
-from siren_sweep.engine import Engine, initial_model, learning_rate, resolve_device
+from siren_sweep.device_batches import DeviceBatch, DeviceSampler
+from siren_sweep.engine import initial_model, learning_rate, resolve_device
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.passes import SirenPasses
@@ -100,15 +103,18 @@ def test_gradient_is_that_of_autograd_in_float64(field: StimulusField) -> None:
 @pytest.mark.parametrize("schedule", list(LrSchedule))
 def test_both_engines_take_the_same_way(field: StimulusField, sampling: Sampling, schedule: LrSchedule) -> None:
     cfg = config(sampling=sampling, lr_schedule=schedule)
-    engines: list[Engine] = [CpuEngine(field, cfg), TorchEngine(field, cfg, CPU)]
-    start = engines[0].weights()
-    for engine in engines:
-        assert engine.advance(30) is None
-    one, other = (engine.weights() for engine in engines)
+    written_out, autograd = CpuEngine(field, cfg), TorchEngine(field, cfg, CPU)
+    start = written_out.weights()
+    sampler = BatchSampler(field, n_frames=8, sampling=sampling, seed=0)
+    for _ in range(30):
+        batch = sampler.draw()
+        written_out.train_on(batch)
+        autograd.train_on(DeviceBatch(**{name: torch.from_numpy(part) for name, part in vars(batch).items()}))
+    one, other = written_out.weights(), autograd.weights()
     for key in start:
         assert (one[key] - other[key]).norm() < 1e-3 * (one[key] - start[key]).norm()
     frames = np.arange(N_FRAMES)
-    torch.testing.assert_close(engines[0].predict(frames), engines[1].predict(frames), atol=1e-5, rtol=0)
+    torch.testing.assert_close(written_out.predict(frames), autograd.predict(frames), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("engine_class", [CpuEngine, lambda field, cfg: TorchEngine(field, cfg, CPU)])
@@ -136,24 +142,34 @@ def test_predictions_are_those_of_the_reference_module(field: StimulusField) -> 
     torch.testing.assert_close(engine.predict(frames), expected.detach(), atol=2e-6, rtol=0)
 
 
-def test_frames_of_a_batch_are_all_different(field: StimulusField) -> None:
-    sampler = BatchSampler(field, n_frames=30, sampling=Sampling.frames, seed=1)
-    for _ in range(20):
-        batch = sampler.draw()
+def drawn(kind: str, field: StimulusField, n_frames: int, sampling: Sampling) -> Iterator[Any]:
+    """Batches of numpy arrays, from the CPU's sampler or the device's."""
+    if kind == "cpu":
+        sampler = BatchSampler(field, n_frames=n_frames, sampling=sampling, seed=1)
+        while True:
+            yield sampler.draw()
+    on_device = DeviceSampler(field, n_frames=n_frames, sampling=sampling, seed=1, device=CPU)
+    while True:
+        yield Batch(**{name: part.numpy() for name, part in vars(on_device.draw()).items()})
+
+
+@pytest.mark.parametrize("kind", ["cpu", "device"])
+def test_frames_of_a_batch_are_all_different(field: StimulusField, kind: str) -> None:
+    for batch in itertools.islice(drawn(kind, field, 30, Sampling.frames), 20):
         assert len(np.unique(batch.frame)) == 30
         assert len(np.unique(batch.frame * 1000 + batch.position)) == len(batch.frame)
         assert batch.weight.sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("kind", ["cpu", "device"])
 @pytest.mark.parametrize("sampling", list(Sampling))
-def test_every_neuron_weighs_the_same_on_average(field: StimulusField, sampling: Sampling) -> None:
-    sampler = BatchSampler(field, n_frames=10, sampling=sampling, seed=1)
-    weight = np.zeros(field.n_unique)
-    for _ in range(300):
-        batch = sampler.draw()
-        np.add.at(weight, batch.position, batch.weight)
+def test_every_neuron_weighs_the_same_on_average(field: StimulusField, kind: str, sampling: Sampling) -> None:
+    weight = np.zeros((field.n_frames, field.n_unique))
+    for batch in itertools.islice(drawn(kind, field, 10, sampling), 300):
+        np.add.at(weight, (batch.frame, batch.position), batch.weight)
         assert np.array_equal(batch.target, field.targets[batch.frame, batch.position])
-    np.testing.assert_allclose(weight / 300, field.multiplicity / field.n_neurons, rtol=0.1)
+    np.testing.assert_allclose(weight.sum(0) / 300, field.multiplicity / field.n_neurons, rtol=0.1)
+    np.testing.assert_allclose(weight.sum(1) / 300, 1 / field.n_frames, rtol=0.4)
 
 
 def test_learning_rate_falls_by_half_a_cosine() -> None:
@@ -214,3 +230,32 @@ def test_weights_of_a_small_last_block_count_too(field: StimulusField) -> None:
     pieces = [Batch(batch.frame[h], batch.position[h], batch.target[h], batch.weight[h]) for h in halves]
     assert sum(parts.accumulate(piece) for piece in pieces) == pytest.approx(loss, rel=1e-6)
     torch.testing.assert_close(whole.gradient.vector, parts.gradient.vector, atol=1e-7, rtol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("sampling", list(Sampling))
+def test_a_graph_takes_the_way_of_eager_steps(field: StimulusField, sampling: Sampling) -> None:
+    """50 steps, 47 of them by the graph, then a restored engine's 50, end near the CPU's fit of the same batches."""
+    cfg, device = config(sampling=sampling, learning_rate_NNR_f=1e-4), torch.device("cuda")
+    engine, eager, resumed = (TorchEngine(field, cfg, device) for _ in range(3))
+    assert engine.advance(50) is None
+    sampler = DeviceSampler(field, n_frames=8, sampling=sampling, seed=cfg.training.seed, device=device)
+    for _ in range(50):
+        eager.train_on(sampler.draw())
+    frames = np.arange(N_FRAMES)
+    torch.testing.assert_close(engine.predict(frames), eager.predict(frames), atol=2e-2, rtol=0)
+    resumed.restore(engine.snapshot())
+    engine.advance(50)
+    resumed.advance(50)
+    torch.testing.assert_close(engine.predict(frames), resumed.predict(frames), atol=2e-2, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_gpu_gives_the_same_bits_for_the_same_seed(field: StimulusField) -> None:
+    one, again = (TorchEngine(field, config(), torch.device("cuda")) for _ in range(2))
+    one.advance(50)
+    for n_steps in (1, 9, 40):
+        again.advance(n_steps)
+    assert all(torch.equal(value, again.weights()[key]) for key, value in one.weights().items())

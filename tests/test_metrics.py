@@ -13,7 +13,7 @@ from siren_sweep.metrics import Metrics, Moments
 
 
 def streamed(predictions: np.ndarray, targets: np.ndarray, multiplicity: np.ndarray, chunk: int) -> Moments:
-    moments = Moments(pivot=float(targets.mean()))
+    moments = Moments(float(targets.mean()), torch.device("cpu"))
     for start in range(0, len(targets), chunk):
         prediction, target = (torch.from_numpy(a[start : start + chunk]).float() for a in (predictions, targets))
         moments.update(prediction, target, torch.from_numpy(multiplicity))
