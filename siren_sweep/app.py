@@ -15,8 +15,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from siren_sweep.config import Config
-from siren_sweep.errors import SweepError
+from siren_sweep.config import Config, faults
+from siren_sweep.errors import ConfigError, SweepError
 from siren_sweep.paths import OutputPaths
 
 ConfigStore.instance().store(name="schema", node=Config, provider="siren_sweep")
@@ -31,6 +31,8 @@ def conf_dir() -> str:
 def task(cfg: DictConfig) -> None:
     """What Hydra runs for each job: a worker's trial where a sweep says which, else a single run."""
     config = typed(cfg)
+    if wrong := faults(config):
+        raise ConfigError(wrong)
     if config.trial.number is None:
         from siren_sweep.single import run_single
 

@@ -86,17 +86,20 @@ class BatchRun:
         study: Study,
         launch: Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]],
         inherited: Sequence[str],
+        callbacks: Sequence[Callable[[Study, FrozenTrial], None]],
     ) -> None:
         self._study, self._launch, self._inherited = study, launch, list(inherited)
+        self._callbacks = list(callbacks)
 
-    def run(self, n_threads: int) -> list[FrozenTrial]:
-        """Run and tell all open trials; returns them as told."""
+    def run(self, n_threads: int) -> None:
+        """Run all open trials and tell the study; the callbacks are called after each tell, as Optuna does."""
         trials = open_trials(self._study)
         while missing := [trial.number for trial in trials if self._outcome(trial.number) is None]:
             self._launch_once(missing, n_threads)
         for trial in trials:
             self._tell(trial.number)
-        return [self._trial(trial.number) for trial in trials]
+            for callback in self._callbacks:
+                callback(self._study, self._trial(trial.number))
 
     def _launch_once(self, numbers: Sequence[int], n_threads: int) -> None:
         for number in numbers:

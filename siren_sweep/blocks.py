@@ -38,7 +38,7 @@ def start_block(
     """
     block = cfg.blocks.schedule[number - 1]
     config = dict(best) if best else start_config(cfg)
-    config |= {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps} | pinned
+    config |= {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps, **pinned}
     space = make_space(block, sweeps, config, set(pinned))
     base = space.nearest(config)
     carried = [base, space.nearest(config | {T_PERIOD: best[T_PERIOD]})] if best else []

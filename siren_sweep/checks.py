@@ -113,7 +113,7 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
     flat: dict[str, Any] = {"dataset.n_input_neurons": cfg.dataset.n_input_neurons}
     for group in SETTING_GROUPS:
         node = getattr(cfg, group)
-        _flatten(flat, group, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node)
+        _flatten(flat, group, node if isinstance(node, dict) else dataclasses.asdict(node))
     for name in ("training.n_training_frames", "training.n_threads", "training.checkpoint_every_s"):
         del flat[name]  # set by the block, the machine, and nobody's result
     flat |= {f"pinned.{name}": explorable(cfg, name) for name in overrides.pinned}

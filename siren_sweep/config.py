@@ -15,6 +15,17 @@ from typing import Any
 
 from siren_sweep.errors import ConfigError
 
+# What a finished run tells, in the order in which it is printed.
+METRICS = (
+    "final_r2",
+    "final_mse",
+    "final_pearson_r2",
+    "r2_ceiling",
+    "training_time_min",
+    "total_params",
+    "rank_90",
+    "rank_99",
+)
 N_REPORTS = 20  # what decides happens at these many equal fractions of total_steps
 
 

@@ -15,13 +15,11 @@ import yaml
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from siren_sweep.config import trial_config
+from siren_sweep.config import METRICS, trial_config
 from siren_sweep.data import field_of
 from siren_sweep.errors import OutputError, SweepError
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
-from siren_sweep.pictures import prediction_picture
 from siren_sweep.studies import all_blocks, best_trial, open_storage
-from siren_sweep.trial import METRICS
 
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
@@ -74,6 +72,8 @@ def _write_config(study: Study, trial: FrozenTrial, paths: SweepPaths) -> None:
 def _write_weights_and_picture(study: Study, trial: FrozenTrial, paths: SweepPaths, outputs: OutputPaths) -> None:
     import torch
     from safetensors.torch import load_file, save_file
+
+    from siren_sweep.pictures import prediction_picture
 
     block = study.user_attrs["block"]
     saved = paths.trial(block, trial.number)

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 PRELOAD = ("torch", "optuna", "hydra.core.utils", "siren_sweep.app", "siren_sweep.trial")
@@ -59,13 +61,20 @@ class Job:
         return self.process is not None and self.end is None
 
 
+def warm_up() -> ForkServerContext:
+    """Start the server that workers are forked from; it imports what they need while the caller goes on."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    forkserver.ensure_running()
+    return context
+
+
 def run_jobs(target: Callable[..., None], jobs: Sequence[Job], concurrency: int) -> None:
     """Run every job in a process of its own, `concurrency` at a time; `job.end` says how each ended.
 
     On KeyboardInterrupt, or whatever else ends this call, the workers are stopped first.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOAD))
+    context = warm_up()
     try:
         while any(job.end is None for job in jobs):
             for job in jobs:

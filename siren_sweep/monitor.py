@@ -1,4 +1,4 @@
-"""What goes on beside the sweep's loop: progress in the terminal and the mirror to MLflow, both read from the studies."""
+"""What goes on beside the sweep's loop, read from the studies: progress in the terminal, the mirror to MLflow."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ def prediction_picture(
     shown = predict(cfg, weights, field, frames)
     figure = Figure(figsize=(11, 10), layout="constrained")
     FigureCanvasAgg(figure)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(3, 2))
+    parts = figure.add_gridspec(2, 1, height_ratios=(3, 2))
+    upper, lower = figure.add_subfigure(parts[0]), figure.add_subfigure(parts[1])
     figure.suptitle(title)
     _lattices(upper.subplots(3, len(frames), squeeze=False), field, frames, shown)
     traces = predict(cfg, weights, field, window)
@@ -60,8 +61,9 @@ def prediction_picture(
 def _lattices(grid: np.ndarray, field: StimulusField, frames: np.ndarray, shown: np.ndarray) -> None:
     truth = np.array(field.targets[frames])
     low, high = float(truth.min()), float(truth.max())
-    rows = (("truth", truth, "gray", low, high), ("prediction", shown, "gray", low, high))
-    rows += (("difference", shown - truth, "RdBu_r", -0.5 * (high - low), 0.5 * (high - low)),)
+    half = 0.5 * (high - low)
+    rows = [("truth", truth, "gray", low, high), ("prediction", shown, "gray", low, high)]
+    rows.append(("difference", shown - truth, "RdBu_r", -half, half))
     for axes_row, (name, values, colours, bottom, top) in zip(grid, rows, strict=True):
         for axes, frame, value in zip(axes_row, frames, values, strict=True):
             dots = axes.scatter(*field.positions.T, c=value, s=34, marker="h", cmap=colours, vmin=bottom, vmax=top)

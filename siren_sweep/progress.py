@@ -89,5 +89,5 @@ def _ended_line(block: int, trial: FrozenTrial) -> str:
     if outcome["status"] in ("finished", "truncated"):
         metrics = outcome["metrics"]
         return f"{head}R2 {metrics['final_r2']:.4f}  {metrics['training_time_min']:.2f} min{change}"
-    last = f" at R2 {attributes['reports'][-1]['r2']:.4f}" if attributes.get("reports") else ""
-    return f"{head}{outcome['status']}{last}: {outcome['reason']}{change}"
+    ending = "" if outcome["status"] == "stopped" else f"{outcome['status']}: "
+    return f"{head}{ending}{outcome['reason']}{change}"

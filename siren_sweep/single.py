@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from siren_sweep.config import Config, faults
+from siren_sweep.config import Config
 from siren_sweep.data import ensure_data, field_of
-from siren_sweep.errors import ConfigError, SweepError
+from siren_sweep.errors import SweepError
 from siren_sweep.paths import OutputPaths, TrialPaths, make_writable, replacing
 from siren_sweep.train import Report, Status
 from siren_sweep.trial import run_training
@@ -23,9 +23,7 @@ class RunFailed(SweepError):
 
 
 def run_single(cfg: Config, folder: Path) -> None:
-    """Train once, with a progress bar; print one metric a line. Raises ConfigError, DataError, RunFailed."""
-    if wrong := faults(cfg):
-        raise ConfigError(wrong)
+    """Train once, with a progress bar; print one metric a line. Raises DataError, RunFailed."""
     outputs = OutputPaths(Path(cfg.outputs_dir))
     make_writable(outputs.root)
     ensure_data(cfg)

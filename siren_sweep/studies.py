@@ -35,6 +35,7 @@ def open_storage(url: str | None, paths: SweepPaths) -> RDBStorage:
 
 
 def study_name(block: int) -> str:
+    """The name of a block's study in the sweep's storage."""
     return f"block_{block:02d}"
 
 
@@ -60,7 +61,7 @@ def create_block(storage: RDBStorage, block: int, attributes: Mapping[str, Any],
 
 def all_blocks(storage: RDBStorage) -> dict[int, Study]:
     """The studies that have begun, by block number."""
-    names = {summary for summary in optuna.get_all_study_names(storage)}
+    names = set(optuna.get_all_study_names(storage))
     numbers = (number for number in range(1, 1000) if study_name(number) in names)
     return {number: optuna.load_study(study_name=study_name(number), storage=storage) for number in numbers}
 

@@ -10,13 +10,13 @@ import platform
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 import optuna
-from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -34,17 +34,17 @@ from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.studies import best_trial, create_block, finished, load_block, open_storage
 
-Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
 
-
-def run_sweep(config: DictConfig, arguments: Sequence[str], launch: Launch) -> None:
+def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) -> None:
     """Run, or go on with, the sweep of a composed config. Raises ConfigError and its kind before anything trains."""
     cfg = typed(config)
     overrides = checks.sort_overrides(arguments)
     outputs = OutputPaths(Path(cfg.outputs_dir))
     paths, data_hashes = _prepare(cfg, overrides, outputs)
     with _locked(paths, cfg.sweep.name), _sigterm_as_interrupt():
-        Sweep(cfg, overrides, launch, outputs, paths, data_hashes).run()
+        if hasattr(launcher, "warm_up"):
+            launcher.warm_up()
+        Sweep(cfg, overrides, launcher, outputs, paths, data_hashes).run()
 
 
 def _prepare(cfg: Config, overrides: checks.SweepOverrides, outputs: OutputPaths) -> tuple[SweepPaths, dict[int, str]]:
@@ -84,12 +84,12 @@ class Sweep:
         self,
         cfg: Config,
         overrides: checks.SweepOverrides,
-        launch: Launch,
+        launcher: Launcher,
         outputs: OutputPaths,
         paths: SweepPaths,
         data_hashes: dict[int, str],
     ) -> None:
-        self._cfg, self._overrides, self._launch = cfg, overrides, launch
+        self._cfg, self._overrides, self._launcher = cfg, overrides, launcher
         self._outputs, self._paths, self._data_hashes = outputs, paths, data_hashes
         self._settings = checks.settings(cfg, overrides)
         self._pinned = {name: explorable(cfg, name) for name in overrides.pinned}
@@ -114,9 +114,7 @@ class Sweep:
         callback = BlockCallback(self._cfg.claude.n_iter_block, self._export)
         while open_batch(study) or len(finished(study)) < self._cfg.claude.n_iter_block:
             self._plan(study, start)
-            run = BatchRun(study, self._launch, self._overrides.inherited)
-            for trial in run.run(self._slots.n_threads):
-                callback(study, trial)
+            BatchRun(study, self._launcher.launch, self._overrides.inherited, [callback]).run(self._slots.n_threads)
         if not self._paths.best_file(start.number, ".yaml").exists():
             self._export(study)  # a crash came between the last tell and the export
         return study

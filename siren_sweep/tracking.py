@@ -158,7 +158,8 @@ class Mirror:
             if experiment.lifecycle_stage == "deleted":
                 self._client.restore_experiment(experiment.experiment_id)
             return str(experiment.experiment_id)
-        return str(self._client.create_experiment(name, artifact_location=artifacts and artifacts.as_uri()))
+        location = artifacts.as_uri() if artifacts else None
+        return str(self._client.create_experiment(name, artifact_location=location))
 
 
 def _client(uri: str) -> MlflowClient:

@@ -17,7 +17,7 @@ import yaml
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from siren_sweep.config import Config, TrialConfig
+from siren_sweep.config import METRICS, Config, TrialConfig
 from siren_sweep.data import field_of
 from siren_sweep.field import StimulusField
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths, replacing
@@ -25,17 +25,6 @@ from siren_sweep.studies import load_block, open_storage
 from siren_sweep.train import Report, TrainResult, train
 
 log = logging.getLogger(__name__)
-
-METRICS = (
-    "final_r2",
-    "final_mse",
-    "final_pearson_r2",
-    "r2_ceiling",
-    "training_time_min",
-    "total_params",
-    "rank_90",
-    "rank_99",
-)
 
 
 class Interrupted(BaseException):
@@ -122,7 +111,8 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
     import hydra
 
     pruner = hydra.utils.instantiate(cfg.pruner)
-    assert cfg.trial.block is not None and cfg.trial.number is not None
+    assert cfg.trial.block is not None
+    assert cfg.trial.number is not None
     study = load_block(open_storage(cfg.storage.url, sweep), cfg.trial.block, pruner=pruner)
     assert study is not None
     worker = Worker(study, cfg.trial.number, cfg.trial.attempt)
@@ -175,7 +165,7 @@ class Worker:
         if explain:
             stop |= explain(self._study, self.frozen()) or {}
         self._trial.set_user_attr("stop", stop)
-        return "pruned"
+        return _why_pruned(stop)
 
     def write_outcome(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
         """The trial's end, in one write; the parent tells the study from it."""
@@ -199,6 +189,13 @@ class Worker:
         trial = self.frozen()
         if trial.state.is_finished() or trial.user_attrs.get("attempt") != self._attempt:
             raise Superseded(f"attempt {self._attempt} at trial {self._number} is not the current one")
+
+
+def _why_pruned(stop: dict[str, Any]) -> str:
+    text = f"pruned at {stop['fraction']:.0%} of its steps, R2 {stop['r2']:.4f}"
+    if "bound" in stop:
+        text += f": its final R2 is at most {stop['bound']:.4f}, and the block's best is {stop['best']:.4f}"
+    return text
 
 
 def _reason(error: Exception) -> str:

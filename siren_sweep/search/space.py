@@ -20,7 +20,10 @@ from siren_sweep.config import EXPLORABLE, Block, bound_fault, metadata_of, type
 
 T_PERIOD, TOTAL_STEPS, BATCH_SIZE = EXPLORABLE[3], EXPLORABLE[7], EXPLORABLE[6]
 RATIOS = {"T_period_ratio": T_PERIOD, "total_steps_ratio": TOTAL_STEPS}
-RATIO_BOUNDS = {"T_period_ratio": {"above": 0, "high": 1e6}, "total_steps_ratio": {"above": 0, "high": 100}}
+RATIO_BOUNDS: dict[str, dict[str, Any]] = {
+    "T_period_ratio": {"above": 0, "high": 1e6},
+    "total_steps_ratio": {"above": 0, "high": 100},
+}
 
 
 def parameter_of(dimension: str) -> str:
@@ -136,7 +139,7 @@ def _number(name: str, kind: type, value: Any) -> Any:
 def _at_most(distribution: BaseDistribution, limit: int) -> BaseDistribution:
     """Batches cannot hold more frames than there are."""
     if isinstance(distribution, CategoricalDistribution):
-        kept = [value for value in distribution.choices if value <= limit]
+        kept = [value for value in _numbers(distribution) if value <= limit]
         return CategoricalDistribution(kept or [limit])
     assert isinstance(distribution, IntDistribution)
     high, low = min(distribution.high, limit), min(distribution.low, limit)
@@ -145,13 +148,18 @@ def _at_most(distribution: BaseDistribution, limit: int) -> BaseDistribution:
 
 def _nearest(distribution: BaseDistribution, value: float) -> Any:
     if isinstance(distribution, CategoricalDistribution):
-        return min(distribution.choices, key=lambda choice: abs(math.log(choice) - math.log(value)))
+        return min(_numbers(distribution), key=lambda choice: abs(math.log(choice) - math.log(value)))
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     clipped = min(max(value, distribution.low), distribution.high)
     if isinstance(distribution, IntDistribution):
         steps = round((clipped - distribution.low) / distribution.step)
         return int(distribution.low + steps * distribution.step)
     return float(clipped)
+
+
+def _numbers(distribution: CategoricalDistribution) -> list[Any]:
+    """The choices; `_number` saw to it that they are numbers."""
+    return list(distribution.choices)
 
 
 def _first_line(error: Exception) -> str:

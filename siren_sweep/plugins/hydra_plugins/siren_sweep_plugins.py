@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 @dataclass
 class SirenSweeperConf:
-    """`hydra/sweeper: siren_sweep`; its settings are the config groups claude, blocks, search_space, sampler, pruner."""
+    """`hydra/sweeper: siren_sweep`; its settings are config groups: claude, blocks, search_space, sampler, pruner."""
 
     _target_: str = "hydra_plugins.siren_sweep_plugins.SirenSweeper"
 
@@ -44,8 +44,9 @@ class SirenSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         from siren_sweep.sweep import run_sweep
 
-        assert self.config is not None and self.launcher is not None
-        run_sweep(self.config, arguments, self.launcher.launch)
+        assert self.config is not None
+        assert self.launcher is not None
+        run_sweep(self.config, arguments, self.launcher)
 
 
 class SlotsLauncher(Launcher):
@@ -55,6 +56,12 @@ class SlotsLauncher(Launcher):
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
+
+    def warm_up(self) -> None:
+        """Called when a sweep's checks are over: what follows is worth a server for workers."""
+        from siren_sweep.launch import warm_up
+
+        warm_up()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from siren_sweep.hydra_jobs import launch_in_slots

@@ -1,0 +1,72 @@
+# siren_sweep. `make help` says what each target does.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
+PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),$(shell command -v python3.12 2>/dev/null),python3)
+RUN := .venv/bin/python
+SWEEP ?= outputs/demo
+QUICK := not slow and not browser and not gpu and not chaos
+
+.PHONY: help setup sweep test test-slow test-browser test-gpu ui export check bench bench-search chaos lock clean
+
+help: ## what each target does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## the environment in .venv, from requirements.lock
+
+.venv/.ready: requirements.lock pyproject.toml
+	@command -v $(UV) >/dev/null || { echo "uv is missing: installing it into .venv-uv"; \
+		$(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install -q uv==$(UV_VERSION); }
+	$(UV) venv -q --clear --python $(PYTHON) .venv
+	$(UV) pip sync -q --python $(RUN) --require-hashes requirements.lock
+	$(UV) pip install -q --python $(RUN) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+sweep: setup ## the demo: two short blocks on the embedded stimulus, exported to outputs/demo/best
+	$(RUN) -m siren_sweep -m blocks=demo sweep.name=demo
+
+test: setup ## the quick tests, as CI runs them
+	$(RUN) -m pytest -m "$(QUICK)"
+
+test-slow: setup ## the tests that take minutes
+	$(RUN) -m pytest -m slow
+
+test-browser: setup ## the tests that open pages in headless Chromium
+	$(RUN) -m pytest -m browser
+
+test-gpu: setup ## the tests that need CUDA
+	$(RUN) -m pytest -m gpu
+
+chaos: setup ## the tests that kill processes and fill disks
+	$(RUN) -m pytest -m chaos
+
+ui: setup ## the MLflow UI of outputs/ at http://127.0.0.1:5000
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --host 127.0.0.1 \
+		--workers 1 --backend-store-uri "sqlite:///$(CURDIR)/outputs/mlflow.db"
+
+export: setup ## the best configs of SWEEP (outputs/demo) again
+	$(RUN) -m siren_sweep.export $(SWEEP)
+
+check: setup ## lint, format, types, and that imports go down only
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	$(RUN) -m pytest -q tests/test_layers.py
+
+bench: setup ## the training step against the plain loop and the machine's matrix products
+	$(RUN) bench/engine.py
+
+bench-search: setup ## samplers and pruners against tables of real learning curves
+	for table in frames_100 frames_1000; do \
+		$(RUN) bench/search/replay.py --table bench/search/tables/$$table.npz --json bench/results/search_$$table.json; \
+	done
+
+lock: ## requirements.lock again, from pyproject.toml
+	$(UV) pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --upgrade --output-file requirements.lock
+
+clean: ## remove what the tests and tools left; outputs/ stays
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -1,0 +1,72 @@
+"""What all tests share: small fields on disk, and the command as a person types it, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fields import make_field_folder
+
+from siren_sweep.app import main
+
+N_NEURONS = 152  # of `field_folder`: 19 columns, 8 receptors each
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One thread a process: the tests' machine has few cores, and torch would take them all."""
+    os.environ.update(OMP_NUM_THREADS="1", MLFLOW_DISABLE_TELEMETRY="true", PYTHONPATH="")
+
+
+@pytest.fixture(scope="session")
+def field_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 frames of a moving pattern, 19 columns, eight receptors a column."""
+    return make_field_folder(tmp_path_factory.mktemp("data") / "field", n_frames=16)
+
+
+@pytest.fixture(scope="session")
+def own_data(field_folder: Path) -> list[str]:
+    """The overrides that point a run at `field_folder`."""
+    return ["dataset=flyvis", f"dataset.path={field_folder}", f"dataset.n_input_neurons={N_NEURONS}"]
+
+
+def run_command(
+    *arguments: str, cwd: Path, module: str = "siren_sweep", timeout_s: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """`python -m MODULE ARGUMENTS` in `cwd`."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+@pytest.fixture
+def told_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """As `told`, of a command that ends before it trains: in this process, since that takes a tenth of the time."""
+
+    def run(*arguments: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["siren_sweep", *arguments])
+        with pytest.raises(SystemExit) as ending:
+            main()
+        out, err = capsys.readouterr()
+        return told(subprocess.CompletedProcess(arguments, ending.value.code, out, err))  # type: ignore[arg-type]
+
+    return run
+
+
+def told(result: subprocess.CompletedProcess[str]) -> str:
+    """The message of a command that a person's mistake must end: exit code 2, no traceback."""
+    assert result.returncode == 2, result.stderr + result.stdout
+    assert "Traceback" not in result.stderr + result.stdout
+    assert result.stderr.count("error: ") == 1, result.stderr
+    return result.stderr

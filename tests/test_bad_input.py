@@ -1,0 +1,128 @@
+"""A person's mistakes: one message with the rule and the value, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import N_NEURONS, run_command, told
+from fields import make_field_folder, write_array
+
+Told = Callable[..., str]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rules"),
+    [
+        (["graph_model.omgea_f=3"], ["'omgea_f' not in 'GraphModel'"]),
+        (["graph_model.omega_f=0"], ["graph_model.omega_f must be greater than 0, got 0"]),
+        (["graph_model.omega_f=nan"], ["graph_model.omega_f must be a finite number, got nan"]),
+        (["graph_model.hidden_dim_nnr_f=12.5"], ["'12.5' of type 'float' could not be converted to Integer"]),
+        (["graph_model.hidden_dim_nnr_f=-3"], ["graph_model.hidden_dim_nnr_f must be at least 4, got -3"]),
+        (["training.inr_batch_size=0"], ["training.inr_batch_size must be at least 1, got 0"]),
+        (["claude.total_steps=0"], ["claude.total_steps must be at least 20, got 0"]),
+        (["training.inr_batch_size=11"], ["at most training.n_training_frames (10), got 11"]),
+        (["training.n_training_frames=17"], ["17", "16"]),
+        (["training.sampling=both"], ["both"]),
+        (["experiment=none_such"], ["experiment/none_such"]),
+        (["graph_model.omega_f=choice(3"], ["choice(3"]),
+        (
+            [
+                "graph_model.omega_f=-1",
+                "training.inr_batch_size=zwei",
+                "graph_model.colour=red",
+                "claude.total_steps=3",
+            ],
+            [
+                "4 faults",
+                "graph_model.omega_f must be greater than 0, got -1",
+                "'zwei'",
+                "'hue'",
+                "claude.total_steps must be at least 20, got 3",
+            ],
+        ),
+    ],
+)
+def test_a_single_run_tells_every_fault(
+    overrides: list[str], rules: list[str], own_data: list[str], told_here: Told, tmp_path: Path
+) -> None:
+    message = told_here(*own_data, *overrides, "outputs_dir=out")
+    for rule in rules:
+        assert rule in message
+    assert not list(tmp_path.glob("out/runs/**/weights*"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rules"),
+    [
+        (["training.n_training_frames=10"], ["n_training_frames is set by the block"]),
+        (["training.n_training_frames=10,20"], ["n_training_frames is set by the block"]),
+        (["training.seed=1,2"], ["may be swept, got training.seed=1,2"]),
+        (["sampler=tpe,random"], ["may be swept, got sampler=tpe,random"]),
+        (["graph_model.omega_f=choice(30,-1)"], ["graph_model.omega_f must be greater than 0, got -1"]),
+        (["graph_model.hidden_dim_nnr_f=choice(8,a)"], ["must be swept over numbers, got 'a'"]),
+        (["graph_model.n_layers_nnr_f=range(3,3)"], ["must have at least one value"]),
+        (["sweep.name=../elsewhere"], ["sweep.name must be a plain folder name", "'../elsewhere'"]),
+        (["sweep.name=runs"], ["sweep.name must be a plain folder name", "'runs'"]),
+        (["blocks.schedule=[]"], ["blocks.schedule must hold at least one block"]),
+        (["blocks.schedule=[{n_training_frames:17,total_steps:20}]"], ["17", "16"]),
+        (["claude.n_parallel=0", "training.seed=-1", "pruner._target_=optuna.pruners.Nope"], ["3 faults", "Nope"]),
+    ],
+)
+def test_a_sweep_tells_every_fault_and_makes_no_folder(
+    overrides: list[str], rules: list[str], own_data: list[str], told_here: Told, tmp_path: Path
+) -> None:
+    message = told_here("-m", "blocks=tiny", *own_data, *overrides, "outputs_dir=out")
+    for rule in rules:
+        assert rule in message
+    assert not list(tmp_path.glob("out/*/study.db"))
+    assert {path.name for path in tmp_path.iterdir()} <= {"out"}
+
+
+def test_bad_data_are_told_by_the_command(told_here: Told, tmp_path: Path) -> None:
+    missing = told(run_command("dataset=flyvis", "dataset.path=nowhere", "outputs_dir=out", cwd=tmp_path))
+    assert "nowhere" in missing
+    ungiven = told_here("-m", "dataset=flyvis", "outputs_dir=out")
+    assert "dataset.path must name the folder" in ungiven
+    folder = make_field_folder(tmp_path / "field", n_frames=16)
+    values = np.full((16, N_NEURONS), 0.5, np.float32)
+    values[3, 5] = np.nan
+    write_array(folder / "stimulus.zarr", values)
+    own = [f"dataset.path={folder}", f"dataset.n_input_neurons={N_NEURONS}"]
+    nan = told_here("-m", "blocks=tiny", "dataset=flyvis", *own, "outputs_dir=out")
+    assert "frame 3" in nan
+    assert "5" in nan
+
+
+def test_faults_of_data_and_config_are_told_together(told_here: Told) -> None:
+    message = told_here("-m", "dataset=flyvis", "dataset.path=nowhere", "training.seed=1,2", "outputs_dir=out")
+    assert "2 faults" in message
+    assert "nowhere" in message
+    assert "training.seed=1,2" in message
+
+
+def test_outputs_that_cannot_be_written_are_told(own_data: list[str], told_here: Told, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in ("/proc/nowhere", str(tmp_path / "file")):
+        message = told_here("-m", "blocks=tiny", *own_data, f"outputs_dir={place}")
+        assert "outputs_dir must be a folder that can be written" in message
+        assert place in message
+
+
+def test_a_sweep_name_with_another_config_is_told_what_differs(
+    own_data: list[str], told_here: Told, tmp_path: Path
+) -> None:
+    command = ["-m", "blocks=tiny", *own_data, "outputs_dir=out", "tracking=none", "claude.n_iter_block=1"]
+    assert run_command(*command, cwd=tmp_path).returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/flyvis_tiny/**/*") if path.is_file()}
+    message = told_here(*command, "claude.ucb_c=2", "graph_model.omega_f=7")
+    assert "claude.ucb_c was 1.414, now 2.0" in message
+    assert "graph_model.omega_f was 80.0, now 7.0" in message
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/flyvis_tiny/**/*") if path.is_file()}
+    lock = tmp_path / "out/flyvis_tiny/sweep.lock"
+    assert {**before, lock: 0} == {**after, lock: 0}
+    best = json.loads((tmp_path / "out/flyvis_tiny/best/best.json").read_text())
+    assert [entry["block"] for entry in best] == [1, 2]
