@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,11 +32,10 @@ def write_cache(
     The file appears whole, by a rename: several processes may write it at once, and the last to finish stays.
     OutputError where the folder cannot be written. Whatever is raised, nothing is left behind.
     """
-    temporary: Path | None = None
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
-            temporary = Path(out.name)
+        with temporary.open("xb") as out:
             out.seek(_HEADER_BYTES)
             header = {name: _written(out, [array]) for name, array in arrays.items()}
             header["targets"] = _written(out, targets)
@@ -49,7 +49,7 @@ def write_cache(
     except OSError as error:
         raise OutputError(f"the cache of the stimulus field must be writable, got {file}: {error}") from error
     finally:
-        if temporary:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 

@@ -33,6 +33,7 @@ class ArrayLayout:
     chunks: tuple[int, ...]
     inner: tuple[int, ...] | None
     index_at_start: bool
+    blosc: bool
     key_prefix: tuple[str, ...]
     separator: str
 
@@ -53,11 +54,23 @@ class ArrayLayout:
                 continue
             stat = (self.path / name).stat()
             found.append((name, stat.st_size, stat.st_mtime_ns))
-            missing += [f"{name} (inner chunk {inner})" for inner in self._missing_in_shard(coordinates, name, extent)]
+            missing += [f"{name} ({what})" for what in self._missing_in_shard(coordinates, name, extent)]
         return found, missing
 
+    def check_blosc(self, name: str) -> None:
+        """ValueError where a chunk's file has another length than its blosc header says: blosc itself unpacks what is
+        truncated without a word, with whatever lies in memory after it.
+        """
+        if not self.blosc:
+            return
+        with (self.path / name).open("rb") as chunk:
+            header, n_bytes = chunk.read(16), chunk.seek(0, 2)
+        said = int.from_bytes(header[12:], "little")  # blosc 1 header: the last of its fields is cbytes
+        if said != n_bytes:
+            raise ValueError(f"its blosc header says {said} bytes, it has {n_bytes}")
+
     def _missing_in_shard(self, coordinates: tuple[int, ...], name: str, extent: Sequence[int]) -> list[str]:
-        """Inner chunks of a shard that hold a part of `extent` and that the shard's index marks as not written."""
+        """Inner chunks that hold a part of `extent` and by the shard's index are not written, or not in its file."""
         if self.inner is None:
             return []
         per_shard = [n // inner for n, inner in zip(self.chunks, self.inner, strict=True)]
@@ -66,21 +79,25 @@ class ArrayLayout:
             if not self.index_at_start:
                 shard.seek(max(0, shard.seek(0, 2) - index_bytes - 4))  # 4: the CRC32C that follows
             index = shard.read(index_bytes)
+            n_bytes = shard.seek(0, 2)
         if len(index) < index_bytes:
-            return []  # truncated: reading its values says so
-        offsets = np.frombuffer(index, "<u8").reshape(*per_shard, 2)[..., 0]
+            return ["truncated"]
+        offsets, lengths = np.moveaxis(np.frombuffer(index, "<u8").reshape(*per_shard, 2), -1, 0)
+        unwritten = offsets == np.iinfo(np.uint64).max
+        if (~unwritten & (offsets + lengths.astype(float) > n_bytes)).any():
+            return ["truncated"]
         used = tuple(
             slice(max(0, math.ceil((n - at * chunk) / inner)))
             for n, at, chunk, inner in zip(extent, coordinates, self.chunks, self.inner, strict=True)
         )
-        return [".".join(map(str, at)) for at in np.argwhere(offsets[used] == np.iinfo(np.uint64).max)]
+        return ["inner chunk " + ".".join(map(str, at)) for at in np.argwhere(unwritten[used])]
 
 
 def read_layout(path: Path) -> ArrayLayout:
     """The layout of the zarr array at `path`; DataError where there is none."""
-    if not path.is_dir():
-        raise DataError(f"{path} must be a zarr array: {'it is a file' if path.exists() else 'it does not exist'}")
     try:
+        if not path.is_dir():
+            raise DataError(f"{path} must be a zarr array: {'it is a file' if path.exists() else 'it does not exist'}")
         file = next((path / name for name in ("zarr.json", ".zarray") if (path / name).is_file()), None)
         if file is None:
             raise DataError(f"{path} must be a zarr array: it holds neither zarr.json nor .zarray")
@@ -104,6 +121,7 @@ def _layout_2(path: Path, metadata: bytes, values: dict[str, Any]) -> ArrayLayou
         chunks=tuple(values["chunks"]),
         inner=None,
         index_at_start=False,
+        blosc=(values.get("compressor") or {}).get("id") == "blosc",
         key_prefix=(),
         separator=values.get("dimension_separator", "."),
     )
@@ -112,9 +130,11 @@ def _layout_2(path: Path, metadata: bytes, values: dict[str, Any]) -> ArrayLayou
 def _layout_3(path: Path, metadata: bytes, values: dict[str, Any]) -> ArrayLayout:
     if values["chunk_grid"]["name"] != "regular":
         raise DataError(f"{path} must have a regular chunk grid, got {values['chunk_grid']['name']!r}")
-    encoding, codec = values["chunk_key_encoding"], values["codecs"][0]
+    encoding, codecs = values["chunk_key_encoding"], values["codecs"]
     default_keys = encoding["name"] == "default"
-    shard = codec["configuration"] if codec["name"] == "sharding_indexed" else None
+    shard = codecs[0]["configuration"] if codecs[0]["name"] == "sharding_indexed" else None
+    if shard and [codec["name"] for codec in shard["index_codecs"]] != ["bytes", "crc32c"]:
+        raise DataError(f"{path} must have shard indexes of bytes with a crc32c, got {shard['index_codecs']}")
     return ArrayLayout(
         path=path,
         metadata=metadata,
@@ -123,6 +143,7 @@ def _layout_3(path: Path, metadata: bytes, values: dict[str, Any]) -> ArrayLayou
         chunks=tuple(values["chunk_grid"]["configuration"]["chunk_shape"]),
         inner=tuple(shard["chunk_shape"]) if shard else None,
         index_at_start=shard is not None and shard.get("index_location") == "start",
+        blosc=codecs[-1]["name"] == "blosc",
         key_prefix=("c",) if default_keys else (),
         separator=encoding.get("configuration", {}).get("separator", "/" if default_keys else "."),
     )

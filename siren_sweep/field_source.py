@@ -71,14 +71,13 @@ class FieldSource:
 
 
 def _check_folder(path: Path) -> None:
-    wrong = None
-    if not path.is_dir():
-        wrong = "it is a file" if path.exists() else "it does not exist"
-    else:
-        try:
-            wrong = None if any(path.iterdir()) else "it is empty"
-        except OSError as error:
-            wrong = f"it cannot be read: {error}"
+    try:
+        if not path.is_dir():
+            wrong = "it is a file" if path.exists() else "it does not exist"
+        else:
+            wrong = "" if any(path.iterdir()) else "it is empty"
+    except OSError as error:
+        wrong = f"it cannot be read: {error}"
     if wrong:
         raise DataError(f"the data must be a folder that holds stimulus.zarr and pos.zarr, got {path}: {wrong}")
 
@@ -127,6 +126,8 @@ def _read(layout: ArrayLayout, start: int, stop: int, n_columns: int) -> np.ndar
     except Exception as error:  # codecs and zarr's parser raise what they like
         raise DataError(f"{layout.path} cannot be opened: {type(error).__name__}: {error}") from error
     try:
+        for _, name in layout.used_chunks((stop, n_columns), start):
+            layout.check_blosc(name)
         values = array[start:stop, :n_columns]
     except Exception as error:
         name = _broken_chunk(array, layout, start, stop, n_columns)
@@ -140,6 +141,7 @@ def _broken_chunk(array: Any, layout: ArrayLayout, start: int, stop: int, n_colu
     for (row, column), name in layout.used_chunks((stop, n_columns), start):
         part = slice(max(start, row * rows), (row + 1) * rows), slice(column * columns, (column + 1) * columns)
         try:
+            layout.check_blosc(name)
             array[part]
         except Exception:
             return f"chunk {name}"

@@ -307,6 +307,11 @@ def test_folder_without_data_is_told(tmp_path: Path, made: str) -> None:
         opened(path)
 
 
+def test_path_that_the_file_system_refuses_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"it cannot be read: .*File name too long"):
+        opened(tmp_path / ("x" * 300))
+
+
 @FORMATS
 @pytest.mark.parametrize("name", ["stimulus.zarr", "pos.zarr"])
 def test_missing_array_is_told(tmp_path: Path, name: str, zarr_format: int) -> None:
@@ -424,7 +429,7 @@ def test_missing_chunks_are_told(tmp_path: Path, zarr_format: int) -> None:
 
 
 @FORMATS
-@pytest.mark.parametrize("left", [0, 1, 30])
+@pytest.mark.parametrize("left", [0, 1, 30, -1])
 def test_truncated_chunk_is_named_with_its_cause(tmp_path: Path, zarr_format: int, left: int) -> None:
     folder = make_field_folder(tmp_path, zarr_format=zarr_format, chunk_frames=5)
     file = chunk(folder, zarr_format, 3)
@@ -469,10 +474,12 @@ def test_sharded_field_is_read_and_its_missing_inner_chunks_are_told(tmp_path: P
         opened(whole)
 
 
-def test_truncated_shard_is_told(tmp_path: Path) -> None:
-    file = make_sharded(tmp_path) / "stimulus.zarr/c/1/0"
-    file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(DataError, match="chunk c/1/0 cannot be read"):
+@pytest.mark.parametrize("index_location", ["start", "end"])
+@pytest.mark.parametrize("left", [40, -1])
+def test_truncated_shard_is_told(tmp_path: Path, index_location: str, left: int) -> None:
+    file = make_sharded(tmp_path, index_location=index_location) / "stimulus.zarr/c/1/0"
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(DataError, match=r"1 missing: c/1/0 \(truncated\)"):
         opened(tmp_path)
 
 

@@ -29,10 +29,11 @@ def write_synthetic(
     with the frames written and n_frames. The folder appears by a rename when all is in it; of several processes that
     make it at once one wins, and the others return. OutputError where it cannot be written or already holds something.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise OutputError(f"the synthetic stimulus needs a folder that is new or empty, got {folder}")
+    folder = folder.absolute()
     unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise OutputError(f"the synthetic stimulus needs a folder that is new or empty, got {folder}")
         unfinished.mkdir(parents=True)
         _write(unfinished, n_frames, seed, on_progress or (lambda done, total: None))
         try:
