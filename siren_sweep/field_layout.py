@@ -37,6 +37,20 @@ class ArrayLayout:
     key_prefix: tuple[str, ...]
     separator: str
 
+    def __post_init__(self) -> None:
+        """ValueError where the metadata's values make no layout."""
+        inner = self.inner or self.chunks
+        if not all(isinstance(n, int) and n >= 0 for n in self.shape):
+            raise ValueError(f"the shape must be of whole numbers, got {self.shape}")
+        if not all(isinstance(n, int) and n > 0 for n in (*self.chunks, *inner)):
+            raise ValueError(f"chunks must be of whole numbers above 0, got {self.chunks} and {inner}")
+        if not len(self.shape) == len(self.chunks) == len(inner):
+            raise ValueError(
+                f"shape and chunks must have as many dimensions, got {self.shape}, {self.chunks} and {inner}"
+            )
+        if self.separator not in ("/", "."):
+            raise ValueError(f"the separator in chunk keys must be / or ., got {self.separator!r}")
+
     def used_chunks(self, extent: Sequence[int], first_row: int = 0) -> Iterator[tuple[tuple[int, ...], str]]:
         """Coordinates and file name of each chunk that holds a part of [first_row:extent[0], 0:extent[1], ...]."""
         grid = [range(math.ceil(n / chunk)) for n, chunk in zip(extent, self.chunks, strict=True)]

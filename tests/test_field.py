@@ -337,6 +337,18 @@ def test_broken_metadata_are_told(tmp_path: Path, zarr_format: int, text: str) -
         opened(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("shape", [40, "x"]), ("shape", [40, -1]), ("chunks", [0, 152]), ("chunks", [40]), ("dimension_separator", 3)],
+)
+def test_metadata_that_make_no_layout_are_told(tmp_path: Path, name: str, value: object) -> None:
+    folder = make_field_folder(tmp_path, zarr_format=2)
+    file = folder / "stimulus.zarr/.zarray"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
+    with pytest.raises(DataError, match=r"stimulus.zarr has metadata that cannot be read: ValueError: .*, got "):
+        opened(folder)
+
+
 def test_codec_that_is_not_known_is_told(tmp_path: Path) -> None:
     folder = make_field_folder(tmp_path)
     file = folder / "stimulus.zarr/zarr.json"
