@@ -55,11 +55,9 @@ def _lay_leaf(image: np.ndarray, texture: np.ndarray, rng: np.random.Generator) 
     inside = distance_outside(random_polygon(rng, radius), window[None, :], window[:, None]) < 0
     rows, columns = np.nonzero(inside)
     y, x, from_y, from_x = rng.integers(0, SIZE, 4)
-    leaf = (
-        random_luminance(rng)
-        + rng.uniform(*_TEXTURE_CONTRAST) * texture[(rows + from_y) % SIZE, (columns + from_x) % SIZE]
-    )
-    image[(rows + y) % SIZE, (columns + x) % SIZE] = leaf
+    grain = texture[(rows + from_y) % SIZE, (columns + from_x) % SIZE]
+    luminance = random_luminance(rng) + rng.uniform(*_TEXTURE_CONTRAST) * grain
+    image[(rows + y) % SIZE, (columns + x) % SIZE] = luminance
 
 
 def _texture(rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""A moving scene, seen by the columns of the lattice: a camera that wanders over an image, objects in front of it."""
+"""A moving scene, seen by the columns of the lattice: a camera that wanders over an image, objects in front of it.
+
+The numbers here and in `images` are chosen so that ranks, contrast, and correlations in time and space come out as those
+of real video on the same lattice.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ CLIP_FRAMES = 50, 80  # between two hard cuts
 _N_IMAGES = 16
 # Speeds are log-normal, since most video hardly moves and some moves a lot, up to what still reads as motion.
 _MEDIAN_SPEED, _SPEED_SPREAD, _HIGHEST_SPEED = 0.05, 2.2, 1.5  # column spacings a frame
-_EDGE_WIDTH = np.float32(np.sqrt(20) * ACCEPTANCE_SIGMA)  # of a smoothstep whose slope has that standard deviation
+_EDGE_WIDTH = np.float32(np.sqrt(20) * ACCEPTANCE_SIGMA)  # a smoothstep this wide blurs an edge as that Gaussian does
 
 
 class Scene:
