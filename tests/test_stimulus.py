@@ -37,10 +37,16 @@ def clips(scene: Scene) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("stimulus") / "synthetic"
-    write_synthetic(path, n_frames=2100)
-    return path
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, int]]]:
+    """The folder of 2100 frames, and the progress told while they were written."""
+    path, told = tmp_path_factory.mktemp("stimulus") / "synthetic", []
+    write_synthetic(path, n_frames=2100, on_progress=lambda done, total: told.append((done, total)))
+    return path, told
+
+
+@pytest.fixture(scope="module")
+def folder(written: tuple[Path, list[tuple[int, int]]]) -> Path:
+    return written[0]
 
 
 def values_of(folder: Path, name: str = "stimulus.zarr") -> np.ndarray:
@@ -135,10 +141,8 @@ def test_polygons_are_convex_and_hold_their_centre() -> None:
             assert (distance_outside(polygon, *between) < 1e-5).all()
 
 
-def test_progress_reaches_the_last_frame(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    write_synthetic(tmp_path / "new", n_frames=2100, on_progress=lambda done, total: told.append((done, total)))
-    assert told == [(2000, 2100), (2100, 2100)]
+def test_progress_reaches_the_last_frame(written: tuple[Path, list[tuple[int, int]]]) -> None:
+    assert written[1] == [(2000, 2100), (2100, 2100)]
 
 
 def test_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A moving scene, seen by the columns of the lattice: a camera that wanders over an image, objects in front of it.
 
-The numbers here and in `images` are chosen so that ranks, contrast, and correlations in time and space come out as those
-of real video on the same lattice.
+The numbers here and in `images` are chosen so that ranks, contrast, and correlations in time and space come out as
+those of real video on the same lattice.
 """
 
 from __future__ import annotations
