@@ -12,12 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 Params = Mapping[str, Any]
 MAX_LEVELS = 24  # a parameter with more values than this is searched as a continuous one
@@ -42,6 +37,11 @@ class Axis:
         """Whether it has a single value, so that nothing can be searched."""
         return self.distribution.single()
 
+    @property
+    def positive(self) -> bool:
+        """Whether all its values are numbers above zero."""
+        return not self.nominal and self._bounds()[0] > 0
+
     def to_unit(self, value: Any) -> float:
         """The coordinate of a value; values outside the bounds lie outside [0, 1]. A nominal one: its index."""
         if self.nominal:
@@ -60,10 +60,7 @@ class Axis:
         dist = self.distribution
         assert isinstance(dist, FloatDistribution | IntDistribution)
         step = dist.step or (0 if isinstance(dist, FloatDistribution) else 1)
-        if step:
-            number = dist.low + round((number - dist.low) / step) * step
-        else:
-            number = float(f"{number:.{_DIGITS}g}")
+        number = dist.low + round((number - dist.low) / step) * step if step else float(f"{number:.{_DIGITS}g}")
         number = min(max(number, dist.low), dist.high)
         return int(number) if isinstance(dist, IntDistribution) else float(number)
 
@@ -92,11 +89,6 @@ def axes(distributions: Mapping[str, BaseDistribution]) -> list[Axis]:
     return [Axis(name, distribution) for name, distribution in distributions.items()]
 
 
-def encode(space: Sequence[Axis], configs: Sequence[Params]) -> np.ndarray:
-    """Configs as coordinates (n, p), float64; a nominal parameter as the index of its choice."""
-    return np.array([[axis.to_unit(params[axis.name]) for axis in space] for params in configs]).reshape(-1, len(space))
-
-
 def key_of(space: Sequence[Axis], params: Params) -> tuple[Any, ...]:
     """What makes two configs equal: the values of the searched parameters."""
     return tuple(params[axis.name] for axis in space)
@@ -105,16 +97,6 @@ def key_of(space: Sequence[Axis], params: Params) -> tuple[Any, ...]:
 def leaf(name: str) -> str:
     """The last part of a dotted name, by which people call a parameter."""
     return name.rsplit(".", 1)[-1]
-
-
-def mutation_text(old: Params, new: Params) -> str:
-    """`omega_f: 80 -> 160`, several joined by commas; empty when nothing differs."""
-    changes = [f"{leaf(name)}: {_shown(old[name])} -> {_shown(new[name])}" for name in new if old[name] != new[name]]
-    return ", ".join(changes)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _numeric(choices: Sequence[Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,24 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config import Strategy
 from siren_sweep.search import layouts
-from siren_sweep.search.encoding import Axis, Params, axes, key_of, mutation_text
+from siren_sweep.search.encoding import Axis, Params, axes, key_of
+from siren_sweep.search.proposal import Proposal, layout_hypothesis, mutation_text
+from siren_sweep.search.sampler import UCBTreeSampler
 
 _REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """One config of a batch, with what a record of it needs.
-
-    `parent` is a trial number of the same study, also one of the same batch (the proposals are numbered in their
-    order, on from the study's last trial); None for a root.
-    """
-
-    params: dict[str, Any]
-    parent: int | None
-    mutation: str
-    strategy: str
-    hypothesis: dict[str, Any] | None
 
 
 class SearchSpace(Protocol):
@@ -49,12 +35,14 @@ def plan_batch(
     strategy: Strategy,
     base: Params,
     carried: Sequence[Params] = (),
+    earlier: Sequence[optuna.Study] = (),
 ) -> list[Proposal]:
     """Up to n proposals, all different and none of them in the study; fewer only where the space has no more.
 
     `base` is the block's starting config. `carried` are configs that the first batch of a block must hold, its best
-    guess first. A sampler keeps no state here: one that draws random numbers must be made anew for each batch, with
-    a seed that follows from the number of trials, so that a resumed sweep proposes what the undisturbed one would have.
+    guess first; `earlier` are the studies of the blocks before, the last one last, from which `UCBTreeSampler` learns.
+    A sampler keeps no state here: one that draws random numbers must be made anew for each batch, with a seed that
+    follows from the number of trials, so that a resumed sweep proposes what the undisturbed one would have.
     """
     plan = _Plan(axes(dict(space.distributions())), study, n)
     if strategy is Strategy.auto:
@@ -64,7 +52,12 @@ def plan_batch(
     if chosen is not None:
         centre = _best_params(study, plan.space) or layouts.within(plan.space, carried[0] if carried else base)
         _lay_out(plan, chosen, centre, [] if study.trials else carried)
-    _fill_from_sampler(plan, study, sampler, dict(space.distributions()))
+    if isinstance(sampler, UCBTreeSampler):
+        planned = [proposal.params for proposal in plan.proposals]
+        n_left = n - len(planned)
+        plan.proposals += sampler.propose(study, dict(space.distributions()), n_left, pending=planned, earlier=earlier)
+    else:
+        _fill_from_sampler(plan, study, sampler, dict(space.distributions()))
     return plan.proposals
 
 
@@ -90,7 +83,7 @@ class _Plan:
             return
         parent = self.seen.get(key_of(self.space, parent_params)) if parent_params else None
         mutation = mutation_text(parent_params, params) if parent is not None and parent_params else ""
-        hypothesis = _layout_hypothesis(parent_params, params) if parent is not None and parent_params else None
+        hypothesis = layout_hypothesis(parent_params, params) if parent is not None and parent_params else None
         self.seen[key] = self.first_number + len(self.proposals)
         self.proposals.append(Proposal(params, parent, mutation, strategy, hypothesis))
 
@@ -116,10 +109,7 @@ def _lay_out(plan: _Plan, strategy: Strategy, centre: dict[str, Any], carried: S
 
 
 def _fill_from_sampler(
-    plan: _Plan,
-    study: optuna.Study,
-    sampler: BaseSampler,
-    distributions: dict[str, BaseDistribution],
+    plan: _Plan, study: optuna.Study, sampler: BaseSampler, distributions: dict[str, BaseDistribution]
 ) -> None:
     """Ask the sampler in a scratch study with the same trials, so that only planned configs enter the real one."""
     if plan.full:
@@ -159,16 +149,3 @@ def _best_params(study: optuna.Study, space: Sequence[Axis]) -> dict[str, Any] |
 
 def _standing(trial: FrozenTrial) -> tuple[bool, float]:
     return trial.state is TrialState.COMPLETE, trial.value if trial.value is not None else -np.inf
-
-
-def _layout_hypothesis(old: Params, new: Params) -> dict[str, Any]:
-    """A layout's question: it expects nothing yet, and the result decides either way."""
-    names = [name for name in new if old[name] != new[name]]
-    return {
-        "parameter": names[0] if len(names) == 1 else names,
-        "old": old[names[0]] if len(names) == 1 else [old[name] for name in names],
-        "new": new[names[0]] if len(names) == 1 else [new[name] for name in names],
-        "expectation": None,
-        "rationale": "Nothing is known of this parameter here yet: its values are laid out side by side.",
-        "falsified_by": "a final R2 below the parent's by more than the noise",
-    }

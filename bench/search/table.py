@@ -1,0 +1,69 @@
+"""A table of recorded learning curves, as a search space and as the trainer that answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
+from siren_sweep.search.knowledge import network_cost
+
+BEST_SHARE = 0.02
+
+
+class Table:
+    """`configs` (n, p) float64, `curves` (n, 20) R2 (NaN from where a config diverged), `names` (p,)."""
+
+    def __init__(self, names: list[str], configs: np.ndarray, curves: np.ndarray) -> None:
+        self.names, self.curves = names, np.asarray(curves, np.float64)
+        self.levels = [np.unique(column) for column in configs.T]
+        self.index = np.stack(
+            [np.searchsorted(level, column) for level, column in zip(self.levels, configs.T, strict=True)], axis=1
+        )
+        self.final = np.where(np.isnan(self.curves).any(1), -np.inf, self.curves[:, -1])
+        ranked = np.argsort(-self.final, kind="stable")
+        self.is_top = np.zeros(len(configs), bool)
+        self.is_top[ranked[: max(1, round(BEST_SHARE * len(configs)))]] = True
+        costs = np.array([network_cost(dict(zip(names, row, strict=True))) for row in configs])
+        self.cost = costs / np.median(costs)  # of a full trial, in units of the median one
+
+    @classmethod
+    def load(cls, file: Path) -> Table:
+        with np.load(file) as arrays:
+            return cls([str(name) for name in arrays["names"]], arrays["configs"], arrays["curves"])
+
+    def values(self) -> dict[str, BaseDistribution]:
+        """The space as lists of values, as `choice(...)` gives it."""
+        return {
+            name: CategoricalDistribution([_number(value) for value in level])
+            for name, level in zip(self.names, self.levels, strict=True)
+        }
+
+    def positions(self) -> dict[str, BaseDistribution]:
+        """The space as positions in those lists: the order is known also to samplers that take a list as unordered."""
+        return {name: IntDistribution(0, len(level) - 1) for name, level in zip(self.names, self.levels, strict=True)}
+
+    def params(self, row: int) -> dict[str, Any]:
+        """The values of a row."""
+        return {
+            name: _number(level[at]) for name, level, at in zip(self.names, self.levels, self.index[row], strict=True)
+        }
+
+    def nearest_unseen(self, params: Mapping[str, Any], seen: np.ndarray, *, positions: bool) -> int:
+        """The row that has not run (`seen` (n,) bool) closest to a config, by positions; the config's own if it can."""
+        wanted = np.array(
+            [
+                params[name] if positions else np.searchsorted(level, params[name])
+                for name, level in zip(self.names, self.levels, strict=True)
+            ]
+        )
+        spans = np.array([max(len(level) - 1, 1) for level in self.levels])
+        gaps = np.square((self.index - wanted) / spans).sum(1)
+        return int(np.argmin(np.where(seen, np.inf, gaps)))
+
+
+def _number(value: float) -> int | float:
+    return int(value) if float(value).is_integer() else float(value)

@@ -1,0 +1,67 @@
+"""One planned config, and the words in which it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from siren_sweep.search.encoding import Params, leaf
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One config of a batch, with what a record of it needs.
+
+    `parent` is a trial number of the same study, also one of the same batch (the proposals are numbered in their
+    order, on from the study's last trial); None for a root.
+    """
+
+    params: dict[str, Any]
+    parent: int | None
+    mutation: str
+    strategy: str
+    hypothesis: dict[str, Any] | None
+
+
+def mutation_text(old: Params, new: Params) -> str:
+    """`omega_f: 80 -> 160`, several joined by commas; empty when nothing differs."""
+    return ", ".join(f"{leaf(name)}: {shown(old[name])} -> {shown(new[name])}" for name in changed(old, new))
+
+
+def hypothesis(
+    old: Params, new: Params, expectation: Mapping[str, Any] | None, rationale: str, falsified_by: str
+) -> dict[str, Any]:
+    """The record of what a mutation is to show; lists of names and values where more than one parameter changes."""
+    names = changed(old, new)
+    single = len(names) == 1
+    return {
+        "parameter": names[0] if single else names,
+        "old": old[names[0]] if single else [old[name] for name in names],
+        "new": new[names[0]] if single else [new[name] for name in names],
+        "expectation": dict(expectation) if expectation else None,
+        "rationale": rationale,
+        "falsified_by": falsified_by,
+    }
+
+
+def layout_hypothesis(old: Params, new: Params) -> dict[str, Any]:
+    """A layout's question: it expects nothing yet."""
+    names = " and ".join(leaf(name) for name in changed(old, new))
+    return hypothesis(
+        old,
+        new,
+        None,
+        f"Values of {names} are laid out side by side, all else equal, to see its effect here.",
+        "a final R2 below the parent's by more than the noise",
+    )
+
+
+def changed(old: Params, new: Params) -> list[str]:
+    """The names whose values differ."""
+    return [name for name in new if old[name] != new[name]]
+
+
+def shown(value: Any) -> str:
+    """A value as people write it: no trailing zeros, at most six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

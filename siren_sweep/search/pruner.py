@@ -1,0 +1,58 @@
+"""`UCBPruner`: stops a trial when even an optimistic bound on its final value is below the best finished one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState
+
+from siren_sweep.config import N_REPORTS
+from siren_sweep.search.curves import Gains, Scale, curve
+
+
+class UCBPruner(BasePruner):
+    """Bounds a trial's final value by its value now and what finished trials still gained from that fraction on.
+
+    Reports are steps 1 to `n_reports`, equal fractions of a trial's run, so that trials of different lengths compare.
+    `confidence` is the probability with which a trial that ends as the best is never stopped, shared out over
+    the reports at which it is asked. Fewer finished trials than `n_startup_trials` stop nothing. What it decides
+    follows from the study alone, and from no trial that still runs.
+    """
+
+    def __init__(self, confidence: float = 0.95, n_startup_trials: int = 4, n_reports: int = N_REPORTS) -> None:
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+        self._tail = (1 - confidence) / n_reports
+        self._n_startup = n_startup_trials
+        self._n_reports = n_reports
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether the trial should stop at its last report."""
+        found = self.explain(study, trial)
+        return found is not None and _worse(study, found["bound"], found["best"])
+
+    def explain(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any] | None:
+        """The bound, the best finished value and the fraction of the last report; None with too little evidence."""
+        report = trial.last_step
+        if report is None or not 1 <= report < self._n_reports:
+            return None
+        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len(finished) < self._n_startup:
+            return None
+        scale = Scale(study, finished)
+        own = scale.score(curve(trial, self._n_reports))
+        curves = scale.score(np.array([curve(other, self._n_reports) for other in finished]))
+        curves[:, -1] = scale.score(np.array([other.value for other in finished], np.float64))
+        bound = Gains.seen(curves, report).bound(own, report, self._tail)
+        if math.isnan(bound):
+            return None
+        best = scale.value(float(curves[:, -1].max()))
+        return {"bound": scale.value(bound), "best": best, "fraction": report / self._n_reports}
+
+
+def _worse(study: optuna.Study, value: float, other: float) -> bool:
+    return value < other if study.direction is optuna.study.StudyDirection.MAXIMIZE else value > other
