@@ -75,31 +75,10 @@ def scores(nodes: Iterable[Node], c: float, reward: Reward = Reward.rank) -> lis
     visited, parents = visits(nodes), _parents(nodes)
     exploration = c * math.sqrt(len(nodes))
     rows = [
-        Score(
-            node,
-            parents[node],
-            rewards[node] + exploration / (1 + visited[node]),
-            visited[node],
-            rewards[node],
-        )
+        Score(node, parents[node], rewards[node] + exploration / (1 + visited[node]), visited[node], rewards[node])
         for node in values
     ]
     return sorted(rows, key=lambda row: (-row.ucb, row.id))
-
-
-def choose_parents(nodes: Iterable[Node], c: float, n: int, reward: Reward = Reward.rank) -> list[int]:
-    """The ids to mutate for a batch of n, each chosen with the children chosen before it as pending visits.
-
-    Empty when no node has a value.
-    """
-    growing, chosen = list(nodes), []
-    for pending in range(n):
-        ranked = scores(growing, c, reward)
-        if not ranked:
-            return []
-        chosen.append(ranked[0].id)
-        growing.append(Node(id=-1 - pending, parent=ranked[0].id, value=None))
-    return chosen
 
 
 def _parents(nodes: Iterable[Node]) -> dict[int, int | None]:
