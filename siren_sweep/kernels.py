@@ -4,8 +4,8 @@ Each touches an element once, in blocks that the caches hold. A sine layer's for
 slope omega * cos(phase), which is all that its backward pass needs.
 
 Sine and cosine share one range reduction, phase = k pi + r with |r| <= pi / 2: pi in two float32 parts and fused
-multiply-adds (Cody and Waite, "Software Manual for the Elementary Functions", 1980), then a minimax polynomial each. For
-|phase| up to 1e6 the error is under 2e-7, about three units of float32's last place at one.
+multiply-adds (Cody and Waite, "Software Manual for the Elementary Functions", 1980), then a minimax polynomial each.
+For |phase| up to 1e6 the error is under 2e-7, about three units of float32's last place at one.
 
 Importing this module compiles it, which takes some seconds the first time; later imports load numba's cache. Processes
 that are forked from one that has imported it pay nothing.
@@ -25,7 +25,7 @@ f4, f8 = np.float32, np.float64
 ROUND_4, ROUND_8 = f4(1.5 * 2**23), f8(1.5 * 2**52)
 PI_HIGH, PI_LOW = f4(np.pi), f4(np.pi - float(f4(np.pi)))
 INVERSE_PI = f4(1 / np.pi)
-ONE, TWO, HALF = f4(1), f4(2), f4(0.5)
+ONE, TWO, HALF, TWO_PI = f4(1), f4(2), f4(0.5), f4(2 * np.pi)
 # On [-pi/2, pi/2], sin(r) = r + r^3 (S0 + S1 r^2 + ...) to 5e-9 and cos(r) = 1 + r^2 (C0 + C1 r^2 + ...) to 3e-10.
 S0, S1, S2, S3 = (f4(c) for c in (-0.16666657095, 0.0083330172801, -0.00019806614520, 2.6000534816e-6))
 C0, C1, C2, C3, C4 = (
@@ -78,17 +78,19 @@ def first_sine(
 ) -> None:
     """The first layer of points `frame`, `position` (n,); its phases are formed in float64.
 
-    t is (n_frames,), xy (n_unique, 2); weight (3, h) and bias (h,) are in units of pi / omega; activation and slope
+    t is (n_frames,), xy (n_unique, 2); weight (3, h) and bias (h,) are in units of 2 pi / omega; activation and slope
     (n, h) are written.
     """
     for i in range(activation.shape[0]):
         t_i, x_i, y_i = t[frame[i]], xy[position[i], 0], xy[position[i], 1]
         for j in range(activation.shape[1]):
-            p = weight[0, j] * t_i + (weight[1, j] * x_i + (weight[2, j] * y_i + bias[j]))
-            k = (p + ROUND_8) - ROUND_8
-            odd = k - 2.0 * ((0.5 * k + ROUND_8) - ROUND_8)
-            sign = f4(1.0 - 2.0 * odd * odd)
-            r = f4((p - k) * np.pi)
+            turns = weight[0, j] * t_i + (weight[1, j] * x_i + (weight[2, j] * y_i + bias[j]))
+            activation[i, j] = f4(turns - ((turns + ROUND_8) - ROUND_8))
+        for j in range(activation.shape[1]):  # a loop of its own: float32 alone fills the vector registers
+            part = activation[i, j]  # of a turn, within a half of it
+            half = (part + part + ROUND_4) - ROUND_4  # -1, 0 or 1
+            sign = ONE - TWO * half * half
+            r = (part - HALF * half) * TWO_PI
             u = r * r
             activation[i, j] = sign * (r + r * u * (S0 + u * (S1 + u * (S2 + u * S3))))
             slope[i, j] = sign * omega * (ONE + u * (C0 + u * (C1 + u * (C2 + u * (C3 + u * C4)))))
@@ -109,8 +111,8 @@ def output_backward(
 ) -> float:
     """The loss of n points, and its gradient down to the last sine layer's phase, which takes the place of `slope`.
 
-    output (without its bias), target and point_weight are (n,), weight (h,), activation and slope (n, h); d_weight (h,),
-    d_bias (1,) and d_phase_bias (h,) are added to.
+    output (without its bias), target and point_weight are (n,), weight (h,), activation and slope (n, h); d_weight
+    (h,), d_bias (1,) and d_phase_bias (h,) are added to.
     """
     loss = 0.0
     for i in range(activation.shape[0]):
@@ -160,13 +162,7 @@ def first_backward(
 
 @compiled("(f4[::1], f4[::1], f4[::1], f4[::1], f8, i8, f8)")
 def adam(
-    theta: np.ndarray,
-    gradient: np.ndarray,
-    mean: np.ndarray,
-    square: np.ndarray,
-    rate: float,
-    step: int,
-    clip: float,
+    theta: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, rate: float, step: int, clip: float
 ) -> None:
     """Clip the gradient's norm at `clip`, take step 1, 2, ... of Adam, and zero the gradient; all flat, (n,).
 

@@ -16,7 +16,7 @@ from siren_sweep import kernels
 from siren_sweep.batches import Batch
 from siren_sweep.siren import IN_FEATURES
 
-BLOCK_POINTS = 512
+BLOCK_POINTS = 256
 
 
 class FlatParameters:
@@ -68,8 +68,8 @@ class SirenPasses:
         return loss
 
     def _first_layer(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first layer's weight (3, h) and bias (h,) in float64 and units of pi / omega."""
-        unit = self._omega / math.pi
+        """The first layer's weight (3, h) and bias (h,) in float64 and units of 2 pi / omega."""
+        unit = self._omega / (2 * math.pi)
         weight, bias = self.parameters.weight_arrays[0], self.parameters.bias_arrays[0]
         return np.ascontiguousarray(weight.T.astype(np.float64) * unit), bias.astype(np.float64) * unit
 

@@ -129,6 +129,16 @@ def test_a_restored_engine_goes_on_bit_for_bit(field: StimulusField, engine_clas
     assert all(torch.equal(value, after.weights()[key]) for key, value in whole.weights().items())
 
 
+def test_the_first_layer_keeps_its_bits_at_the_largest_omega_and_frame() -> None:
+    """A phase of 1e7 radians, which float32 would have wrong by a radian."""
+    model = Siren(32, 1, 4096.0)
+    t, xy = normalised(torch.arange(64000), 100.0), normalised(torch.tensor([[8.0, -8.0], [0.5, 0.25]]), 1.0)
+    passes = SirenPasses(model.state_dict(), 4096.0, t.numpy(), xy.numpy())
+    frame, position = np.array([0, 1, 63999, 63999]), np.array([1, 0, 0, 1])
+    exact = model.double()(torch.cat([t[frame, None], xy[position]], dim=1))
+    assert (passes.predict(frame, position) - exact).abs().max() < 1e-5 * exact.abs().max()
+
+
 def test_predictions_are_those_of_the_reference_module(field: StimulusField) -> None:
     cfg = config()
     engine = CpuEngine(field, cfg)
