@@ -35,7 +35,7 @@ from siren_sweep.siren import n_parameters
 SIZES = "128x5x8,256x3x8,512x4x8,512x4x64,2048x4x8"
 COLUMNS = ("plain_ms", "ours_ms", "ratio", "points_per_s", "gflops", "product_gflops", "share", "peak_mb")
 N_FRAMES, N_COLUMNS, N_TYPES = 1000, 217, 8
-TURNS, TURN_S, SIZE_S = 12, 0.3, 60  # turns of each, how long a turn is at least, when to stop a size's turns early
+TURNS, TURN_S, SIZE_S = 50, 0.02, 30  # turns of each, how long a turn is at least, when to stop a size early
 
 
 def main() -> None:
