@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,8 @@ class OutputPaths:
         return self.root / "cache"
 
     @property
-    def mlflow_uri(self) -> str:
-        return sqlite_url(self.root / "mlflow.db")
+    def mlflow_db(self) -> Path:
+        return self.root / "mlflow.db"
 
     @property
     def mlartifacts(self) -> Path:
@@ -118,6 +118,24 @@ def make_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OutputError(f"outputs_dir must be a folder that can be written, got {str(folder)!r} ({error})") from None
+
+
+def create_once(file: Path, make: Callable[[Path], None]) -> None:
+    """Make `file` where there is none: whole, or not at all, however this process ends; the first maker wins.
+
+    A database is made in many writes, and one that lost its maker half way cannot be opened by anybody again.
+    """
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        make(temporary)
+        with suppress(FileExistsError):
+            os.link(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

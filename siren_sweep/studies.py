@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.errors import OutputError
-from siren_sweep.paths import SweepPaths, sqlite_url
+from siren_sweep.paths import SweepPaths, create_once, sqlite_url
 
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # hands an address with a password to the workers, on no disk
 BUSY_TIMEOUT_S = 120.0
@@ -28,6 +28,8 @@ def open_storage(url: str | None, paths: SweepPaths) -> RDBStorage:
     address = os.environ.get(STORAGE_URL_VARIABLE) or url or sqlite_url(paths.study_db)
     engine = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if address.startswith("sqlite") else {"pool_pre_ping": True}
     try:
+        if address == sqlite_url(paths.study_db):
+            create_once(paths.study_db, lambda file: RDBStorage(sqlite_url(file)).engine.dispose())
         return RDBStorage(address, engine_kwargs=engine)
     except Exception as error:  # SQLAlchemy's, the driver's and Optuna's own kinds
         reason = str(error).splitlines()[0].replace(address, "<storage.url>")

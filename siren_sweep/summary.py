@@ -10,7 +10,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from siren_sweep.paths import OutputPaths
+from siren_sweep.paths import OutputPaths, sqlite_url
 
 
 class PrintSummary(Callback):
@@ -27,7 +27,7 @@ class PrintSummary(Callback):
                 f"block {entry['block']}: final_r2 {entry['final_r2']:.6f} at {entry['n_training_frames']} frames, "
                 f"{entry['total_params']} parameters, {entry['training_time_min']:.2f} min (trial {entry['trial']})"
             )
-        store = config.tracking.uri or outputs.mlflow_uri
+        store = config.tracking.uri or sqlite_url(outputs.mlflow_db)
         print(f"best configs and weights  {paths.best}")
         print(f"pictures                  {paths.best}/block_*.png")
         print(f"MLflow UI                 mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(store)}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.studies import best_trial, finished
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class Mirror:
 
     def __init__(self, uri: str | None, outputs: OutputPaths, paths: SweepPaths) -> None:
         self._paths = paths
-        self._client = _client(uri or outputs.mlflow_uri)
+        if uri is None:
+            create_once(outputs.mlflow_db, lambda file: _make_schema(sqlite_url(file)))
+        self._client = _client(uri or sqlite_url(outputs.mlflow_db))
         self._experiment = self._experiment_id(None if uri else outputs.mlartifacts)
         self._sent = self._known_runs()
 
@@ -171,8 +173,14 @@ def _client(uri: str) -> MlflowClient:
 
     from mlflow import MlflowClient
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(uri, registry_uri=uri)
+
+
+def _make_schema(uri: str) -> None:
+    """A new database with MLflow's tables; takes it seconds, and a hundred migrations."""
+    _client(uri).search_experiments(max_results=1)
 
 
 def _block_tags(study: Study) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -16,11 +18,12 @@ from conftest import run_command, told
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from siren_sweep.paths import OutputPaths
+from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.studies import all_blocks, open_storage
 
 SCHEDULE = "blocks.schedule=[{n_training_frames:8,total_steps:3000},{n_training_frames:12,total_steps:1000}]"
-WAIT_S = 120
+WAIT_S = 240
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +52,24 @@ def studies(home: Path) -> dict[int, optuna.Study]:
     return all_blocks(open_storage(None, OutputPaths(home / "out").sweep("s")))
 
 
-def start(command: list[str], home: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "siren_sweep", *command],
-        cwd=home,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts sweeps in `tmp_path`; those that a failed test leaves are ended."""
+    with contextlib.ExitStack() as stack:
+
+        def start_one(*command: str) -> subprocess.Popen[str]:
+            sweep = subprocess.Popen(
+                [sys.executable, "-m", "siren_sweep", *command],
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(sweep)
+            stack.callback(sweep.kill)
+            return sweep
+
+        yield start_one
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -66,15 +79,14 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.1)
 
 
-def reporting(home: Path) -> list[optuna.trial.FrozenTrial]:
-    """Trials that run and have reported."""
-    if not (home / "out/s/study.db").exists():
-        return []
+def reporting(home: Path) -> bool:
+    """Whether some trial has reported; a plain read, since the sweep may be making its tables."""
     try:
-        trials = [trial for study in studies(home).values() for trial in study.trials]
-    except optuna.exceptions.StorageInternalError:  # the tables are being made
-        return []
-    return [trial for trial in trials if trial.user_attrs.get("reports") and "outcome" not in trial.user_attrs]
+        with contextlib.closing(sqlite3.connect(f"file:{home / 'out/s/study.db'}?mode=ro", uri=True)) as database:
+            found = database.execute("SELECT count(*) FROM trial_user_attributes WHERE key = 'reports'").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    return bool(found[0])
 
 
 def workers(parent: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -83,8 +95,10 @@ def workers(parent: subprocess.Popen[str]) -> list[psutil.Process]:
     return [worker for server in servers for worker in server.children()]
 
 
-def test_a_killed_worker_costs_no_trial(command: list[str], undisturbed: list[object], tmp_path: Path) -> None:
-    sweep = start([*command, "tracking=none"], tmp_path)
+def test_a_killed_worker_costs_no_trial(
+    start: Start, command: list[str], undisturbed: list[object], tmp_path: Path
+) -> None:
+    sweep = start(*command, "tracking=none")
     until(lambda: reporting(tmp_path), "a report")
     workers(sweep)[0].kill()
     _, stderr = sweep.communicate(timeout=WAIT_S)
@@ -95,9 +109,9 @@ def test_a_killed_worker_costs_no_trial(command: list[str], undisturbed: list[ob
 
 
 def test_a_killed_parent_takes_its_workers_along_and_the_same_command_goes_on(
-    command: list[str], undisturbed: list[object], tmp_path: Path
+    start: Start, command: list[str], undisturbed: list[object], tmp_path: Path
 ) -> None:
-    sweep = start(command, tmp_path)
+    sweep = start(*command)
     until(lambda: reporting(tmp_path), "a report")
     second = told(run_command(*command, cwd=tmp_path))
     assert "the sweep 's' is being run already" in second
@@ -109,7 +123,7 @@ def test_a_killed_parent_takes_its_workers_along_and_the_same_command_goes_on(
     result = run_command(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert table(tmp_path) == undisturbed
-    client = MlflowClient(OutputPaths(tmp_path / "out").mlflow_uri)
+    client = MlflowClient(sqlite_url(OutputPaths(tmp_path / "out").mlflow_db))
     (experiment,) = client.search_experiments(filter_string="name = 's'")
     runs = client.search_runs([experiment.experiment_id])
     assert sorted(run.data.tags["key"] for run in runs) == sorted({run.data.tags["key"] for run in runs})
@@ -121,9 +135,9 @@ def test_a_killed_parent_takes_its_workers_along_and_the_same_command_goes_on(
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_says_so_and_goes_on(
-    how: signal.Signals, command: list[str], undisturbed: list[object], tmp_path: Path
+    how: signal.Signals, start: Start, command: list[str], undisturbed: list[object], tmp_path: Path
 ) -> None:
-    sweep = start([*command, "tracking=none"], tmp_path)
+    sweep = start(*command, "tracking=none")
     until(lambda: reporting(tmp_path), "a report")
     family = psutil.Process(sweep.pid).children(recursive=True)
     sweep.send_signal(how)

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from safetensors.numpy import load_file
 
 from siren_sweep.config import EXPLORABLE
-from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.studies import all_blocks, open_storage
 
 FIXED = {
@@ -75,7 +75,7 @@ def studies(paths: SweepPaths) -> dict[int, optuna.Study]:
 
 @pytest.fixture(scope="module")
 def mlflow_runs(paths: SweepPaths) -> dict[str, object]:
-    client = MlflowClient(OutputPaths(paths.root.parent).mlflow_uri)
+    client = MlflowClient(sqlite_url(OutputPaths(paths.root.parent).mlflow_db))
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
     return {run.data.tags["key"]: run for run in client.search_runs([experiment.experiment_id])}
@@ -158,7 +158,7 @@ def test_a_pruned_trial_says_why_and_a_failed_one_too(studies: dict[int, optuna.
 def test_mlflow_has_a_run_for_every_trial_in_its_state(
     studies: dict[int, optuna.Study], mlflow_runs: dict, paths: SweepPaths
 ) -> None:
-    client = MlflowClient(OutputPaths(paths.root.parent).mlflow_uri)
+    client = MlflowClient(sqlite_url(OutputPaths(paths.root.parent).mlflow_db))
     statuses = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
     assert len(mlflow_runs) == 1 + 2 + 12
     assert mlflow_runs["sweep"].info.status == "FINISHED"
