@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from siren_sweep.errors import DataError
-from siren_sweep.field_layout import ArrayLayout, ChunkStat, read_layout
+from siren_sweep.field.layout import ArrayLayout, ChunkStat, read_layout
 
 BLOCK_FRAMES = 1000  # frames handled at once: bounds the memory of all that streams
 _FLOATS = ("float16", "float32", "float64")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from siren_sweep.errors import DataError
-from siren_sweep.field_cache import read_cache, write_cache
-from siren_sweep.field_source import FieldSource
-from siren_sweep.field_statistics import FieldStatistics
+from siren_sweep.field.cache import read_cache, write_cache
+from siren_sweep.field.source import FieldSource
+from siren_sweep.field.statistics import FieldStatistics
 
 
 @dataclass(frozen=True, eq=False)
