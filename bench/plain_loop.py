@@ -30,16 +30,24 @@ class PlainLoop:
     def run(self, n_steps: int) -> float:
         """Carry out `n_steps` steps; the last loss."""
         loss_value = float("nan")
-        n_neurons = len(self._xy)
         for _ in range(n_steps):
             frames = torch.from_numpy(self._random.choice(len(self._t), self._batch_size, replace=False))
             frames = frames.to(self._t.device)
-            t = self._t[frames].repeat_interleave(n_neurons)[:, None]
-            inputs = torch.cat([t, self._xy.repeat(len(frames), 1)], dim=1)  # (frames * n_neurons, 3)
-            loss = torch.nn.functional.mse_loss(self.model(inputs), self._values[frames].view(-1))
+            loss = torch.nn.functional.mse_loss(self.model(self._inputs(frames)), self._values[frames].view(-1))
             self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self._optimizer.step()
             loss_value = loss.item()
         return loss_value
+
+    @torch.no_grad()
+    def predict(self) -> torch.Tensor:
+        """(n_frames, n_neurons), a frame at a time."""
+        frames = torch.arange(len(self._t), device=self._t.device)
+        return torch.stack([self.model(self._inputs(frame[None])) for frame in frames])
+
+    def _inputs(self, frames: torch.Tensor) -> torch.Tensor:
+        """(len(frames) * n_neurons, 3)"""
+        t = self._t[frames].repeat_interleave(len(self._xy))[:, None]
+        return torch.cat([t, self._xy.repeat(len(frames), 1)], dim=1)

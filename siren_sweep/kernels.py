@@ -43,7 +43,7 @@ def compiled(signature: str) -> Callable[[Any], Any]:
         options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
         try:
             return njit(signature, cache=True, **options)(function)
-        except RuntimeError:  # neither beside the source nor under the home folder
+        except (RuntimeError, OSError):  # no folder to keep code in, or no room there
             return njit(signature, **options)(function)
 
     return compile_now

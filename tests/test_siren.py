@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -72,3 +73,9 @@ def test_sine_kernel_lets_what_is_no_number_through() -> None:
     phase = np.array([[np.nan, np.inf, 1.0]], np.float32)
     kernels.sine(phase, np.zeros(3, np.float32), np.float32(1), np.empty_like(phase))
     assert np.isfinite(phase).tolist() == [[False, False, True]]
+
+
+def test_kernels_compile_where_no_code_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_LOCATOR_CLASSES", "UserProvidedCacheLocator")  # of which there is none
+    double = kernels.compiled("f8(f8)")(lambda x: 2 * x)
+    assert double(3.0) == 6.0

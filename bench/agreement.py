@@ -1,0 +1,70 @@
+"""Final R2 of our engine against the plain loop's: same field, config and steps, three seeds.
+
+    python bench/agreement.py PATH --json FILE
+
+Both draw whole frames at a constant rate, as the plain loop does; ours keeps its best weights, the plain loop its last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from plain_loop import PlainLoop
+from sklearn.metrics import r2_score
+
+from siren_sweep.config import TrialConfig, trial_config
+from siren_sweep.engine import resolve_device
+from siren_sweep.field import StimulusField, open_field
+from siren_sweep.train import train
+
+N_FRAMES, STEPS, SEEDS = 100, 1000, (1, 2, 3)
+
+
+def main() -> None:
+    """Train each seed both ways, print and write one row each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    device = resolve_device(options.device)
+    field = open_field(options.path, n_frames=N_FRAMES, n_input_neurons=1736, cache_dir=None)
+    rows: list[dict[str, Any]] = []
+    for seed in SEEDS:
+        cfg = config(seed)
+        rows.append(
+            {"seed": seed, "plain": plain_r2(field, cfg, device), "ours": train(field, cfg, device=device).final_r2}
+        )
+        print(rows[-1], flush=True)
+    means = {side: sum(row[side] for row in rows) / len(rows) for side in ("plain", "ours")}
+    print(f"ours less plain, mean over {len(rows)} seeds: {means['ours'] - means['plain']:+.5f}")
+    options.json.write_text(json.dumps({"rows": rows, "mean": means, "device": device}, indent=1) + "\n")
+
+
+def config(seed: int) -> TrialConfig:
+    """A network that learns the field well within the plain loop's patience."""
+    model = {"hidden_dim_nnr_f": 64, "n_layers_nnr_f": 3, "omega_f": 20, "nnr_f_T_period": 100, "nnr_f_xy_period": 16}
+    training = {
+        "n_training_frames": N_FRAMES,
+        "learning_rate_NNR_f": 3e-4,
+        "sampling": "frames",
+        "lr_schedule": "constant",
+        "seed": seed,
+    }
+    return trial_config({"graph_model": model, "training": training, "claude": {"total_steps": STEPS}})
+
+
+def plain_r2(field: StimulusField, cfg: TrialConfig, device: str) -> float:
+    """R2 over every frame and neuron after the plain loop's last step."""
+    loop = PlainLoop(field, cfg, device)
+    loop.run(STEPS)
+    return float(r2_score(field.targets[:, field.inverse].ravel(), loop.predict().cpu().numpy().ravel()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Which way of drawing a batch and which schedule learn a real field best in the same number of steps.
+
+    python bench/recipe.py PATH --json FILE
+
+A step costs the same either way. Each pair gets the best of its learning rates, by the mean over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from siren_sweep.config import LrSchedule, Sampling, trial_config
+from siren_sweep.field import StimulusField, open_field
+from siren_sweep.train import train
+
+SEEDS, RATES = (1, 2, 3), (1.5e-4, 3e-4, 6e-4, 1.2e-3)
+CASES: list[dict[str, Any]] = [
+    {"frames": 100, "hidden": 64, "layers": 4, "omega": 20, "T_period": 100, "steps": 1500},
+    {"frames": 1000, "hidden": 128, "layers": 3, "omega": 30, "T_period": 300, "steps": 1500},
+]
+
+
+def main() -> None:
+    """Run every case, print and write one row a pair of sampling and schedule."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr")
+    parser.add_argument("--json", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for case in CASES:
+        field = open_field(options.path, n_frames=case["frames"], n_input_neurons=1736, cache_dir=None)
+        for sampling, schedule in itertools.product(Sampling, LrSchedule):
+            by_rate = {rate: scores(field, case, sampling, schedule, rate) for rate in RATES}
+            rate = max(by_rate, key=lambda rate: mean(by_rate[rate]))
+            r2 = by_rate[rate]
+            row = {
+                **case,
+                "sampling": sampling,
+                "schedule": schedule,
+                "rate": rate,
+                "r2": mean(r2),
+                "spread": stdev(r2),
+            }
+            rows.append({**row, "by_rate": {f"{rate:g}": mean(r2) for rate, r2 in by_rate.items()}})
+            print(
+                f"{case['frames']:6} {sampling:7} {schedule:9} {rate:8g} {mean(r2):.4f} +- {stdev(r2):.4f}", flush=True
+            )
+    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def scores(
+    field: StimulusField, case: dict[str, Any], sampling: Sampling, schedule: LrSchedule, rate: float
+) -> list[float]:
+    """final_r2 for every seed; 0 for a run that did not finish."""
+    model = {
+        "hidden_dim_nnr_f": case["hidden"],
+        "n_layers_nnr_f": case["layers"],
+        "omega_f": case["omega"],
+        "nnr_f_T_period": case["T_period"],
+        "nnr_f_xy_period": 16,
+    }
+    training = {
+        "n_training_frames": case["frames"],
+        "learning_rate_NNR_f": rate,
+        "sampling": sampling,
+        "lr_schedule": schedule,
+    }
+    values = {"graph_model": model, "training": training, "claude": {"total_steps": case["steps"]}}
+    results = (train(field, trial_config({**values, "training": {**training, "seed": seed}})) for seed in SEEDS)
+    return [result.final_r2 or 0.0 for result in results]
+
+
+if __name__ == "__main__":
+    main()
