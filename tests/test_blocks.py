@@ -1,0 +1,59 @@
+"""What a block starts from, and when it ends."""
+
+from __future__ import annotations
+
+import optuna
+
+from siren_sweep.blocks import BlockCallback, start_block, start_config
+from siren_sweep.config import Block, Blocks, Config, SearchSpace
+from siren_sweep.search.space import T_PERIOD, TOTAL_STEPS
+
+TEXTS = {"graph_model.omega_f": "tag(log,interval(5,500))", "T_period_ratio": "tag(log,interval(1,300))"}
+
+
+def config() -> Config:
+    schedule = [Block(10, 500), Block(100, 700)]
+    return Config(blocks=Blocks(schedule=schedule), search_space=SearchSpace(start={"graph_model.omega_f": 20}))
+
+
+def test_the_first_block_starts_where_the_search_space_says() -> None:
+    start = start_block(config(), 1, TEXTS, {}, None)
+    assert start.base == {"graph_model.omega_f": 20.0, "T_period_ratio": 1.0}
+    assert start.carried == []
+    assert start.space.config(start.base)[T_PERIOD] == 10.0
+    assert start.space.config(start.base)[TOTAL_STEPS] == 500
+
+
+def test_a_value_that_the_config_sets_counts_more_than_the_start() -> None:
+    cfg = config()
+    cfg.graph_model.omega_f = 30.0
+    assert start_config(cfg)["graph_model.omega_f"] == 30.0
+
+
+def test_a_later_block_carries_the_best_with_both_periods() -> None:
+    first = start_block(config(), 1, TEXTS, {}, None)
+    best = first.space.config({"graph_model.omega_f": 44.0, "T_period_ratio": 2.5})
+    second = start_block(config(), 2, TEXTS, {}, best)
+    assert second.carried == [
+        {"graph_model.omega_f": 44.0, "T_period_ratio": 1.0},
+        {"graph_model.omega_f": 44.0, "T_period_ratio": 25.0},
+    ]
+    assert second.base == second.carried[0]
+    assert [second.space.config(params)[T_PERIOD] for params in second.carried] == [100.0, 4.0]
+    assert second.space.config(second.base)[TOTAL_STEPS] == 700
+
+
+def test_a_pinned_period_stays_what_the_person_said() -> None:
+    start = start_block(config(), 2, TEXTS, {T_PERIOD: 300.0}, None)
+    assert start.space.config(start.base)[T_PERIOD] == 300.0
+
+
+def test_the_callback_ends_a_block_once_whatever_became_of_its_trials() -> None:
+    ended = []
+    callback = BlockCallback(3, lambda study: ended.append(len(study.trials)))
+    study = optuna.create_study(direction="maximize")
+    for state in ("COMPLETE", "FAIL", "PRUNED"):
+        trial = study.ask({"graph_model.omega_f": optuna.distributions.FloatDistribution(5, 500)})
+        value = 0.5 if state == "COMPLETE" else None
+        callback(study, study.tell(trial, value, state=optuna.trial.TrialState[state]))
+    assert ended == [3]
