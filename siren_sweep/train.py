@@ -88,7 +88,7 @@ def train(
     """Train the `Siren` of `cfg` on `field`, going on from `checkpoint` where there is one of this very run.
 
     `on_report` returns a reason to stop, or None. `on_step` is told the step about ten times a second; what it raises
-    ends the run. Raises ConfigError where `device` is not there.
+    ends the run, once the checkpoint is written. Raises ConfigError where `device` is not there.
     """
     run = _Run(field, cfg, device, checkpoint)
     status, reason = run.go(on_report or (lambda report: None), on_step or (lambda step: None))
@@ -170,7 +170,11 @@ class _Run:
             self._calls = self._calls[0] + took, self._calls[1] + n_steps
             if exploded is not None:
                 return (Status.diverged, f"the loss at step {exploded} is no number or has exploded")
-            on_step(self._engine.step)
+            try:
+                on_step(self._engine.step)
+            except BaseException:  # between two steps, so that all is whole
+                self._save()
+                raise
             if ending := self._out_of_time():
                 return ending
             if self._file is not None and monotonic() - self._saved > self._cfg.training.checkpoint_every_s:

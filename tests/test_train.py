@@ -85,11 +85,17 @@ def test_reports_come_at_twenty_equal_fractions_of_the_steps(field: StimulusFiel
 
 def test_the_best_weights_are_kept_and_not_the_last(folder: Path) -> None:
     few = open_field(folder, n_frames=30, n_input_neurons=21, cache_dir=None)  # so few that reports look at all
-    restless = config(learning_rate_NNR_f=0.01, lr_schedule="constant", inr_batch_size=1, n_training_frames=30)
-    result = train(few, restless)
-    reported = [report.r2 for report in result.reports]
-    assert result.best_index == 1 + int(np.argmax(reported)) < 20
-    assert result.final_r2 == max(reported)
+    best = set()
+    for seed in range(5):  # of restless runs, whose scores go up and down
+        result = train(
+            few,
+            config(learning_rate_NNR_f=0.01, lr_schedule="constant", inr_batch_size=1, n_training_frames=30, seed=seed),
+        )
+        reported = [report.r2 for report in result.reports]
+        assert result.best_index == 1 + int(np.argmax(reported))
+        assert result.final_r2 == max(reported)
+        best.add(result.best_index)
+    assert best != {20}
 
 
 @pytest.mark.parametrize("sampling", ["frames", "points"])
@@ -161,17 +167,32 @@ def kill_at(last_step: int) -> Any:
 @pytest.mark.parametrize("last_step", [3, 57, 198])
 def test_a_resumed_run_is_the_undisturbed_one(field: StimulusField, tmp_path: Path, last_step: int) -> None:
     file = tmp_path / "a b's" / "checkpoint.pt"
-    cfg = config(checkpoint_every_s=1e-9)
     with pytest.raises(Killed):
-        train(field, cfg, on_step=kill_at(last_step), checkpoint=file)
+        train(field, config(), on_step=kill_at(last_step), checkpoint=file)
     seen: list[Report] = []
-    resumed = train(field, cfg, checkpoint=file, on_report=seen.append)
-    whole = train(field, cfg)
-    assert len(seen) < 20 or last_step < 10
+    resumed = train(field, config(), checkpoint=file, on_report=seen.append)
+    whole = train(field, config())
+    assert seen == resumed.reports[last_step // 10 :]
     assert same_weights(resumed, whole)
     assert resumed.final_r2 == whole.final_r2
     assert [report.r2 for report in resumed.reports] == [report.r2 for report in whole.reports]
     assert not list(file.parent.iterdir())
+
+
+def test_a_checkpoint_is_written_while_the_run_goes_on(field: StimulusField, tmp_path: Path) -> None:
+    """A process that is killed outright leaves what was last written."""
+
+    def kill_at_report(report: Report) -> None:
+        if report.index == 10:
+            raise Killed
+
+    file, cfg = tmp_path / "checkpoint.pt", config(checkpoint_every_s=1e-9)
+    with pytest.raises(Killed):
+        train(field, cfg, on_report=kill_at_report, checkpoint=file)
+    seen: list[Report] = []
+    resumed = train(field, cfg, checkpoint=file, on_report=seen.append)
+    assert [report.index for report in seen] == list(range(10, 21))  # the report that was cut short comes again
+    assert same_weights(resumed, train(field, cfg))
 
 
 def interrupted(field: StimulusField, cfg: TrialConfig, file: Path) -> None:
@@ -180,7 +201,7 @@ def interrupted(field: StimulusField, cfg: TrialConfig, file: Path) -> None:
 
 
 def test_a_truncated_checkpoint_is_ignored_with_a_warning(field: StimulusField, tmp_path: Path) -> None:
-    file, cfg = tmp_path / "checkpoint.pt", config(checkpoint_every_s=1e-9)
+    file, cfg = tmp_path / "checkpoint.pt", config()
     interrupted(field, cfg, file)
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.warns(RuntimeWarning, match="starting again, without the checkpoint .* it cannot be read"):
@@ -190,7 +211,7 @@ def test_a_truncated_checkpoint_is_ignored_with_a_warning(field: StimulusField, 
 
 def test_a_checkpoint_of_another_run_is_ignored_with_a_warning(field: StimulusField, tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.pt"
-    interrupted(field, config(checkpoint_every_s=1e-9), file)
+    interrupted(field, config(), file)
     other = config(learning_rate_NNR_f=1e-3)
     with pytest.warns(RuntimeWarning, match="it is of another run"):
         resumed = train(field, other, checkpoint=file)
@@ -199,7 +220,7 @@ def test_a_checkpoint_of_another_run_is_ignored_with_a_warning(field: StimulusFi
 
 def test_a_checkpoint_serves_a_run_with_another_budget(field: StimulusField, tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.pt"
-    cfg = config(checkpoint_every_s=1e-9)
+    cfg = config()
     interrupted(field, cfg, file)
     cfg.claude.time_budget_min = 30
     steps: list[int] = []
