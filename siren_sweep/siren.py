@@ -14,32 +14,43 @@ IN_FEATURES = 3  # t, x, y
 
 
 class SineLayer(nn.Module):
-    """sin(omega * (W x + b)), section 3.1; weights drawn as in section 3.2, biases as PyTorch draws them."""
+    """A hidden layer, sin(omega * (W x + b)), section 3.1."""
 
-    def __init__(self, in_features: int, out_features: int, omega: float, *, is_first: bool) -> None:
+    def __init__(self, in_features: int, out_features: int, omega: float) -> None:
         super().__init__()
         self.omega = omega
-        self.linear = nn.Linear(in_features, out_features)
-        bound = 1 / in_features if is_first else math.sqrt(6 / in_features) / omega
-        nn.init.uniform_(self.linear.weight, -bound, bound)
+        self.linear = drawn(nn.Linear(in_features, out_features), math.sqrt(6 / in_features) / omega)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(n, in_features) to (n, out_features); omega scales the weights, of which there are fewer than phases."""
         return torch.sin(nn.functional.linear(inputs, self.omega * self.linear.weight, self.omega * self.linear.bias))
 
 
-class FirstSineLayer(SineLayer):
+class FirstSineLayer(nn.Module):
     """The first layer: its phase is formed in float64, where omega times a large input would lose float32's bits."""
 
     def __init__(self, out_features: int, omega: float) -> None:
-        super().__init__(IN_FEATURES, out_features, omega, is_first=True)
+        super().__init__()
+        self.omega = omega
+        self.linear = drawn(nn.Linear(IN_FEATURES, out_features), 1 / IN_FEATURES)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(n, 3) float64 to (n, out_features) float32."""
+        """(n, 3) to (n, out_features), the latter in the weights' type."""
         weight, bias = self.linear.weight.double(), self.linear.bias.double()
         phase = self.omega * nn.functional.linear(inputs.double(), weight, bias)
         turns = torch.round(phase.detach() / (2 * math.pi))
         return torch.sin((phase - turns * (2 * math.pi)).to(self.linear.weight.dtype))
+
+
+class OutputLayer(nn.Linear):
+    """(n, h) to (n,) as a product with a vector, which is float32 also where products of matrices may be TF32."""
+
+    def __init__(self, in_features: int, omega: float) -> None:
+        super().__init__(in_features, 1)
+        drawn(self, math.sqrt(6 / in_features) / omega)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.mv(inputs, self.weight[0]) + self.bias
 
 
 class Siren(nn.Module):
@@ -47,19 +58,19 @@ class Siren(nn.Module):
 
     def __init__(self, hidden_dim: int, n_layers: int, omega: float) -> None:
         super().__init__()
-        hidden = (SineLayer(hidden_dim, hidden_dim, omega, is_first=False) for _ in range(n_layers))
-        last = nn.Linear(hidden_dim, 1)
-        bound = math.sqrt(6 / hidden_dim) / omega
-        nn.init.uniform_(last.weight, -bound, bound)
-        self.net = nn.Sequential(FirstSineLayer(hidden_dim, omega), *hidden, last)
+        hidden = (SineLayer(hidden_dim, hidden_dim, omega) for _ in range(n_layers))
+        self.net = nn.Sequential(FirstSineLayer(hidden_dim, omega), *hidden, OutputLayer(hidden_dim, omega))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Normalised (n, 3) inputs to (n,) luminance."""
-        *sine_layers, last = self.net
-        hidden = inputs
-        for layer in sine_layers:
-            hidden = layer(hidden)
-        return torch.mv(hidden, last.weight[0]) + last.bias  # unlike a product of matrices, mv is never TF32
+        output: Tensor = self.net(inputs)
+        return output
+
+
+def drawn(linear: nn.Linear, bound: float) -> nn.Linear:
+    """`linear` with its weights uniform within `bound` (section 3.2 and its supplement); biases stay PyTorch's own."""
+    nn.init.uniform_(linear.weight, -bound, bound)
+    return linear
 
 
 def n_parameters(hidden_dim: int, n_layers: int) -> int:
