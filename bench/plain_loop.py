@@ -7,7 +7,29 @@ import torch
 
 from siren_sweep.config import TrialConfig
 from siren_sweep.field import StimulusField
-from siren_sweep.siren import Siren
+
+
+class Sine(torch.nn.Module):
+    """sin(omega * (W x + b)), as one writes it down."""
+
+    def __init__(self, in_features: int, out_features: int, omega: float, bound: float) -> None:
+        super().__init__()
+        self.omega = omega
+        self.linear = torch.nn.Linear(in_features, out_features)
+        torch.nn.init.uniform_(self.linear.weight, -bound, bound)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(n, in_features) to (n, out_features)."""
+        return torch.sin(self.omega * self.linear(inputs))
+
+
+def plain_siren(hidden: int, n_layers: int, omega: float) -> torch.nn.Sequential:
+    """First sine layer, `n_layers` hidden ones, linear output; all in float32."""
+    bound = (6 / hidden) ** 0.5 / omega
+    last = torch.nn.Linear(hidden, 1)
+    torch.nn.init.uniform_(last.weight, -bound, bound)
+    middle = (Sine(hidden, hidden, omega, bound) for _ in range(n_layers))
+    return torch.nn.Sequential(Sine(3, hidden, omega, 1 / 3), *middle, last)
 
 
 class PlainLoop:
@@ -19,7 +41,8 @@ class PlainLoop:
         torch.manual_seed(cfg.training.seed)
         self._random = np.random.RandomState(cfg.training.seed)
         graph_model = cfg.graph_model
-        self.model = Siren(graph_model.hidden_dim_nnr_f, graph_model.n_layers_nnr_f, graph_model.omega_f).to(device)
+        model = plain_siren(graph_model.hidden_dim_nnr_f, graph_model.n_layers_nnr_f, graph_model.omega_f)
+        self.model = model.to(device)
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=cfg.training.learning_rate_NNR_f)
         two_pi = 2 * np.pi
         self._values = torch.tensor(field.targets[:, field.inverse], device=device)  # (n_frames, n_neurons)
@@ -33,7 +56,7 @@ class PlainLoop:
         for _ in range(n_steps):
             frames = torch.from_numpy(self._random.choice(len(self._t), self._batch_size, replace=False))
             frames = frames.to(self._t.device)
-            loss = torch.nn.functional.mse_loss(self.model(self._inputs(frames)), self._values[frames].view(-1))
+            loss = torch.nn.functional.mse_loss(self.model(self._inputs(frames)), self._values[frames].view(-1, 1))
             self._optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -45,7 +68,7 @@ class PlainLoop:
     def predict(self) -> torch.Tensor:
         """(n_frames, n_neurons), a frame at a time."""
         frames = torch.arange(len(self._t), device=self._t.device)
-        return torch.stack([self.model(self._inputs(frame[None])) for frame in frames])
+        return torch.stack([self.model(self._inputs(frame[None])).squeeze(1) for frame in frames])
 
     def _inputs(self, frames: torch.Tensor) -> torch.Tensor:
         """(len(frames) * n_neurons, 3)"""
