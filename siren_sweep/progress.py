@@ -24,6 +24,7 @@ class ProgressView:
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
         self._told: set[tuple[int, int]] | None = None  # (block, trial) that were told; None before the first look
+        self._announced: tuple[int, int] | None = None  # block and batch that were announced last
         if self._live:
             self._live.start()
 
@@ -39,12 +40,22 @@ class ProgressView:
             self._told = set(ended)
             if ended:
                 self.say(f"going on: {len(ended)} trials have run before")
+        if studies:
+            self._say_batch(max(studies), studies[max(studies)])
         for key in sorted(set(ended) - self._told):
             self.say(_ended_line(key[0], ended[key]))
         self._told |= set(ended)
         if self._live and studies:
             block = max(studies)
             self._live.update(self._table(block, studies[block]))
+
+    def _say_batch(self, block: int, study: Study) -> None:
+        running = [trial for trial in study.get_trials(deepcopy=False) if not trial.state.is_finished()]
+        batch = (block, max(trial.user_attrs["batch"] for trial in running)) if running else None
+        if batch and batch != self._announced:
+            self._announced = batch
+            frames = study.user_attrs["n_training_frames"]
+            self.say(f"block {block} of {len(self._cfg.blocks.schedule)}, {frames} frames: batch {batch[1]} runs")
 
     def say(self, text: str) -> None:
         """One line, above what is live."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import platform
@@ -31,8 +32,9 @@ from siren_sweep.errors import DataError, SweepError, SweepStateError
 from siren_sweep.launch import slots
 from siren_sweep.monitor import Monitor
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
+from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.strategy import plan_batch
-from siren_sweep.studies import best_trial, create_block, finished, load_block, open_storage
+from siren_sweep.studies import all_blocks, best_trial, create_block, finished, load_block, open_storage
 
 
 def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) -> None:
@@ -138,30 +140,17 @@ class Sweep:
 
     def _plan(self, study: Study, start: BlockStart) -> None:
         """Plan the next batch where none is open; a plan that was stored and not enqueued is enqueued."""
-        done = len(finished(study))
+        done, n_iter = len(finished(study)), self._cfg.claude.n_iter_block
         batch = open_batch(study)
         if batch is None:
             batch = last_batch(study) + 1
-            n = min(self._cfg.claude.n_parallel, self._cfg.claude.n_iter_block - done)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                seed = self._cfg.training.seed + 1000 * start.number + batch
-                sampler = hydra.utils.instantiate(self._cfg.sampler, seed=seed)
-                proposals = plan_batch(
-                    study,
-                    start.space,
-                    sampler,
-                    n,
-                    strategy=self._cfg.claude.strategy,
-                    base=start.base,
-                    carried=start.carried,
-                )
+            proposals = self._propose(study, start, batch, min(self._cfg.claude.n_parallel, n_iter - done))
             if not proposals:
                 raise SweepStateError(
                     f"block {start.number} has no config left that it has not run: widen the search space, or set "
-                    f"claude.n_iter_block to at most {done}, got {self._cfg.claude.n_iter_block}"
+                    f"claude.n_iter_block to at most {done}, got {n_iter}"
                 )
-            first = (start.number - 1) * self._cfg.claude.n_iter_block + done + 1
+            first = (start.number - 1) * n_iter + done + 1
             own = [
                 {
                     "block": start.number,
@@ -178,6 +167,26 @@ class Sweep:
             ]
             store_plan(study, proposals, own)
         enqueue_plan(study, batch, start.space)
+
+    def _propose(self, study: Study, start: BlockStart, batch: int, n: int) -> list[Proposal]:
+        """The batch's configs, from the seed and the studies alone: a resumed sweep proposes the same."""
+        seed = self._cfg.training.seed + 1000 * start.number + batch
+        blocks = all_blocks(self._storage)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = hydra.utils.instantiate(self._cfg.sampler, seed=seed)
+            if isinstance(sampler, functools.partial):  # one that is made for a space
+                sampler = sampler(start.space.distributions())
+            return plan_batch(
+                study,
+                start.space,
+                sampler,
+                n,
+                strategy=self._cfg.claude.strategy,
+                base=start.base,
+                carried=start.carried,
+                earlier=[blocks[number] for number in sorted(blocks) if number < start.number],
+            )
 
     def _export(self, study: Study) -> None:
         export.export_block(study, self._paths, self._outputs)
