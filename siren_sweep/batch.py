@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
+from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config import EXPLORABLE
 from siren_sweep.paths import trial_folder
-from siren_sweep.search.space import Space
-from siren_sweep.search.strategy import Proposal
-from siren_sweep.studies import finished
+from siren_sweep.search.proposal import Proposal
+from siren_sweep.studies import plan_key
 
-_PLAN = "batch_"  # the study's attributes that hold the planned batches
 MAX_DEATHS = 2  # a config that took its worker with it so often is failed
 
 log = logging.getLogger(__name__)
@@ -25,19 +24,6 @@ log = logging.getLogger(__name__)
 def open_trials(study: Study) -> list[FrozenTrial]:
     """The trials that are planned but not told, in order: what a stopped sweep left, or a batch just planned."""
     return [trial for trial in study.get_trials(deepcopy=False) if not trial.state.is_finished()]
-
-
-def last_batch(study: Study) -> int:
-    """The number of the last batch that was planned, 0 where there is none."""
-    return max((int(key.removeprefix(_PLAN)) for key in study.user_attrs if key.startswith(_PLAN)), default=0)
-
-
-def open_batch(study: Study) -> int | None:
-    """The batch that is planned and not told to its end, or None."""
-    batch = last_batch(study)
-    planned = len(study.user_attrs[_plan_key(batch)]) if batch else 0
-    told = sum(trial.user_attrs["batch"] == batch for trial in finished(study))
-    return batch if told < planned else None
 
 
 def store_plan(study: Study, proposals: Sequence[Proposal], attributes: Sequence[Mapping[str, Any]]) -> None:
@@ -55,23 +41,19 @@ def store_plan(study: Study, proposals: Sequence[Proposal], attributes: Sequence
         }
         for proposal, own in zip(proposals, attributes, strict=True)
     ]
-    study.set_user_attr(_plan_key(attributes[0]["batch"]), plan)
+    study.set_user_attr(plan_key(attributes[0]["batch"]), plan)
 
 
-def enqueue_plan(study: Study, batch: int, space: Space) -> None:
+def enqueue_plan(study: Study, batch: int, distributions: Mapping[str, BaseDistribution]) -> None:
     """Enqueue what the plan of a batch holds and the study does not yet, and start those trials."""
     known = {
         trial.user_attrs["slot"] for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("batch") == batch
     }
-    for entry in study.user_attrs.get(_plan_key(batch), []):
+    for entry in study.user_attrs.get(plan_key(batch), []):
         if entry["attributes"]["slot"] not in known:
             study.enqueue_trial(entry["params"], user_attrs=entry["attributes"])
     while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        study.ask(space.distributions())
-
-
-def _plan_key(batch: int) -> str:
-    return f"{_PLAN}{batch:03d}"
+        study.ask(dict(distributions))
 
 
 class BatchRun:
@@ -142,11 +124,11 @@ class BatchRun:
             "training.n_training_frames": attributes["n_training_frames"],
             "training.seed": attributes["seed"],
             "training.n_threads": n_threads,
-            "trial.block": attributes["block"],
+            "trial.study": self._study.study_name,
             "trial.number": trial.number,
             "trial.attempt": attributes["attempt"],
             "trial.slot": attributes["slot"],
-            "trial.folder": trial_folder(attributes["block"], trial.number),
+            "trial.folder": trial_folder(self._study.study_name, trial.number),
         }
         return [*self._inherited, *(f"{name}={value}" for name, value in own.items())]
 

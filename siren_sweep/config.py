@@ -167,7 +167,7 @@ class Storage:
 class TrialId:
     """Which trial of which study a worker trains; the sweeper sets it."""
 
-    block: int | None = None
+    study: str | None = None
     number: int | None = None
     attempt: int = 1
     slot: int = 0

@@ -19,7 +19,7 @@ from siren_sweep.config import METRICS, trial_config
 from siren_sweep.data import field_of
 from siren_sweep.errors import OutputError, SweepError
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
-from siren_sweep.studies import all_blocks, best_trial, open_storage
+from siren_sweep.studies import all_blocks, all_validations, best_trial, complete, open_storage
 
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
@@ -27,19 +27,19 @@ HEADER = """\
 """
 
 
-def export_block(study: Study, paths: SweepPaths, outputs: OutputPaths) -> None:
+def export_block(study: Study, validation: Study | None, paths: SweepPaths, outputs: OutputPaths) -> None:
     """Write config, weights, picture and `best.json` for the block's best trial; nothing where none has finished."""
     trial = best_trial(study)
     if trial is not None:
         _write_config(study, trial, paths)
         _write_weights_and_picture(study, trial, paths, outputs)
-    entry = [] if trial is None else [_entry(study, trial)]
+    entry = [] if trial is None else [_entry(study, trial, validation)]
     others = [known for known in _known_entries(paths) if known["block"] != study.user_attrs["block"]]
     with replacing(paths.best_json) as file:
         file.write_text(json.dumps(sorted(others + entry, key=lambda known: known["block"]), indent=1) + "\n")
 
 
-def _entry(study: Study, trial: FrozenTrial) -> dict[str, Any]:
+def _entry(study: Study, trial: FrozenTrial, validation: Study | None) -> dict[str, Any]:
     metrics = trial.user_attrs["outcome"]["metrics"]
     return {
         "block": study.user_attrs["block"],
@@ -49,12 +49,13 @@ def _entry(study: Study, trial: FrozenTrial) -> dict[str, Any]:
         "parameters": trial.user_attrs["config"],
         "seed": trial.user_attrs["seed"],
         "data_hash": study.user_attrs["data_hash"],
+        "validation_r2": [other.value for other in complete(validation)] if validation else [],
     }
 
 
 def _write_config(study: Study, trial: FrozenTrial, paths: SweepPaths) -> None:
     block = study.user_attrs["block"]
-    values = yaml.safe_load(paths.trial(block, trial.number).config.read_text())
+    values = yaml.safe_load(paths.trial(study.study_name, trial.number).config.read_text())
     file = paths.best_file(block, ".yaml")
     header = HEADER.format(
         block=block,
@@ -76,7 +77,7 @@ def _write_weights_and_picture(study: Study, trial: FrozenTrial, paths: SweepPat
     from siren_sweep.pictures import prediction_picture
 
     block = study.user_attrs["block"]
-    saved = paths.trial(block, trial.number)
+    saved = paths.trial(study.study_name, trial.number)
     weights = load_file(saved.weights)
     with replacing(paths.best_file(block, ".safetensors")) as file:
         save_file(weights, file)
@@ -98,12 +99,13 @@ def _known_entries(paths: SweepPaths) -> list[dict[str, Any]]:
     return known
 
 
-def open_sweep(folder: Path) -> tuple[SweepPaths, OutputPaths, dict[int, Study]]:
-    """The studies of a sweep's folder. Raises OutputError where it holds none."""
+def open_sweep(folder: Path) -> tuple[SweepPaths, OutputPaths, dict[int, Study], dict[int, Study]]:
+    """The studies of a sweep's folder and its validation studies, by block. Raises OutputError where it holds none."""
     paths = SweepPaths(folder.absolute())
     if not paths.study_db.is_file():
         raise OutputError(f"a sweep's folder holds study.db; there is none in {str(folder)!r}")
-    return paths, OutputPaths(paths.root.parent), all_blocks(open_storage(None, paths))
+    storage = open_storage(None, paths)
+    return paths, OutputPaths(paths.root.parent), all_blocks(storage), all_validations(storage)
 
 
 def main() -> None:
@@ -111,9 +113,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m siren_sweep.export", description=main.__doc__)
     parser.add_argument("sweep_folder", type=Path, help="outputs/<sweep.name>")
     try:
-        paths, outputs, studies = open_sweep(parser.parse_args().sweep_folder)
+        paths, outputs, studies, validations = open_sweep(parser.parse_args().sweep_folder)
         for number, study in studies.items():
-            export_block(study, paths, outputs)
+            export_block(study, validations.get(number), paths, outputs)
             trial = best_trial(study)
             print(f"block {number}: " + (f"final_r2 {trial.value:.6f}" if trial else "no trial has finished"))
     except SweepError as error:

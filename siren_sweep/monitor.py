@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 from siren_sweep.config import Config
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.progress import ProgressView
-from siren_sweep.studies import all_blocks
+from siren_sweep.studies import all_blocks, all_validations
 from siren_sweep.tracking import Mirror
 
 INTERVAL_S = 1.0
@@ -63,7 +63,7 @@ class Monitor:
             return
         try:
             self._mirror = self._mirror or Mirror(self._cfg.tracking.uri, self._outputs, self._paths)
-            self._mirror.update(studies, self._cfg.claude.n_iter_block, over)
+            self._mirror.update(studies, all_validations(self._storage), over)
         except Exception as error:  # an outage of tracking must not touch training
             if not self._retry_at:
                 self._view.say(f"MLflow cannot be reached ({type(error).__name__}); training goes on")

@@ -68,8 +68,8 @@ class SweepPaths:
         """`best/block_01.yaml`, `.safetensors`, `.pt` or `.png`."""
         return self.best / f"block_{block:02d}{ending}"
 
-    def trial(self, block: int, number: int) -> TrialPaths:
-        return TrialPaths(self.root / trial_folder(block, number))
+    def trial(self, study: str, number: int) -> TrialPaths:
+        return TrialPaths(self.root / trial_folder(study, number))
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ class TrialPaths:
         return self.root / "result.json"
 
 
-def trial_folder(block: int, number: int) -> str:
-    """A trial's folder below its sweep's."""
-    return f"block_{block:02d}/trial_{number:04d}"
+def trial_folder(study: str, number: int) -> str:
+    """A trial's folder below its sweep's: `block_01/trial_0000`."""
+    return f"{study}/trial_{number:04d}"
 
 
 def sqlite_url(file: Path) -> str:

@@ -19,6 +19,7 @@ from siren_sweep.paths import SweepPaths, create_once, sqlite_url
 
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # hands an address with a password to the workers, on no disk
 BUSY_TIMEOUT_S = 120.0
+_PLAN = "batch_"
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -41,19 +42,22 @@ def study_name(block: int) -> str:
     return f"block_{block:02d}"
 
 
-def load_block(storage: RDBStorage, block: int, **policies: Any) -> Study | None:
-    """The study of a block, or None where it has not begun; `policies` are Optuna's sampler and pruner."""
+def validation_name(block: int) -> str:
+    """The name of the study in which a block's winner is trained again with other seeds."""
+    return f"{study_name(block)}_validation"
+
+
+def load(storage: RDBStorage, name: str, **policies: Any) -> Study | None:
+    """A study, or None where it has not begun; `policies` are Optuna's sampler and pruner."""
     try:
-        return optuna.load_study(study_name=study_name(block), storage=storage, **policies)
+        return optuna.load_study(study_name=name, storage=storage, **policies)
     except KeyError:
         return None
 
 
-def create_block(storage: RDBStorage, block: int, attributes: Mapping[str, Any], **policies: Any) -> Study:
-    """The study of a block, made where it is not there yet; `attributes` are written once, at its making."""
-    study = optuna.create_study(
-        study_name=study_name(block), storage=storage, direction="maximize", load_if_exists=True, **policies
-    )
+def create(storage: RDBStorage, name: str, attributes: Mapping[str, Any]) -> Study:
+    """A study, made where it is not there yet; `attributes` are written once, at its making."""
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
     known = study.user_attrs
     for key, value in attributes.items():
         if key not in known:
@@ -68,12 +72,50 @@ def all_blocks(storage: RDBStorage) -> dict[int, Study]:
     return {number: optuna.load_study(study_name=study_name(number), storage=storage) for number in numbers}
 
 
+def all_validations(storage: RDBStorage) -> dict[int, Study]:
+    """The validation studies that have begun, by block number."""
+    found = {number: load(storage, validation_name(number)) for number in all_blocks(storage)}
+    return {number: study for number, study in found.items() if study is not None}
+
+
+def mark_ended(study: Study) -> None:
+    """Say that a block is over: told, validated and exported."""
+    study.set_user_attr("ended", True)
+
+
+def has_ended(study: Study) -> bool:
+    """Whether the block was marked as over."""
+    return bool(study.user_attrs.get("ended"))
+
+
 def finished(study: Study) -> list[FrozenTrial]:
     """The trials that were told: complete, pruned or failed."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
+def plan_key(batch: int) -> str:
+    """The study's attribute that holds the plan of a batch."""
+    return f"{_PLAN}{batch:03d}"
+
+
+def last_batch(study: Study) -> int:
+    """The number of the last batch that was planned, 0 where there is none."""
+    return max((int(key.removeprefix(_PLAN)) for key in study.user_attrs if key.startswith(_PLAN)), default=0)
+
+
+def open_batch(study: Study) -> int | None:
+    """The batch that is planned and not told to its end, or None."""
+    batch = last_batch(study)
+    planned = len(study.user_attrs[plan_key(batch)]) if batch else 0
+    told = sum(trial.user_attrs["batch"] == batch for trial in finished(study))
+    return batch if told < planned else None
+
+
 def best_trial(study: Study) -> FrozenTrial | None:
     """The complete trial of highest final_r2, the earliest of equals; None where no trial has finished."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+    return max(complete(study), key=lambda trial: (trial.value, -trial.number), default=None)
+
+
+def complete(study: Study) -> list[FrozenTrial]:
+    """The trials that ran to their end."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

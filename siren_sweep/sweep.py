@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial
 
 from siren_sweep import checks, export
 from siren_sweep.app import typed
-from siren_sweep.batch import BatchRun, enqueue_plan, last_batch, open_batch, store_plan
+from siren_sweep.batch import BatchRun, enqueue_plan, store_plan
 from siren_sweep.blocks import BlockCallback, BlockStart, explorable, start_block
 from siren_sweep.config import Config
 from siren_sweep.data import ensure_data, field_of
@@ -34,7 +34,21 @@ from siren_sweep.monitor import Monitor
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.strategy import plan_batch
-from siren_sweep.studies import all_blocks, best_trial, create_block, finished, load_block, open_storage
+from siren_sweep.studies import (
+    all_blocks,
+    best_trial,
+    create,
+    finished,
+    has_ended,
+    last_batch,
+    load,
+    mark_ended,
+    open_batch,
+    open_storage,
+    study_name,
+    validation_name,
+)
+from siren_sweep.validation import validate
 
 
 def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) -> None:
@@ -100,7 +114,7 @@ class Sweep:
 
     def run(self) -> None:
         """All blocks, each exported as it ends."""
-        first = load_block(self._storage, 1)
+        first = load(self._storage, study_name(1))
         if first is not None:
             checks.refuse_changes(first, self._settings, self._cfg.sweep.name)
         with Monitor(self._cfg, self._outputs, self._paths, self._storage):
@@ -117,8 +131,12 @@ class Sweep:
         while open_batch(study) or len(finished(study)) < self._cfg.claude.n_iter_block:
             self._plan(study, start)
             BatchRun(study, self._launcher.launch, self._overrides.inherited, [callback]).run(self._slots.n_threads)
-        if not self._paths.best_file(start.number, ".yaml").exists():
-            self._export(study)  # a crash came between the last tell and the export
+        if not has_ended(study):
+            n_seeds = self._cfg.claude.n_validation_seeds
+            inherited = self._overrides.inherited
+            validate(self._storage, study, n_seeds, self._launcher, inherited, self._slots.n_threads)
+            self._export(study)
+            mark_ended(study)
         return study
 
     def _study(self, start: BlockStart) -> Study:
@@ -129,7 +147,7 @@ class Sweep:
             "data_hash": self._data_hashes[start.number],
             "dataset": {"path": self._cfg.dataset.path, "n_input_neurons": self._cfg.dataset.n_input_neurons},
         }
-        study = create_block(self._storage, start.number, attributes)
+        study = create(self._storage, study_name(start.number), attributes)
         if study.user_attrs["data_hash"] != attributes["data_hash"]:
             raise DataError(
                 f"the data of block {start.number} changed under the sweep {self._cfg.sweep.name!r}: the first "
@@ -166,7 +184,7 @@ class Sweep:
                 for slot, proposal in enumerate(proposals)
             ]
             store_plan(study, proposals, own)
-        enqueue_plan(study, batch, start.space)
+        enqueue_plan(study, batch, start.space.distributions())
 
     def _propose(self, study: Study, start: BlockStart, batch: int, n: int) -> list[Proposal]:
         """The batch's configs, from the seed and the studies alone: a resumed sweep proposes the same."""
@@ -189,7 +207,8 @@ class Sweep:
             )
 
     def _export(self, study: Study) -> None:
-        export.export_block(study, self._paths, self._outputs)
+        validation = load(self._storage, validation_name(study.user_attrs["block"]))
+        export.export_block(study, validation, self._paths, self._outputs)
 
 
 def _winner(study: Study, number: int) -> FrozenTrial:

@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
-from siren_sweep.studies import best_trial, finished
+from siren_sweep.studies import best_trial, has_ended
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,25 +46,27 @@ class Mirror:
         self._experiment = self._experiment_id(None if uri else outputs.mlartifacts)
         self._sent = self._known_runs()
 
-    def update(self, studies: Mapping[int, Study], n_iter_block: int, over: bool) -> None:
+    def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], over: bool) -> None:
         """Send what is new; `over` says that the sweep has come to its end."""
         sweep = self._run("sweep", self._paths.root.name, None)
-        for number, study in studies.items():
-            block = self._run(f"block_{number:02d}", f"block {number}", sweep.run_id, _block_tags(study))
-            if not block.ended:
-                for trial in study.get_trials(deepcopy=False):
-                    if "slot" in trial.user_attrs and trial.state is not TrialState.WAITING:
-                        self._send_trial(trial, block.run_id)
-                if len(finished(study)) >= n_iter_block and self._block_is_exported(study, number):
-                    self._end_block(study, number, block)
+        for number, study in blocks.items():
+            block = self._run(study.study_name, f"block {number}", sweep.run_id, _block_tags(study))
+            if block.ended:
+                continue
+            for own in [study] + ([validations[number]] if number in validations else []):
+                for trial in own.get_trials(deepcopy=False):
+                    if trial.state is not TrialState.WAITING:
+                        self._send_trial(own.study_name, trial, block.run_id)
+            if has_ended(study):
+                self._end_block(study, number, block)
         if over and not sweep.ended:
             self._client.set_terminated(sweep.run_id)
             sweep.ended = True
 
-    def _send_trial(self, trial: FrozenTrial, parent: str) -> None:
+    def _send_trial(self, study: str, trial: FrozenTrial, parent: str) -> None:
         attributes = trial.user_attrs
-        key = f"block_{attributes['block']:02d}/trial_{trial.number:04d}"
-        run = self._run(key, f"trial {trial.number}", parent, _trial_tags(trial), _params(trial))
+        name = f"trial {trial.number}" if "validation_of" not in attributes else f"validation {trial.number}"
+        run = self._run(f"{study}/trial_{trial.number:04d}", name, parent, _trial_tags(trial), _params(trial))
         if run.ended:
             return
         self._send_reports(trial, run)
@@ -76,7 +78,7 @@ class Mirror:
         self._client.set_tag(run.run_id, "state", trial.state.name)
         if outcome["reason"]:
             self._client.set_tag(run.run_id, "reason", outcome["reason"])
-        saved = self._paths.trial(attributes["block"], trial.number)
+        saved = self._paths.trial(study, trial.number)
         for file in (saved.config, saved.weights):
             if file.exists():
                 self._client.log_artifact(run.run_id, str(file))
@@ -108,9 +110,6 @@ class Mirror:
                 self._client.log_artifact(block.run_id, str(self._paths.best_file(number, ending)))
         self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")
         block.ended = True
-
-    def _block_is_exported(self, study: Study, number: int) -> bool:
-        return best_trial(study) is None or self._paths.best_file(number, ".png").exists()
 
     def _run(
         self,

@@ -21,7 +21,7 @@ from siren_sweep.config import METRICS, Config, TrialConfig
 from siren_sweep.data import field_of
 from siren_sweep.field import StimulusField
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths, replacing
-from siren_sweep.studies import load_block, open_storage
+from siren_sweep.studies import load, open_storage
 from siren_sweep.train import Report, TrainResult, train
 
 log = logging.getLogger(__name__)
@@ -111,15 +111,15 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
     import hydra
 
     pruner = hydra.utils.instantiate(cfg.pruner)
-    assert cfg.trial.block is not None
+    assert cfg.trial.study is not None
     assert cfg.trial.number is not None
-    study = load_block(open_storage(cfg.storage.url, sweep), cfg.trial.block, pruner=pruner)
+    study = load(open_storage(cfg.storage.url, sweep), cfg.trial.study, pruner=pruner)
     assert study is not None
     worker = Worker(study, cfg.trial.number, cfg.trial.attempt)
     try:
         return _train_and_write(cfg, outputs, sweep, worker)
     except Exception as error:  # our fault or the machine's: this slot fails, with its reason, and no other
-        log.exception("trial %d of block %d failed", cfg.trial.number, cfg.trial.block)
+        log.exception("trial %d of %s failed", cfg.trial.number, cfg.trial.study)
         return worker.write_failure(_reason(error))
 
 
@@ -128,7 +128,7 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
     expected = worker.frozen().user_attrs["data_hash"]
     if field.data_hash != expected:
         return worker.write_failure(f"the data changed under the sweep: hash {field.data_hash}, was {expected}")
-    paths = sweep.trial(cfg.trial.block or 0, cfg.trial.number or 0)
+    paths = TrialPaths(sweep.root / cfg.trial.folder)
     result, metrics = run_training(cfg, field, paths, slot=cfg.trial.slot, on_report=worker.on_report)
     worker.write_outcome(result.status.value, result.reason, metrics, result.stop_step)
     return result.status.value

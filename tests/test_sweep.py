@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 from siren_sweep.config import EXPLORABLE
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
-from siren_sweep.studies import all_blocks, open_storage
+from siren_sweep.studies import all_blocks, all_validations, open_storage
 
 FIXED = {
     "graph_model.omega_f": 20,
@@ -43,6 +43,7 @@ SWEEP = [
     "+pruner.n_warmup_steps=10",
     "claude.n_parallel=4",
     "claude.n_iter_block=6",
+    "claude.n_validation_seeds=1",
 ]
 
 
@@ -160,7 +161,7 @@ def test_mlflow_has_a_run_for_every_trial_in_its_state(
 ) -> None:
     client = MlflowClient(sqlite_url(OutputPaths(paths.root.parent).mlflow_db))
     statuses = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
-    assert len(mlflow_runs) == 1 + 2 + 12
+    assert len(mlflow_runs) == 1 + 2 + 12 + 2
     assert mlflow_runs["sweep"].info.status == "FINISHED"
     for number, study in studies.items():
         block = mlflow_runs[f"block_{number:02d}"]
@@ -186,6 +187,19 @@ def test_mlflow_has_a_run_for_every_trial_in_its_state(
                 assert [point.step for point in history] == [2 * index for index in range(1, 21)]
             artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
             assert artifacts == {"config.yaml", "weights.safetensors"}
+
+
+def test_the_winner_is_trained_again_with_another_seed(paths: SweepPaths, mlflow_runs: dict) -> None:
+    entries = json.loads(paths.best_json.read_text())
+    for number, study in all_validations(open_storage(None, paths)).items():
+        (trial,) = study.trials
+        assert trial.state is TrialState.COMPLETE
+        assert trial.user_attrs["seed"] == 43
+        assert trial.user_attrs["config"] == entries[number - 1]["parameters"]
+        assert entries[number - 1]["validation_r2"] == [trial.value]
+        run = mlflow_runs[f"block_{number:02d}_validation/trial_0000"]
+        assert run.data.tags["mlflow.parentRunId"] == mlflow_runs[f"block_{number:02d}"].info.run_id
+        assert run.info.status == "FINISHED"
 
 
 def test_best_json_holds_the_best_of_each_block(studies: dict[int, optuna.Study], paths: SweepPaths) -> None:
