@@ -17,9 +17,10 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 _SMALLEST_ERROR = 1e-9  # 1 - R2 below this is a rounding
-_LEVEL_SHARE, _FLOOR = 0.05, 0.05
+_SLOPES = (1, 2, 3)  # reports over which a curve's slope is taken
+_LEVEL_SHARE, _FLOOR, _SMALLEST_REACH = 0.05, 0.05, 0.01
 # What curves gain in units of `_reach`, before any has been seen: its mean and spread, worth so many finished trials.
-_PRIOR_MEAN, _PRIOR_SPREAD, _PRIOR_TRIALS = 0.8, 0.6, 4.0
+_PRIOR_MEAN, _PRIOR_SPREAD, _PRIOR_TRIALS = 1.0, 1.0, 4.0
 
 
 class Scale:
@@ -86,13 +87,15 @@ class Gains:
 
 
 def reach(curves: np.ndarray, report: int) -> np.ndarray:
-    """The scale of what curves (..., n_reports) may still gain after a report: their recent slope, kept up to the end.
+    """The scale of what curves (..., n_reports) may still gain after a report: their slope now, kept up to the end.
 
-    The slope is that since half the fraction of training; a share of the level and a floor keep a flat curve's
-    chance.
+    The slope is the steepest of those over the last reports and since half the run so far, so that a curve that leaves
+    a plateau is seen to; a share of the level and a floor keep a flat curve's chance.
     """
     n_reports = curves.shape[-1]
     level = curves[..., report - 1]
-    since = max(report // 2, 1)
-    slope = (level - curves[..., since - 1]) / (report - since) if report > since else np.full_like(level, _FLOOR)
-    return np.asarray(np.maximum(slope, 0) * (n_reports - report) + _LEVEL_SHARE * np.abs(level) + _FLOOR)
+    since = {max(report - back, 1) for back in _SLOPES} | {max(report // 2, 1)}
+    slopes = [(level - curves[..., start - 1]) / (report - start) for start in since if start < report]
+    slope = np.maximum(np.max(slopes, axis=0), 0) if slopes else np.full_like(level, _FLOOR)
+    left = 1 - report / n_reports
+    return np.asarray(slope * (n_reports - report) + (_LEVEL_SHARE * np.abs(level) + _FLOOR) * left + _SMALLEST_REACH)

@@ -41,6 +41,7 @@ class History:
     def __init__(self, study: optuna.Study, space: Sequence[Axis], n_reports: int) -> None:
         trials = [t for t in study.get_trials(deepcopy=False) if all(axis.name in t.params for axis in space)]
         self._n_reports = n_reports
+        self.n_frames: float | None = study.user_attrs.get("n_training_frames")
         self.scale = Scale(study, trials)
         finished = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
         self._finished = self.scale.score(np.array([curve(t, n_reports) for t in finished]).reshape(-1, n_reports))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -23,12 +24,16 @@ _ALIASES = {
     "learning_rate": RATE,
     "lr": RATE,
     "hidden_dim": WIDTH,
+    "hidden": WIDTH,
     "width": WIDTH,
     "n_layers": DEPTH,
+    "layers": DEPTH,
     "depth": DEPTH,
     "xy_period": XY_PERIOD,
-    "T_period": T_PERIOD,
+    "t_period": T_PERIOD,
     "batch_size": BATCH,
+    "batch": BATCH,
+    "n_steps": STEPS,
     "steps": STEPS,
 }
 _COMBINED = (  # exponents of the products that act as one
@@ -39,9 +44,10 @@ _COMBINED = (  # exponents of the products that act as one
 )
 
 
+@cache
 def canonical(name: str) -> str:
     """The leaf by which a parameter is known here, whatever it is called in a table."""
-    return _ALIASES.get(leaf(name), leaf(name))
+    return _ALIASES.get(leaf(name).lower(), leaf(name))
 
 
 def n_parameters(width: float, depth: float) -> float:
@@ -51,15 +57,30 @@ def n_parameters(width: float, depth: float) -> float:
 
 def cost(params: Params) -> float:
     """Training steps times network parameters times batch size, as far as the names are there; else 1."""
-    known = {canonical(name): value for name, value in params.items()}
-    return network_cost(params) * float(known.get(BATCH, 1))
+    return network_cost(params) * _known(params).get(BATCH, 1.0)
 
 
 def network_cost(params: Params) -> float:
-    """Training steps times network parameters, as far as the names are there (one of width and depth is not enough)."""
-    known = {canonical(name): value for name, value in params.items()}
-    size = n_parameters(known[WIDTH], known[DEPTH]) if WIDTH in known and DEPTH in known else known.get(WIDTH, 1) ** 2
-    return float(size) * float(known.get(STEPS, 1)) * float(known.get(STEPS_RATIO, 1))
+    """Training steps times network parameters, as far as the names are there; of a width alone, its square."""
+    known = _known(params)
+    size = n_parameters(known[WIDTH], known[DEPTH]) if WIDTH in known and DEPTH in known else known.get(WIDTH, 1.0) ** 2
+    return size * known.get(STEPS, 1.0) * known.get(STEPS_RATIO, 1.0)
+
+
+def features_of_prior(params: Params, n_frames: float | None) -> dict[str, float]:
+    """The features that `prior.Prior` reads, as far as a config and its number of frames tell them."""
+    known = _known(params)
+    if n_frames:
+        known["n_frames"] = float(n_frames)
+        if T_RATIO in known:
+            known[T_PERIOD] = n_frames / known[T_RATIO]
+    return known
+
+
+def _known(params: Params) -> dict[str, float]:
+    """The numbers above zero, by the names that are used here."""
+    numbers = {name: value for name, value in params.items() if isinstance(value, int | float) and value > 0}
+    return {canonical(name): float(value) for name, value in numbers.items()}
 
 
 class Features:
@@ -68,11 +89,16 @@ class Features:
     def __init__(self, space: Sequence[Axis]) -> None:
         self._space = [axis for axis in space if not axis.fixed]
         names = {canonical(axis.name): axis.name for axis in self._space if axis.positive}
-        self._products = [
-            {names[name]: power for name, power in exponents.items()}
-            for exponents in _COMBINED
-            if all(name in names for name in exponents)
-        ]
+        by_name = {axis.name: axis for axis in self._space}
+        self._products: list[tuple[dict[str, int], float, float]] = []  # powers by name, smallest and largest logarithm
+        for exponents in _COMBINED:
+            if all(name in names for name in exponents):
+                powers = {names[name]: power for name, power in exponents.items()}
+                ends = [
+                    sorted(power * math.log(by_name[name].from_unit(unit)) for unit in (0.0, 1.0))
+                    for name, power in powers.items()
+                ]
+                self._products.append((powers, sum(low for low, _ in ends), sum(high for _, high in ends)))
 
     def __call__(self, configs: Sequence[Params]) -> np.ndarray:
         """(n, d) float64, each column about [0, 1]; a nominal parameter has one column a choice, half apart."""
@@ -82,18 +108,7 @@ class Features:
                 columns += [[0.5 * (params[axis.name] == choice) for params in configs] for choice in axis.levels or []]
             else:
                 columns.append([axis.to_unit(params[axis.name]) for params in configs])
-        for powers in self._products:
-            columns.append([self._product(powers, params) for params in configs])
+        for powers, low, high in self._products:
+            logs = [sum(power * math.log(params[name]) for name, power in powers.items()) for params in configs]
+            columns.append([(log - low) / (high - low) for log in logs])
         return np.array(columns, np.float64).T.reshape(len(configs), len(columns))
-
-    def _product(self, powers: dict[str, int], params: Params) -> float:
-        """The logarithm of a product of powers, scaled to [0, 1] over the space."""
-        value = sum(power * math.log(params[name]) for name, power in powers.items())
-        ends = [
-            [power * math.log(axis.from_unit(unit)) for unit in (0.0, 1.0)]
-            for name, power in powers.items()
-            for axis in self._space
-            if axis.name == name
-        ]
-        low, high = (sum(pick(pair) for pair in ends) for pick in (min, max))
-        return (value - low) / (high - low)

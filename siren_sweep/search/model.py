@@ -18,6 +18,7 @@ _AMPLITUDE_SPREAD = 0.3  # log amplitude; the targets are standardised
 _NOISE_MEAN, _NOISE_SPREAD = -2.5, 1.0  # log noise
 _ADDITIVE_MEAN, _ADDITIVE_SPREAD = -1.0, 1.0  # logit of the share of the additive part
 _OFFSET = 0.25  # variance of the unknown mean
+_FACTOR = 0.1  # variance of the factor of the trend
 _MOVE, _MOVES = 0.35, 2
 _LARGE = 64  # trials above which fewer settings are kept: the likelihood then settles them
 
@@ -43,13 +44,19 @@ class Belief:
 
 
 class Surrogate:
-    """Fitted to features (n, d), scores (n,) and the variances (n,) with which those are known."""
+    """Fitted to features (n, d), scores (n,), the variances (n,) with which those are known, and a trend (n,).
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, variance: np.ndarray, rng: np.random.Generator) -> None:
+    The trend is what was believed before; the scores follow it by a factor near one that the data correct.
+    """
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, variance: np.ndarray, trend: np.ndarray, rng: np.random.Generator
+    ) -> None:
         self._x = x
-        self.centre = float(y.mean())
         self.unit = float(y.std()) or 1.0
-        self._y = (y - self.centre) / self.unit
+        self.centre = float((y - trend).mean())
+        self._trend = trend / self.unit
+        self._y = (y - trend - self.centre) / self.unit
         self._variance = variance / self.unit**2 + 1e-6
         self._theta = self._settings(rng, 24 if len(y) <= _LARGE else 8)
         lower = np.linalg.cholesky(self._gram(self._theta))
@@ -60,14 +67,15 @@ class Surrogate:
         """A score in the units of a Belief."""
         return (score - self.centre) / self.unit
 
-    def predict(self, x: np.ndarray) -> Belief:
-        """What is believed at candidates (c, d)."""
-        self._candidates = x
-        cross = self._kernel(self._theta, x, self._x)
+    def predict(self, x: np.ndarray, trend: np.ndarray) -> Belief:
+        """What is believed at candidates (c, d) of a trend (c,)."""
+        self._candidates, self._candidate_trend = x, trend / self.unit
+        cross = self._kernel(self._theta, x, self._x) + _FACTOR * np.outer(self._candidate_trend, self._trend)
         self._whitened = np.einsum("mij,mcj->mci", self._inverse, cross)
-        prior = np.exp(2 * self._amplitude(self._theta)) + _OFFSET
-        variance = prior[:, None] - np.square(self._whitened).sum(2)
-        return Belief(np.einsum("mcn,mn->mc", cross, self._weights), np.maximum(variance, 1e-8))
+        prior = np.exp(2 * self._amplitude(self._theta))[:, None] + _OFFSET + _FACTOR * self._candidate_trend**2
+        variance = prior - np.square(self._whitened).sum(2)
+        mean = np.einsum("mcn,mn->mc", cross, self._weights) + self._candidate_trend
+        return Belief(mean, np.maximum(variance, 1e-8))
 
     def pretend(self, belief: Belief, chosen: int) -> Belief:
         """The belief once the last prediction's candidate `chosen` has run and came out at its mean.
@@ -76,6 +84,7 @@ class Surrogate:
         """
         point = self._candidates[chosen : chosen + 1]
         covariance = self._kernel(self._theta, self._candidates, point)[:, :, 0]
+        covariance = covariance + _FACTOR * self._candidate_trend * self._candidate_trend[chosen]
         covariance -= np.einsum("mci,mi->mc", self._whitened, self._whitened[:, chosen])
         variance = np.maximum(covariance[:, chosen], 1e-8) + np.exp(2 * self._noise(self._theta))
         row = covariance / np.sqrt(variance)[:, None]
@@ -109,7 +118,8 @@ class Surrogate:
 
     def _gram(self, theta: np.ndarray) -> np.ndarray:
         noise = np.exp(2 * self._noise(theta))[:, None] + self._variance
-        return np.asarray(self._kernel(theta, self._x, self._x) + noise[:, :, None] * np.eye(len(self._y)))
+        gram = self._kernel(theta, self._x, self._x) + _FACTOR * np.outer(self._trend, self._trend)
+        return np.asarray(gram + noise[:, :, None] * np.eye(len(self._y)))
 
     def _kernel(self, theta: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """(m, a, b): a Matern 5/2 over all features, and a sum of squared exponentials of one feature each."""

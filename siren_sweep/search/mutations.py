@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from siren_sweep.search.encoding import Axis, Params, key_of
 
-_PAIRS, _FRESH = 400, 200  # candidates that change two parameters, or all
+_PAIRS = 400  # candidates that change two parameters
 _DESIGNS = 40
 
 
@@ -49,28 +49,34 @@ def mutations(
     return singles + doubles
 
 
-def fresh(space: Sequence[Axis], rng: np.random.Generator) -> list[Candidate]:
+def fresh(space: Sequence[Axis], rng: np.random.Generator, n: int) -> list[Candidate]:
     """Random configs without a parent."""
-    units = rng.uniform(size=(_FRESH, len(space)))
-    return [Candidate(_at(space, row), None, len(space)) for row in units]
+    return [Candidate(_at(space, row), None, len(space)) for row in rng.uniform(size=(n, len(space)))]
 
 
-def spread(
-    space: Sequence[Axis], n: int, rng: np.random.Generator, penalty: Callable[[Params], float]
-) -> list[dict[str, Any]]:
-    """n configs of a Latin hypercube, the one of many draws whose points lie farthest apart for their mean penalty.
+def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> list[Candidate]:
+    """n configs, of many Latin hypercubes the one whose points lie farthest apart.
 
-    McKay, Beckman and Conover 1979; Morris and Mitchell 1995 for the choice among draws.
+    McKay, Beckman and Conover 1979; Morris and Mitchell 1995 for the choice among them.
     """
-    best, designs = -np.inf, []
-    for _ in range(_DESIGNS):
-        units = np.stack([(rng.permutation(n) + 0.5) / n for _ in space], axis=1)
-        configs = [_at(space, row) for row in units]
-        distances = np.square(units[:, None] - units[None]).sum(2) + 1e9 * np.eye(n)
-        merit = float(np.sqrt(distances.min())) - float(np.mean([penalty(params) for params in configs]))
-        if n == 1 or merit > best:
-            best, designs = merit, configs
-    return designs
+    designs = [np.stack([(rng.permutation(n) + 0.5) / n for _ in space], axis=1) for _ in range(_DESIGNS)]
+    best = max(designs, key=lambda units: _squares(units, units)[~np.eye(n, dtype=bool)].min(initial=np.inf))
+    return [Candidate(_at(space, row), None, len(space)) for row in best]
+
+
+def spread(space: Sequence[Axis], candidates: Sequence[Candidate], taken: Sequence[Params], n: int) -> list[Candidate]:
+    """Up to n of the candidates, in their order of distance from those before them and from the taken configs.
+
+    Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".
+    """
+    units = _units(space, [candidate.params for candidate in candidates])
+    nearest = _squares(units, _units(space, taken)).min(1, initial=np.inf)
+    chosen: list[Candidate] = []
+    while len(chosen) < min(n, len(candidates)):
+        index = int(np.argmax(nearest))
+        chosen.append(candidates[index])
+        nearest = np.minimum(nearest, _squares(units, units[index : index + 1])[:, 0])
+    return chosen
 
 
 def unseen(space: Sequence[Axis], candidates: Sequence[Candidate], seen: set[tuple[Any, ...]]) -> list[Candidate]:
@@ -87,3 +93,13 @@ def _at(space: Sequence[Axis], units: np.ndarray) -> dict[str, Any]:
         else:
             params[axis.name] = axis.from_unit(float(unit))
     return params
+
+
+def _units(space: Sequence[Axis], configs: Sequence[Params]) -> np.ndarray:
+    """Coordinates (n, p); of a nominal parameter, its choice's place."""
+    return np.array([[axis.to_unit(params[axis.name]) for axis in space] for params in configs]).reshape(-1, len(space))
+
+
+def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared distances (n, m)."""
+    return np.asarray(np.square(a[:, None, :] - b[None, :, :]).sum(2))

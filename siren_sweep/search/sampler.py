@@ -22,16 +22,21 @@ from siren_sweep.config import N_REPORTS
 from siren_sweep.search import mutations
 from siren_sweep.search.encoding import Axis, Params, axes, key_of
 from siren_sweep.search.history import History, Observation
-from siren_sweep.search.knowledge import Features, cost
+from siren_sweep.search.knowledge import Features, cost, features_of_prior
 from siren_sweep.search.model import Belief, Surrogate
 from siren_sweep.search.mutations import Candidate
+from siren_sweep.search.prior import Prior
 from siren_sweep.search.proposal import Proposal, hypothesis, mutation_text
 from siren_sweep.search.tree import Node, Reward, scores
 
 NAME = "tree"
-_N_START = 4  # configs spread over the space before the model speaks
+_N_START = 4  # configs of the first design
+_N_FITTED = 2  # scored trials before the model speaks
+_N_RANDOM, _N_FRESH = 1000, 200  # random configs considered before that, and after
+_GOOD_SHARE = 0.1  # of random configs, by the prior, that the first ones are spread over
 _N_PARENTS = 8  # nodes of highest UCB whose children are compared
 _PAIR_HANDICAP, _FRESH_HANDICAP = 0.3, 0.6  # of the log expected improvement
+_START_COST = 0.15  # expected score that a config costing e times as much must have more, to be among the first
 _COST_POWER = 0.3  # of the cost that the expected improvement is divided by
 _BEST, _RECENT, _SPREAD = 60, 40, 60  # trials that the model is fitted to, of a long study
 _WORST = 2.0  # scores farther below the median than this many times the best is above it are cut there
@@ -67,7 +72,7 @@ class UCBTreeSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         rng = np.random.default_rng([self._seed, trial.number, *param_name.encode()])
-        return mutations.spread(axes({param_name: param_distribution}), 1, rng, lambda params: 0.0)[0][param_name]
+        return mutations.fresh(axes({param_name: param_distribution}), rng, 1)[0].params[param_name]
 
     def propose(
         self,
@@ -87,25 +92,31 @@ class UCBTreeSampler(BaseSampler):
         history = History(study, space, self._n_reports)
         rng = np.random.default_rng([self._seed, len(history.observations), len(pending)])
         batch = _Batch(space, history, pending)
-        if len(history.scored) < 2 and not (earlier and history.scored):
+        before = [History(other, space, self._n_reports) for other in earlier]
+        if sum(len(one.scored) for one in [history, *before]) < _N_FITTED:
             self._start(batch, n, rng)
         else:
-            before = [History(other, space, self._n_reports) for other in earlier]
             self._grow(batch, n, rng, before)
         return batch.proposals
 
     def _start(self, batch: _Batch, n: int, rng: np.random.Generator) -> None:
-        """Configs spread over the space, cheap ones rather; asked one at a time, the next of the same design."""
-        taken = len(batch.history.observations) + len(batch.pending)
-        size = max(n, _N_START)
-        design_rng = np.random.default_rng([self._seed, taken // size])
-        free = [axis for axis in batch.space if not axis.fixed]
-        constant = {axis.name: axis.from_unit(0.0) for axis in batch.space if axis.fixed}
-        penalty = _COST_POWER / 2
-        design = mutations.spread(free, size, design_rng, lambda params: penalty * math.log(cost(params)))
-        configs = [Candidate({**constant, **params}, None, len(free)) for params in design[taken % size :]]
-        configs += mutations.fresh(batch.space, rng)
-        for candidate in batch.allowed(configs)[:n]:
+        """Configs spread over what the prior holds for good, or over the whole space where it knows nothing of it."""
+        candidates = mutations.fresh(batch.space, rng, _N_RANDOM)
+        expected = prior_scores(batch.history, [candidate.params for candidate in candidates])
+        if informed := float(np.ptp(expected)) > 0:
+            price = np.log([cost(candidate.params) for candidate in candidates])
+            good = np.argsort(_START_COST * price - expected, kind="stable")[: round(_GOOD_SHARE * len(candidates))]
+            candidates = [candidates[index] for index in good]
+        else:
+            taken = len(batch.history.observations) + len(batch.pending)
+            size = max(n, _N_START)
+            design = mutations.latin_hypercube(batch.space, size, np.random.default_rng([self._seed, taken // size]))
+            candidates = design[taken % size :] + candidates
+        allowed = batch.allowed(candidates)
+        if informed:
+            taken_configs = [*batch.pending, *(seen.params for seen in batch.history.observations)]
+            allowed = mutations.spread(batch.space, allowed, taken_configs, n)
+        for candidate in allowed[:n]:
             batch.add(candidate, None)
 
     def _grow(self, batch: _Batch, n: int, rng: np.random.Generator, earlier: Sequence[History]) -> None:
@@ -113,7 +124,7 @@ class UCBTreeSampler(BaseSampler):
         ranked = scores(batch.nodes, self._c, self._reward)[:_N_PARENTS]
         known = {seen.number: seen for seen in batch.history.scored}
         parents = [(row.id, known[row.id].params) for row in ranked]
-        candidates = mutations.mutations(batch.space, parents, rng) + mutations.fresh(batch.space, rng)
+        candidates = mutations.mutations(batch.space, parents, rng) + mutations.fresh(batch.space, rng, _N_FRESH)
         candidates = batch.allowed(candidates)
         if not candidates:
             return
@@ -189,6 +200,7 @@ class _Model:
         self._n_earlier = len(earlier)
         own = _fitted_to(batch.history)
         x, y, variance = self._columns(own, age=0)
+        trend = prior_scores(batch.history, [seen.params for seen in own])
         for age, history in enumerate(reversed(earlier), 1):
             older = _fitted_to(history)
             if older:
@@ -196,14 +208,16 @@ class _Model:
                 shift = float(np.median(y) - np.median(rows[1])) if len(own) >= _N_START else 0.0
                 x, y = np.concatenate([x, rows[0]]), np.concatenate([y, rows[1] + shift])
                 variance = np.concatenate([variance, rows[2]])
+                trend = np.concatenate([trend, prior_scores(history, [seen.params for seen in older])])
         self.n_trials = len(y)
         top, middle = float(y.max()), float(np.median(y))
         y = np.maximum(y, middle - _WORST * max(top - middle, 0.1))
-        self._surrogate = Surrogate(x, y, variance, rng)
+        self._surrogate = Surrogate(x, y, variance, trend, rng)
         self.best = self._surrogate.standardised(batch.history.best if batch.history.best is not None else top)
 
     def believe(self, configs: Sequence[Params]) -> Belief:
-        return self._surrogate.predict(self._with_age(self._features(configs), 0))
+        trend = prior_scores(self._batch.history, configs)
+        return self._surrogate.predict(self._with_age(self._features(configs), 0), trend)
 
     def pretend(self, belief: Belief, chosen: int) -> Belief:
         return self._surrogate.pretend(belief, chosen)
@@ -243,6 +257,13 @@ class _Model:
 
     def _with_age(self, x: np.ndarray, age: int) -> np.ndarray:
         return np.column_stack([x, np.full(len(x), 0.5 * age)]) if self._n_earlier else x
+
+
+def prior_scores(history: History, configs: Sequence[Params]) -> np.ndarray:
+    """What the prior expects of configs (n,); zeros where the objective is no R2."""
+    if not history.scale.nines:
+        return np.zeros(len(configs))
+    return Prior.load()([features_of_prior(params, history.n_frames) for params in configs])
 
 
 def _fitted_to(history: History) -> list[Observation]:

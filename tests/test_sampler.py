@@ -1,0 +1,173 @@
+"""The tree sampler: what it proposes from, and that it proposes the same again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from siren_sweep.search.proposal import Proposal
+from siren_sweep.search.sampler import UCBTreeSampler
+
+SPACE: dict[str, BaseDistribution] = {
+    "graph_model.omega_f": FloatDistribution(5, 1000, log=True),
+    "training.learning_rate_NNR_f": FloatDistribution(1e-6, 1e-2, log=True),
+    "graph_model.hidden_dim_nnr_f": CategoricalDistribution([64, 128, 256]),
+    "depth": IntDistribution(2, 6),
+}
+OTHER: dict[str, BaseDistribution] = {
+    "kind": CategoricalDistribution(["a", "b", "c"]),
+    "x": FloatDistribution(-3, 3),
+    "step": FloatDistribution(0, 1, step=0.25),
+    "fixed": IntDistribution(4, 4),
+}
+
+
+def r2(params: Mapping[str, Any]) -> float:
+    """A smooth landscape with its best at omega 100, rate 1e-3, the widest."""
+    distance = abs(math.log(params["graph_model.omega_f"] / 100)) + abs(
+        math.log(params["training.learning_rate_NNR_f"] / 1e-3)
+    )
+    return float(1 - 10 ** -(3 - 0.5 * distance + math.log2(params["graph_model.hidden_dim_nnr_f"] / 256)))
+
+
+def told(params: Mapping[str, Any], value: float | None, space: Mapping[str, BaseDistribution], **more: Any) -> Any:
+    state = more.pop("state", TrialState.COMPLETE)
+    return create_trial(params=dict(params), distributions=dict(space), value=value, state=state, **more)
+
+
+def add(study: optuna.Study, proposals: Sequence[Proposal], space: Mapping[str, BaseDistribution] = SPACE) -> None:
+    for one in proposals:
+        study.add_trial(told(one.params, r2(one.params), space, user_attrs={"parent": one.parent}))
+
+
+def searched(n_batches: int, seed: int = 0) -> optuna.Study:
+    study = optuna.create_study(direction="maximize")
+    for _ in range(n_batches):
+        add(study, UCBTreeSampler(seed).propose(study, SPACE, 4))
+    return study
+
+
+def keys(configs: Sequence[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
+    return {tuple(sorted(params.items())) for params in configs}
+
+
+def test_batches_are_distinct_and_nothing_runs_twice() -> None:
+    study = searched(6)
+    assert len(keys([trial.params for trial in study.trials])) == 24
+
+
+def test_small_space_is_run_to_its_end_and_then_left() -> None:
+    space: dict[str, BaseDistribution] = {"a": IntDistribution(1, 3), "b": CategoricalDistribution(["u", "v"])}
+    study, sizes = optuna.create_study(direction="maximize"), []
+    for _ in range(3):
+        proposals = UCBTreeSampler(0).propose(study, space, 4)
+        sizes.append(len(proposals))
+        study.add_trials([told(one.params, 0.1 * one.params["a"], space) for one in proposals])
+    assert sizes == [4, 2, 0]
+
+
+def test_same_study_and_seed_propose_the_same() -> None:
+    study = searched(2)
+    assert UCBTreeSampler(1).propose(study, SPACE, 4) == UCBTreeSampler(1).propose(study, SPACE, 4)
+
+
+def test_most_children_differ_from_their_parent_in_one_parameter() -> None:
+    study = searched(1)
+    n_changed = []
+    for _ in range(5):
+        proposals = UCBTreeSampler(0).propose(study, SPACE, 4)
+        for one in proposals:
+            if one.parent is not None:
+                parent = study.trials[one.parent].params
+                n_changed.append(sum(parent[name] != value for name, value in one.params.items()))
+        add(study, proposals)
+    assert set(n_changed) <= {1, 2}
+    assert n_changed.count(1) >= len(n_changed) / 2
+
+
+def test_mutation_and_hypothesis_name_the_same_change() -> None:
+    study = searched(2)
+    children = [one for one in UCBTreeSampler(0).propose(study, SPACE, 4) if one.parent is not None]
+    assert children
+    for child in children:
+        assert child.parent is not None
+        assert child.hypothesis is not None
+        stated = child.hypothesis
+        names = stated["parameter"] if isinstance(stated["parameter"], list) else [stated["parameter"]]
+        assert [name.rsplit(".", 1)[-1] for name in names] == [
+            part.split(":")[0] for part in child.mutation.split(", ")
+        ]
+        assert stated["expectation"]["sd"] > 0
+        assert str(len(study.trials)) in stated["rationale"]
+
+
+def test_it_finds_a_smooth_optimum_in_a_few_batches() -> None:
+    assert searched(8).best_value > 0.995
+
+
+@pytest.mark.parametrize("reward", ["rank", "raw"])
+def test_both_rewards_serve(reward: str) -> None:
+    assert len(UCBTreeSampler(0, reward=reward).propose(searched(2), SPACE, 4)) == 4
+
+
+def test_pruned_failed_and_running_trials_are_taken_as_they_are() -> None:
+    study = searched(1)
+    params = UCBTreeSampler(0).propose(study, SPACE, 4)
+    reports = {report: 0.01 * report for report in range(1, 8)}
+    study.add_trial(told(params[0].params, None, SPACE, state=TrialState.PRUNED, intermediate_values=reports))
+    study.add_trial(told(params[1].params, None, SPACE, state=TrialState.FAIL))
+    study.add_trial(told(params[2].params, None, SPACE, state=TrialState.RUNNING))
+    proposals = UCBTreeSampler(0).propose(study, SPACE, 4)
+    assert not keys([one.params for one in proposals]) & keys([trial.params for trial in study.trials])
+    failed_or_running = {len(study.trials) - 1, len(study.trials) - 2}
+    assert not failed_or_running & {one.parent for one in proposals}
+
+
+@pytest.mark.parametrize(
+    "outcome", [{"status": "infeasible", "reason": "needs 80 min"}, {"status": "failed", "reason": "out of memory"}]
+)
+def test_nothing_as_costly_as_an_infeasible_config_is_proposed(outcome: dict[str, Any]) -> None:
+    study = searched(2)
+    params = {**study.trials[0].params, "graph_model.hidden_dim_nnr_f": 128, "depth": 4}
+    study.add_trial(told(params, None, SPACE, state=TrialState.FAIL, user_attrs={"outcome": outcome}))
+    proposals = UCBTreeSampler(0).propose(study, SPACE, 4)
+    assert proposals
+    for one in proposals:
+        assert (one.params["graph_model.hidden_dim_nnr_f"], one.params["depth"]) < (128, 4)
+
+
+def test_earlier_block_moves_the_first_batch_to_where_it_was_good() -> None:
+    earlier, study = searched(8), optuna.create_study(direction="maximize")
+    first = UCBTreeSampler(0).propose(study, SPACE, 4, earlier=[earlier])
+    alone = UCBTreeSampler(0).propose(study, SPACE, 4)
+    assert sum(r2(one.params) for one in first) > sum(r2(one.params) for one in alone)
+
+
+def test_plain_optimize_improves_with_any_distributions() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        values = {name: trial._suggest(name, distribution) for name, distribution in OTHER.items()}
+        return float((values["x"] - 1) ** 2 + values["step"] + (values["kind"] != "b"))
+
+    study = optuna.create_study(sampler=UCBTreeSampler(0))
+    study.optimize(objective, n_trials=30)
+    assert study.best_value < 0.3
+    assert all(trial.params["fixed"] == 4 for trial in study.trials)
+
+
+def test_asking_for_four_grows_no_faster_than_linearly() -> None:
+    """Counted in the trials that the model is fitted to, not in seconds: at most 160 of however many."""
+    from siren_sweep.search.encoding import axes
+    from siren_sweep.search.history import History
+    from siren_sweep.search.sampler import _fitted_to
+
+    study = optuna.create_study(direction="maximize")
+    first = searched(1).trials[0].params
+    grid = [{**first, "graph_model.omega_f": 5.0 + index} for index in range(600)]
+    study.add_trials([told(params, r2(params), SPACE) for params in grid])
+    assert len(_fitted_to(History(study, axes(SPACE), 20))) == 160
