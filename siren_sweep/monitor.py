@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from siren_sweep.config import Config
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.progress import ProgressView
 from siren_sweep.studies import all_blocks, all_validations
-from siren_sweep.tracking import Mirror
+from siren_sweep.tracking import Mirror, redacted
 
 INTERVAL_S = 1.0
 RETRY_S = 30.0  # after MLflow could not be reached
@@ -46,7 +47,8 @@ class Monitor:
         self._look(over=kind is None)
         self._view.close()
         if self._cfg.tracking.enabled and self._retry_at:
-            print("MLflow could not be reached; the next start of this sweep sends what is missing", file=sys.stderr)
+            command = f"python -m siren_sweep.sync {shlex.quote(str(self._paths.root))}"
+            print(f"MLflow could not be reached; the next start, or {command}, sends what is missing", file=sys.stderr)
 
     def _loop(self) -> None:
         while not self._stop.wait(INTERVAL_S):
@@ -67,5 +69,5 @@ class Monitor:
         except Exception as error:  # an outage of tracking must not touch training
             if not self._retry_at:
                 self._view.say(f"MLflow cannot be reached ({type(error).__name__}); training goes on")
-            log.warning("MLflow: %s", error)
+            log.info("MLflow: %s", redacted(str(error)))
             self._mirror, self._retry_at = None, time.monotonic() + RETRY_S

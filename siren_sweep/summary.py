@@ -11,6 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from siren_sweep.paths import OutputPaths, sqlite_url
+from siren_sweep.tracking import redacted
 
 
 class PrintSummary(Callback):
@@ -30,4 +31,5 @@ class PrintSummary(Callback):
         store = config.tracking.uri or sqlite_url(outputs.mlflow_db)
         print(f"best configs and weights  {paths.best}")
         print(f"pictures                  {paths.best}/block_*.png")
-        print(f"MLflow UI                 mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(store)}")
+        local = f"mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(store)}"
+        print(f"MLflow UI                 {redacted(store) if store.startswith('http') else local}")

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
-import json
-import os
-import platform
 import signal
 import threading
 import warnings
@@ -30,6 +26,7 @@ from siren_sweep.config import Config
 from siren_sweep.data import ensure_data, field_of
 from siren_sweep.errors import DataError, SweepError, SweepStateError
 from siren_sweep.launch import slots
+from siren_sweep.lock import locked
 from siren_sweep.monitor import Monitor
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
 from siren_sweep.search.proposal import Proposal
@@ -57,7 +54,7 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) 
     overrides = checks.sort_overrides(arguments)
     outputs = OutputPaths(Path(cfg.outputs_dir))
     paths, data_hashes = _prepare(cfg, overrides, outputs)
-    with _locked(paths, cfg.sweep.name), _sigterm_as_interrupt():
+    with locked(paths), _sigterm_as_interrupt():
         if hasattr(launcher, "warm_up"):
             launcher.warm_up()
         Sweep(cfg, overrides, launcher, outputs, paths, data_hashes).run()
@@ -217,22 +214,6 @@ def _winner(study: Study, number: int) -> FrozenTrial:
         reasons = sorted({trial.user_attrs["outcome"]["reason"] for trial in finished(study)})
         raise SweepStateError(f"no trial of block {number} has finished: " + "; ".join(reasons))
     return winner
-
-
-@contextlib.contextmanager
-def _locked(paths: SweepPaths, name: str) -> Iterator[None]:
-    """Hold the sweep's lock; the system lets go of it when this process dies, however that happens."""
-    paths.root.mkdir(parents=True, exist_ok=True)
-    with paths.lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise SweepStateError(f"the sweep {name!r} is being run already: {file.read().strip()}") from None
-        file.truncate(0)
-        json.dump({"pid": os.getpid(), "host": platform.node()}, file)
-        file.flush()
-        yield
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ and once.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +176,11 @@ def _client(uri: str) -> MlflowClient:
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(uri, registry_uri=uri)
+
+
+def redacted(text: str) -> str:
+    """A text without the user and password that an address in it may carry."""
+    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def _make_schema(uri: str) -> None:
