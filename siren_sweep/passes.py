@@ -16,8 +16,6 @@ from siren_sweep import kernels
 from siren_sweep.batches import Batch
 from siren_sweep.siren import IN_FEATURES
 
-BLOCK_POINTS = 256
-
 
 class FlatParameters:
     """One float32 vector with a view for each weight and bias, as PyTorch tensors and as numpy arrays."""
@@ -43,21 +41,22 @@ class SirenPasses:
         self.gradient = FlatParameters(torch.zeros_like(vector), weights)
         self._transposed = [weight.T for weight in self.parameters.weights]
         self._omega, self._t, self._xy = omega, t, xy
+        self._block_points = block_points(len(self.parameters.biases[0]))
         self._d_first = np.zeros((IN_FEATURES, len(self.parameters.biases[0])), np.float32)
         self._blocks: dict[int, _Block] = {}
 
     def predict(self, frame: np.ndarray, position: np.ndarray) -> Tensor:
         """Luminance (n,) float32 at points `frame`, `position` (n,) int64."""
         output, first = torch.empty(len(frame)), self._first_layer()
-        for start in range(0, len(frame), BLOCK_POINTS):
-            part = slice(start, start + BLOCK_POINTS)
+        for start in range(0, len(frame), self._block_points):
+            part = slice(start, start + self._block_points)
             output[part] = self._forward(frame[part], position[part], first).output
         return output.add_(self.parameters.biases[-1])
 
     def accumulate(self, batch: Batch) -> float:
         """Add the gradient of the batch's loss to `gradient`; the loss."""
         n_points = len(batch.frame)
-        size = math.ceil(n_points / math.ceil(n_points / BLOCK_POINTS))  # of equal blocks
+        size = math.ceil(n_points / math.ceil(n_points / self._block_points))  # of equal blocks
         loss, first = 0.0, self._first_layer()
         for start in range(0, n_points, size):
             part = slice(start, start + size)
@@ -132,3 +131,9 @@ class _Block:
         self.activation_arrays = [activation.numpy() for activation in self.activations]
         self.slope_arrays = [slope.numpy() for slope in self.slopes]
         self.output_array = self.output.numpy()
+
+
+def block_points(hidden: int) -> int:
+    """Points a block: few enough that a layer's activations stay in a core's cache, and enough that adding to a wide
+    layer's weight gradient, block by block, costs little beside the product itself."""
+    return min(2048, max(256, 65536 // hidden, hidden))

@@ -20,7 +20,7 @@ from siren_sweep.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.engine import initial_model, learning_rate, resolve_device
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, open_field
-from siren_sweep.passes import SirenPasses
+from siren_sweep.passes import SirenPasses, block_points
 from siren_sweep.siren import Siren, normalised
 from siren_sweep.torch_engine import TorchEngine
 
@@ -82,7 +82,7 @@ def test_weighted_loss_is_the_loss_over_all_neurons(tmp_path: Path, n_types: int
 
 
 def test_gradient_is_that_of_autograd_in_float64(field: StimulusField) -> None:
-    cfg = config(inr_batch_size=N_FRAMES)  # more points than one block holds
+    cfg = config()
     model = initial_model(cfg)
     passes = SirenPasses(model.state_dict(), cfg.graph_model.omega_f, *coordinates(field, cfg))
     batch = BatchSampler(field, n_frames=N_FRAMES, sampling=Sampling.points, seed=0).draw()
@@ -229,8 +229,9 @@ def test_slots_take_the_gpus_in_turn(device: str, slot: int, expected: str, monk
 
 def test_weights_of_a_small_last_block_count_too(field: StimulusField) -> None:
     """A batch in blocks has the gradient of the sum of its parts."""
-    cfg = config(inr_batch_size=30)  # 570 points: two blocks
-    batch = BatchSampler(field, n_frames=30, sampling=Sampling.points, seed=0).draw()
+    cfg = config()
+    batch = BatchSampler(field, n_frames=300, sampling=Sampling.points, seed=0).draw()
+    assert len(batch.frame) > 2 * block_points(24)
     whole, parts = (
         SirenPasses(initial_model(cfg).state_dict(), cfg.graph_model.omega_f, *coordinates(field, cfg))
         for _ in range(2)
