@@ -61,6 +61,14 @@ class SweepPaths:
         return self.root / "best"
 
     @property
+    def record(self) -> Path:
+        return self.root / "record"
+
+    @property
+    def user_input(self) -> Path:
+        return self.root / "user_input.md"
+
+    @property
     def best_json(self) -> Path:
         return self.best / "best.json"
 

@@ -1,0 +1,99 @@
+"""How the record writes things: one line each, whatever stands in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from siren_sweep.record.trials import State, TrialView
+from siren_sweep.record.verdicts import changed
+from siren_sweep.search.encoding import leaf
+from siren_sweep.search.proposal import shown
+
+# The record's short names, in the order of its `Config:` line.
+CONFIG = {
+    "hidden_dim": "graph_model.hidden_dim_nnr_f",
+    "n_layers": "graph_model.n_layers_nnr_f",
+    "omega": "graph_model.omega_f",
+    "lr": "training.learning_rate_NNR_f",
+    "batch_size": "training.inr_batch_size",
+    "T_period": "graph_model.nnr_f_T_period",
+    "total_steps": "claude.total_steps",
+}
+METRICS = ("final_r2", "final_mse", "training_time_min", "total_params", "rank_90", "rank_99")
+ROOT = "root"
+
+
+def one_line(text: Any, limit: int = 500) -> str:
+    """Text without line breaks or control characters, in at most `limit` characters."""
+    line = " ".join(re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", " ", str(text)).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def cell(text: Any) -> str:
+    """Text that keeps a Markdown table whole."""
+    return one_line(text).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def number(value: Any, digits: int = 6) -> str:
+    """A number, `nan` where there is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "nan"
+    return str(value) if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def r2(value: float | None) -> str:
+    """An R2 for reading: more digits where it is so near to 1 that six would say 1."""
+    return number(value, 6 if value is None or abs(1 - value) > 1e-5 else 14)
+
+
+def config_line(trial: TrialView) -> str:
+    """`hidden_dim=64, n_layers=4, ...`."""
+    pairs = [f"{short}={number(trial.config[name])}" for short, name in CONFIG.items()]
+    return ", ".join([*pairs, f"n_frames={trial.n_training_frames}"])
+
+
+def metrics_line(trial: TrialView) -> str:
+    """`final_r2=0.98, ...`; nan for what a stopped or failed trial has not."""
+    values: Mapping[str, Any] = {**(trial.metrics or {}), "final_r2": trial.value}
+    digits = {"final_r2": 12}
+    return ", ".join(f"{name}={number(values.get(name), digits.get(name, 6))}" for name in METRICS)
+
+
+def mutation(trial: TrialView, parent: TrialView | None) -> str:
+    """`omega_f: 80 -> 160`, by the absolute values; what the trial says of itself where its parent is not known."""
+    if parent is None:
+        return one_line(trial.mutation) or "none"
+    changes = (
+        f"{leaf(name)}: {shown(parent.config[name])} -> {shown(trial.config[name])}" for name in changed(parent, trial)
+    )
+    return ", ".join(changes) or "none"
+
+
+def parent_name(parent: TrialView | None) -> str:
+    """The iteration by which a parent is named."""
+    return str(parent.iteration) if parent is not None else ROOT
+
+
+def hypothesis(trial: TrialView, parent: TrialView | None) -> str:
+    """What the trial was to show, in one sentence."""
+    if parent is None:
+        return "none; a start of its own, for others to be compared with"
+    return f"{mutation(trial, parent)} improves final_r2 over iteration {parent.iteration}"
+
+
+def rationale(trial: TrialView) -> str:
+    """Why the hypothesis was stated, empty where nobody said."""
+    return one_line((trial.hypothesis or {}).get("rationale") or "")
+
+
+def result(trial: TrialView) -> str:
+    """How a trial ended, without any `key=value` that a reader of the log could take for a metric."""
+    if trial.state is State.open:
+        return "not finished"
+    if trial.state is State.failed:
+        return f"failed: {one_line(trial.reason or 'no reason was left')}"
+    if trial.state is State.pruned:
+        return one_line(trial.reason or "pruned")
+    return f"R2 {r2(trial.value)}" + (f" ({one_line(trial.reason)})" if trial.reason else "")
