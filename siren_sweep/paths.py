@@ -72,6 +72,10 @@ class SweepPaths:
     def best_json(self) -> Path:
         return self.best / "best.json"
 
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
     def best_file(self, block: int, ending: str) -> Path:
         """`best/block_01.yaml`, `.safetensors`, `.pt` or `.png`."""
         return self.best / f"block_{block:02d}{ending}"

@@ -1,0 +1,29 @@
+"""HTML from plain values: text is escaped unless it is markup already."""
+
+from __future__ import annotations
+
+import html
+
+
+class Markup(str):
+    """Text that is HTML already and goes into a page as it is."""
+
+    __slots__ = ()
+
+
+def element(name: str, *children: object, **attributes: object) -> Markup:
+    """`<name ...>children</name>`; an attribute's `_` stands for `-`, and `class_` for `class`; None leaves one out."""
+    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
+    opening = "".join(f' {key}="{html.escape(str(value))}"' for key, value in given.items())
+    return Markup(f"<{name}{opening}>{joined(*children)}</{name}>")
+
+
+def image(source: str, alt: str, class_: str | None = None) -> Markup:
+    """An `<img>` of a data URI."""
+    kind = f' class="{class_}"' if class_ else ""
+    return Markup(f'<img{kind} src="{source}" alt="{html.escape(alt)}">')
+
+
+def joined(*children: object) -> Markup:
+    """Children one after the other, plain ones escaped."""
+    return Markup("".join(child if isinstance(child, Markup) else html.escape(str(child)) for child in children))

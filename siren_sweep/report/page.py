@@ -1,0 +1,160 @@
+"""The report's page: its sections in order, around one template and one style sheet."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from string import Template
+
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from siren_sweep.paths import OutputPaths, SweepPaths, replacing
+from siren_sweep.report import charts
+from siren_sweep.report.figures import figure_element
+from siren_sweep.report.importance import parameter_importances
+from siren_sweep.report.markup import Markup, element, joined
+from siren_sweep.report.prediction import predictions
+from siren_sweep.report.scale import class_of, colour, shown_r2
+from siren_sweep.report.tables import best_table, settings_table, trials_table, validated
+from siren_sweep.report.tree_view import legend, tree_view
+from siren_sweep.report.view import ReportedBlock, curve_of, view_block
+
+
+def write_report(
+    paths: SweepPaths, outputs: OutputPaths, studies: Mapping[int, Study], validation: Mapping[int, Study]
+) -> None:
+    """Write `report.html` of a sweep in any state. Raises OutputError where the disk will not have it."""
+    blocks = [view_block(study, validation.get(number)) for number, study in sorted(studies.items())]
+    sections = {
+        "Results": _results(blocks),
+        "Learning curves": _curves(blocks),
+        "Search tree": _trees(blocks),
+        "Truth and prediction": joined(*(_predictions(block, paths, outputs) for block in blocks)),
+        "All trials": joined(*(_folded(_block_name(block), trials_table(block)) for block in blocks)),
+        "Settings": _settings(blocks),
+    }
+    numbered = list(enumerate(sections.items(), 1))
+    links = (element("a", name, href=f"#section-{index}") for index, (name, _) in numbered)
+    body = joined(
+        _head(paths, blocks),
+        element("nav", *links, aria_label="sections"),
+        *(
+            element("section", element("h2", name), content, id=f"section-{index}")
+            for index, (name, content) in numbered
+        ),
+    )
+    resources = files("siren_sweep.report")
+    page = Template(resources.joinpath("page.html").read_text("utf-8")).substitute(
+        title=joined(f"{paths.root.name}: report"), style=resources.joinpath("style.css").read_text("utf-8"), body=body
+    )
+    with replacing(paths.report) as file:
+        file.write_text(page, "utf-8")
+
+
+def _head(paths: SweepPaths, blocks: Sequence[ReportedBlock]) -> Markup:
+    ends = [trial.datetime_complete for block in blocks for trial in block.trials if trial.datetime_complete]
+    told = [
+        f"{len(blocks)} of {_n_blocks(blocks)} blocks begun",
+        f"{sum(len(block.trials) for block in blocks)} trials",
+    ]
+    if ends:
+        told.append(f"last one ended {max(ends).astimezone(datetime.UTC):%Y-%m-%d %H:%M} UTC")
+    return joined(
+        element("h1", paths.root.name),
+        element("p", "SIREN hyperparameter sweep. " + ", ".join(told) + ".", class_="lead"),
+        element("div", *map(_card, blocks), class_="cards"),
+    )
+
+
+def _n_blocks(blocks: Sequence[ReportedBlock]) -> int:
+    """Blocks of the schedule, or those there are where the settings name none."""
+    names = (name for block in blocks[:1] for name in block.settings)
+    scheduled = sum(name.startswith("blocks.schedule[") and name.endswith("n_training_frames") for name in names)
+    return max(scheduled, len(blocks))
+
+
+def _card(block: ReportedBlock) -> Markup:
+    finished, pruned, failed = map(block.count, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    still_open = len(block.trials) - finished - pruned - failed
+    counts = f"{finished} finished, {pruned} pruned, {failed} failed" + (f", {still_open} open" if still_open else "")
+    planned = block.settings.get("claude.n_iter_block", len(block.trials))
+    if len(block.trials) < int(planned):
+        counts += f"; {planned} planned"
+    head = element("span", _block_name(block))
+    if block.best is None:
+        return element("div", head, element("b", "no result yet"), element("span", counts), class_="card")
+    value = block.best.value or 0.0
+    told = element("span", f"{class_of(value)}; other seeds: {validated(block, block.best)}")
+    parts = (head, element("b", f"R² {shown_r2(value)}"), told, element("span", counts))
+    return element("div", *parts, class_="card", style=f"border-left-color: {colour(value)}")
+
+
+def _results(blocks: Sequence[ReportedBlock]) -> Markup:
+    overview = figure_element(
+        charts.r2_by_block(blocks),
+        "R² is the coefficient of determination over every training frame and every neuron. The axis is that of "
+        "-log₁₀(1 - R²), so that 0.95 and 0.99 lie apart. Within a block, trials stand in their order.",
+    )
+    note = element(
+        "p",
+        "The finished trial of highest R² in each block. Its config was trained again with other seeds, which had no "
+        "part in the choice: mean ± standard deviation. Blue: a value that differs from the block before.",
+        class_="note",
+    )
+    left = element("div", element("h3", "R² of every trial"), overview, _importances(blocks))
+    right = element("div", element("h3", "Best config of each block"), note, best_table(blocks))
+    return element("div", left, right, class_="grid")
+
+
+def _curves(blocks: Sequence[ReportedBlock]) -> Markup:
+    return element("div", *map(_curve_figure, blocks), class_="grid")
+
+
+def _curve_figure(block: ReportedBlock) -> Markup:
+    name = element("h3", _block_name(block))
+    if not any(curve_of(trial) for trial in block.trials):
+        return element("div", name, element("p", "No trial of this block has reported yet.", class_="none"))
+    return element("div", name, element("div", charts.learning_curves(block), class_="scroll"))
+
+
+def _trees(blocks: Sequence[ReportedBlock]) -> Markup:
+    trees = (
+        element("div", element("h3", _block_name(block)), element("div", tree_view(block), class_="scroll", tabindex=0))
+        for block in blocks
+    )
+    note = (
+        "A trial stands below the one it was mutated from. The larger its circle, the more visits it has (itself and "
+        "its descendants); the blue line leads to the block's best. UCB is the score that chooses the next parent."
+    )
+    return joined(element("p", note, class_="note"), legend(), element("div", *trees, class_="grid"))
+
+
+def _importances(blocks: Sequence[ReportedBlock]) -> Markup:
+    shares, told = parameter_importances(blocks)
+    shown = figure_element(charts.importances(shares), told) if shares else element("p", told, class_="none")
+    return joined(element("h3", "Parameter importances"), shown)
+
+
+def _predictions(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -> Markup:
+    return joined(element("h3", _block_name(block)), predictions(block, paths, outputs))
+
+
+def _settings(blocks: Sequence[ReportedBlock]) -> Markup:
+    facts = [
+        (f"{_block_name(block)}: data hash", element("code", block.attributes.get("data_hash", ""))) for block in blocks
+    ]
+    for name, value in (blocks[0].attributes.get("dataset") or {}).items() if blocks else ():
+        facts.append((f"dataset.{name}", element("code", value)))
+    listed = element("dl", *(joined(element("dt", name), element("dd", value)) for name, value in facts))
+    settings = blocks[0].settings if blocks else {}
+    return joined(listed, _folded("All settings", settings_table(settings)))
+
+
+def _folded(name: str, content: Markup) -> Markup:
+    return element("details", element("summary", name), content)
+
+
+def _block_name(block: ReportedBlock) -> str:
+    return f"Block {block.number}, {block.n_frames} frames"

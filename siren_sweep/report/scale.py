@@ -1,0 +1,67 @@
+"""R2 as it is drawn and written: on the scale of -log10(1 - R2), where 0.95 and 0.99 lie apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from matplotlib.axes import Axes
+
+EXCELLENT = 0.95
+_FLOOR = -0.2  # where every R2 of 0 and below is drawn
+_CEILING = 12.0  # 1 - R2 = 1e-12, the end of what sums in float64 tell
+
+# (lowest R2, name, colour): the four classes, the uppermost cut in three so that the colour still tells good ones apart
+CLASSES = (
+    (-math.inf, "poor, below 0.5", "#9c4a2f"),
+    (0.5, "moderate, 0.5 to 0.8", "#d98a4b"),
+    (0.8, "good, 0.8 to 0.95", "#e3c567"),
+    (0.95, "excellent, above 0.95", "#8cc2a3"),
+    (0.99, "above 0.99", "#3f9a8c"),
+    (0.999, "above 0.999", "#1f6f8b"),
+)
+
+
+def height(r2: float) -> float:
+    """Where an R2 lies on the axis; all of 0 and below on its floor."""
+    if r2 <= 0:
+        return _FLOOR
+    return _CEILING if r2 >= 1 else min(-math.log10(1 - r2), _CEILING)
+
+
+def colour(r2: float) -> str:
+    """The colour of an R2's class."""
+    return next(shade for lowest, _, shade in reversed(CLASSES) if r2 > lowest or lowest == -math.inf)
+
+
+def class_of(r2: float) -> str:
+    """excellent, good, moderate or poor."""
+    names = [name.split(",")[0] for lowest, name, _ in CLASSES[:4] if r2 > lowest]
+    return names[-1] if names else "poor"
+
+
+def shown_r2(r2: float) -> str:
+    """Four digits, or the distance to 1 where four digits would all be nines."""
+    loss = 1 - r2
+    if loss < 10**-_CEILING:
+        return "1"
+    return f"{r2:.4f}" if loss >= 5e-4 else f"1 - {loss:.1e}"
+
+
+def r2_axis(axes: Axes, values: Iterable[float]) -> None:
+    """Turn the y axis into one of R2 that holds all `values` and the line at 0.95."""
+    top = max([2.0, *(height(value) for value in values)])
+    marks = {_FLOOR: "≤ 0"} | {level: f"{1 - 10**-level:.{level}f}" for level in (1, 2, 3, 4)}
+    marks |= {level: f"$1-10^{{-{level}}}$" for level in range(5, 13)}
+    if top <= 4:
+        marks |= {height(0.5): "0.5"}
+    kept = {level: text for level, text in marks.items() if level <= top and (top <= 7 or level <= 0 or level % 2 == 0)}
+    axes.set_yticks(list(kept), list(kept.values()))
+    axes.set_ylim(_FLOOR - 0.05 * top, top * 1.06)
+    axes.set_ylabel("R²", rotation=0, labelpad=12)
+
+
+def heights(values: Iterable[float]) -> np.ndarray:
+    """`height` of many."""
+    return np.array([height(value) for value in values])

@@ -1,0 +1,127 @@
+"""Tables: the best config of each block, every trial, the settings."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from siren_sweep.config import EXPLORABLE
+from siren_sweep.report.markup import Markup, element
+from siren_sweep.report.scale import class_of, shown_r2
+from siren_sweep.report.view import ReportedBlock, outcome_of, state_of, value_of
+from siren_sweep.search.proposal import shown
+
+NOTHING = "—"
+
+
+def best_table(blocks: Sequence[ReportedBlock]) -> Markup:
+    """A column a block; a parameter that differs from the block before is marked."""
+    head = element("tr", element("td"), *(element("th", f"block {block.number}", scope="col") for block in blocks))
+    rows = [_row(name, [_cell(block, read) for block in blocks]) for name, read in _RESULTS.items()]
+    rows.append(element("tr", element("th", "Config", colspan=len(blocks) + 1, scope="colgroup"), class_="group"))
+    rows += [_row(name.rpartition(".")[2], _parameter_cells(blocks, name)) for name in EXPLORABLE]
+    return _table(element("thead", head), element("tbody", *rows), class_="best")
+
+
+def _parameter_cells(blocks: Sequence[ReportedBlock], name: str) -> list[Markup]:
+    cells, before = [], None
+    for block in blocks:
+        value = block.best.user_attrs["config"][name] if block.best else None
+        changed = before is not None and value is not None and value != before
+        cells.append(element("td", NOTHING if value is None else shown(value), class_="changed" if changed else None))
+        before = before if value is None else value
+    return cells
+
+
+def _cell(block: ReportedBlock, read: Callable[[ReportedBlock, FrozenTrial], object]) -> Markup:
+    return element("td", NOTHING if block.best is None else read(block, block.best))
+
+
+def _metric(name: str, form: str) -> Callable[[ReportedBlock, FrozenTrial], str]:
+    def read(_block: ReportedBlock, trial: FrozenTrial) -> str:
+        value = outcome_of(trial).get("metrics", {}).get(name)
+        return NOTHING if value is None else format(value, form)
+
+    return read
+
+
+def _r2(name: str) -> Callable[[ReportedBlock, FrozenTrial], str]:
+    def read(_block: ReportedBlock, trial: FrozenTrial) -> str:
+        value = outcome_of(trial).get("metrics", {}).get(name)
+        return NOTHING if value is None else shown_r2(value)
+
+    return read
+
+
+def validated(block: ReportedBlock, _trial: FrozenTrial) -> str:
+    """Mean R2 of the best config with other seeds, and their standard deviation."""
+    values = [value for trial in block.validation if (value := value_of(trial)) is not None]
+    if not values:
+        return "not validated"
+    spread = f" ± {statistics.stdev(values):.1e}" if len(values) > 1 else ""
+    failed = len(block.validation) - len(values)
+    seeds = f" ({len(values)} seed{'s' if len(values) > 1 else ''}{f', {failed} without a result' if failed else ''})"
+    return shown_r2(statistics.fmean(values)) + spread + seeds
+
+
+_RESULTS: dict[str, Callable[[ReportedBlock, FrozenTrial], object]] = {
+    "frames": lambda block, _: block.n_frames,
+    "R²": lambda _, trial: element("strong", shown_r2(trial.value or 0.0)),
+    "class": lambda _, trial: class_of(trial.value or 0.0),
+    "R² with other seeds": validated,
+    "R² ceiling of the data": _r2("r2_ceiling"),
+    "squared Pearson correlation": _r2("final_pearson_r2"),
+    "MSE": _metric("final_mse", ".2e"),
+    "weights": _metric("total_params", ","),
+    "training time (min)": _metric("training_time_min", ".2f"),
+    "trial": lambda _, trial: trial.number,
+    "seed": lambda _, trial: trial.user_attrs.get("seed", NOTHING),
+    "rank for 90% / 99%": lambda _, trial: " / ".join(
+        str(outcome_of(trial).get("metrics", {}).get(f"rank_{share}", NOTHING)) for share in (90, 99)
+    ),
+}
+
+
+def trials_table(block: ReportedBlock) -> Markup:
+    """Every trial of a block in its order, with its end and why."""
+    names = ("trial", "batch", "laid out as", "parent", "mutation", "state", "R²", "minutes", "reason")
+    head = element("tr", *(element("th", name, scope="col") for name in names))
+    return _table(element("thead", head), element("tbody", *(_trial_row(block, trial) for trial in block.trials)))
+
+
+def _trial_row(block: ReportedBlock, trial: FrozenTrial) -> Markup:
+    attributes, value = trial.user_attrs, value_of(trial)
+    minutes = outcome_of(trial).get("metrics", {}).get("training_time_min")
+    parent = attributes.get("parent")
+    cells = (
+        attributes.get("batch", NOTHING),
+        attributes.get("strategy") or NOTHING,
+        NOTHING if parent is None else parent,
+        attributes.get("mutation") or NOTHING,
+        state_of(trial),
+        NOTHING if value is None else shown_r2(value),
+        NOTHING if minutes is None else f"{minutes:.2f}",
+        outcome_of(trial).get("reason") or "",
+    )
+    first = element("th", trial.number, scope="row")
+    rest = [element("td", cell, class_=kind) for cell, kind in zip(cells, _TRIAL_KINDS, strict=True)]
+    return element("tr", first, *rest, class_="best" if trial is block.best else None)
+
+
+_TRIAL_KINDS = ("number", None, "number", "wide", None, "number", "number", "wide")
+
+
+def settings_table(settings: Mapping[str, Any]) -> Markup:
+    """The settings that the sweep was started with."""
+    return _table(element("tbody", *(_row(name, [element("td", value)]) for name, value in settings.items())))
+
+
+def _row(name: str, cells: Sequence[Markup]) -> Markup:
+    return element("tr", element("th", name, scope="row"), *cells)
+
+
+def _table(*parts: Markup, class_: str | None = None) -> Markup:
+    return element("div", element("table", *parts, class_=class_), class_="scroll", tabindex=0)
