@@ -1,0 +1,107 @@
+"""Sweeps with planted results: real studies whose trials say what a test wants them to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import Study
+from optuna.trial import TrialState, create_trial
+
+from siren_sweep.config import EXPLORABLE
+from siren_sweep.paths import SweepPaths
+from siren_sweep.record.trials import BlockView, State, TrialView
+from siren_sweep.studies import create, open_storage, study_name, validation_name
+
+OMEGA, RATE, WIDTH = EXPLORABLE[2], EXPLORABLE[5], EXPLORABLE[0]
+CONFIG: dict[str, Any] = dict(zip(EXPLORABLE, (8, 1, 20.0, 10.0, 16.0, 1e-3, 4, 20), strict=True))
+
+
+def r2_of(score: float) -> float:
+    """The R2 of a score -log(1 - R2)."""
+    return 1 - math.exp(-score)
+
+
+def view(number: int, score: float | None, parent: int | None = None, **fields: Any) -> TrialView:
+    """One trial of block 1, batch 1; `changes` differ from CONFIG."""
+    changes = fields.pop("changes", {})
+    values: dict[str, Any] = {
+        "block": 1,
+        "batch": 1,
+        "slot": number % 4,
+        "iteration": number + 1,
+        "n_training_frames": 10,
+        "state": State.complete if score is not None else State.failed,
+        "value": r2_of(score) if score is not None else None,
+    }
+    return TrialView(number=number, parent=parent, config=CONFIG | changes, **(values | fields))
+
+
+def block_of(*trials: TrialView, number: int = 1, **fields: Any) -> BlockView:
+    """A block of which every batch was told."""
+    told = frozenset(trial.batch for trial in trials)
+    return BlockView(number, 10, sorted(trials, key=lambda trial: trial.iteration), told=told, **fields)
+
+
+class PlantedSweep:
+    """A sweep's storage that is filled batch by batch, as a real one is."""
+
+    def __init__(self, folder: Path, dataset: dict[str, Any] | None = None) -> None:
+        self.paths = SweepPaths(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.storage = open_storage(None, self.paths)
+        self.studies: dict[int, Study] = {}
+        self.validations: dict[int, Study] = {}
+        self._dataset = dataset or {"path": "/data", "n_input_neurons": 1736}
+        self._iteration = 0
+
+    def begin(self, block: int, n_frames: int = 10) -> Study:
+        attributes = {
+            "block": block,
+            "n_training_frames": n_frames,
+            "settings": {"claude.ucb_c": 1.414, "claude.n_iter_block": 8, "training.device": "cpu"},
+            "dataset": self._dataset,
+        }
+        self.studies[block] = create(self.storage, study_name(block), attributes)
+        return self.studies[block]
+
+    def batch(self, block: int, slots: Sequence[dict[str, Any]]) -> None:
+        """Add a batch; a slot's keys: score, parent, changes, state, and any attribute of a trial."""
+        study = self.studies[block]
+        batch = 1 + max((trial.user_attrs["batch"] for trial in study.trials), default=0)
+        for slot, given in enumerate(slots):
+            self._iteration += 1
+            study.add_trial(_trial(study, block, batch, slot, self._iteration, dict(given)))
+
+    def validate(self, block: int, number: int, scores: Sequence[float]) -> None:
+        """Add the results of other seeds for one trial."""
+        study = create(self.storage, validation_name(block), {"validation_of": number})
+        for score in scores:
+            study.add_trial(create_trial(value=r2_of(score), user_attrs={"validation_of": number}))
+        self.validations[block] = study
+
+
+def _trial(
+    study: Study, block: int, batch: int, slot: int, iteration: int, given: dict[str, Any]
+) -> optuna.trial.FrozenTrial:
+    state, score = given.pop("state", TrialState.COMPLETE), given.pop("score", None)
+    frames = study.user_attrs["n_training_frames"]
+    metrics = {"final_r2": r2_of(score) if score is not None else None, "training_time_min": 0.5, "rank_90": 2}
+    attributes = {
+        "block": block,
+        "batch": batch,
+        "slot": slot,
+        "iteration": iteration,
+        "parent": None,
+        "strategy": "tree",
+        "hypothesis": None,
+        "n_training_frames": frames,
+        "seed": 42,
+        "config": CONFIG | given.pop("changes", {}),
+        "outcome": {"attempt": 1, "status": "finished", "reason": given.pop("reason", None), "metrics": metrics},
+    }
+    value = r2_of(score) if score is not None and state is TrialState.COMPLETE else None
+    return create_trial(state=state, value=value, user_attrs=attributes | given)
