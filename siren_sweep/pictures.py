@@ -116,7 +116,7 @@ def lattice_raster(positions: np.ndarray, size: int) -> np.ndarray:
 
 def _trace(axes: Axes, field: StimulusField, window: np.ndarray, traces: np.ndarray, column: int) -> None:
     x, y = field.positions[column]
-    axes.plot(window, field.targets[window, column], color=TRUTH, linewidth=1.2, label="truth")
-    axes.plot(window, traces[:, column], color=PREDICTION, linewidth=1.2, label="prediction")
+    axes.plot(window, field.targets[window, column], color=TRUTH, linewidth=2.4, label="truth")
+    axes.plot(window, traces[:, column], color=PREDICTION, linewidth=1.1, label="prediction")
     axes.set_ylabel(f"({x:.1f}, {y:.1f})")
     axes.spines[["top", "right"]].set_visible(False)

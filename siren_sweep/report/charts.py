@@ -67,7 +67,7 @@ def _block_column(axes: Axes, place: int, block: ReportedBlock) -> None:
 def learning_curves(block: ReportedBlock) -> Markup:
     """R2 of each trial of a block at its reports; ends of pruned and failed trials are marked."""
     with styled():
-        figure, axes = single_axes(5.6, 3.6)
+        figure, axes = single_axes(7.0, 4.2)
         for trial in sorted(block.trials, key=lambda trial: trial is block.best):
             _curve(axes, trial, trial is block.best)
         r2_axis(axes, [r2 for trial in block.trials for _, r2 in curve_of(trial)])

@@ -89,6 +89,6 @@ def inline_svg(figure: Figure, name: str, description: str) -> Markup:
     return Markup(f"{opening}{element('title', description)}{body}")
 
 
-def figure_element(content: Markup, caption: object) -> Markup:
+def figure_element(content: Markup, caption: object, class_: str | None = None) -> Markup:
     """Content that scrolls sideways where the page is too narrow for it, with its caption."""
-    return element("figure", element("div", content, class_="scroll"), element("figcaption", caption))
+    return element("figure", element("div", content, class_="scroll"), element("figcaption", caption), class_=class_)

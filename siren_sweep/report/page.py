@@ -11,7 +11,10 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
+from siren_sweep.record.evidence import current
+from siren_sweep.record.trials import read_blocks
 from siren_sweep.report import charts
+from siren_sweep.report.established import established, verdicts
 from siren_sweep.report.figures import figure_element
 from siren_sweep.report.importance import parameter_importances
 from siren_sweep.report.markup import Markup, element, joined
@@ -27,12 +30,15 @@ def write_report(
 ) -> None:
     """Write `report.html` of a sweep in any state. Raises OutputError where the disk will not have it."""
     blocks = [view_block(study, validation.get(number)) for number, study in sorted(studies.items())]
+    judgements = current(read_blocks(studies, validation))
+    told = verdicts(judgements)
     sections = {
         "Results": _results(blocks),
+        "What is established": established(judgements),
         "Learning curves": _curves(blocks),
         "Search tree": _trees(blocks),
         "Truth and prediction": joined(*(_predictions(block, paths, outputs) for block in blocks)),
-        "All trials": joined(*(_folded(_block_name(block), trials_table(block)) for block in blocks)),
+        "All trials": joined(*(_folded(_block_name(block), trials_table(block, told)) for block in blocks)),
         "Settings": _settings(blocks),
     }
     numbered = list(enumerate(sections.items(), 1))
@@ -55,10 +61,8 @@ def write_report(
 
 def _head(paths: SweepPaths, blocks: Sequence[ReportedBlock]) -> Markup:
     ends = [trial.datetime_complete for block in blocks for trial in block.trials if trial.datetime_complete]
-    told = [
-        f"{len(blocks)} of {_n_blocks(blocks)} blocks begun",
-        f"{sum(len(block.trials) for block in blocks)} trials",
-    ]
+    n_trials = sum(len(block.trials) for block in blocks)
+    told = [f"{len(blocks)} of {_n_blocks(blocks)} blocks begun", f"{n_trials} trials"]
     if ends:
         told.append(f"last one ended {max(ends).astimezone(datetime.UTC):%Y-%m-%d %H:%M} UTC")
     return joined(
@@ -86,7 +90,7 @@ def _card(block: ReportedBlock) -> Markup:
     if block.best is None:
         return element("div", head, element("b", "no result yet"), element("span", counts), class_="card")
     value = block.best.value or 0.0
-    told = element("span", f"{class_of(value)}; other seeds: {validated(block, block.best)}")
+    told = element("span", f"{class_of(value)}; validation: {validated(block, block.best)}")
     parts = (head, element("b", f"R² {shown_r2(value)}"), told, element("span", counts))
     return element("div", *parts, class_="card", style=f"border-left-color: {colour(value)}")
 
@@ -99,8 +103,8 @@ def _results(blocks: Sequence[ReportedBlock]) -> Markup:
     )
     note = element(
         "p",
-        "The finished trial of highest R² in each block. Its config was trained again with other seeds, which had no "
-        "part in the choice: mean ± standard deviation. Blue: a value that differs from the block before.",
+        "The finished trial of highest R² in each block. Validation trains its config again with other seeds, which "
+        "had no part in the choice: mean ± standard deviation. Blue: a value that differs from the block before.",
         class_="note",
     )
     left = element("div", element("h3", "R² of every trial"), overview, _importances(blocks))

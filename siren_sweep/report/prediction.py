@@ -68,8 +68,8 @@ def _figures(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -> M
         _video(name, field, filmed, predict(cfg, weights, field, filmed)),
         figure_element(lines, "Luminance over time at a central column, one further out and one at the edge (x, y)."),
     )
-    told = f"Luminance on the lattice at {len(frames)} of {field.n_frames} frames."
-    return element("div", element("div", beside), figure_element(still, told), class_="grid")
+    told = f"Luminance at {len(frames)} of {field.n_frames} frames; the difference on half the scale to either side."
+    return element("div", element("div", beside), figure_element(still, told, "stage"), class_="grid")
 
 
 def _video(name: str, field: StimulusField, frames: np.ndarray, shown: np.ndarray) -> Markup:

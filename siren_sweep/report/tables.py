@@ -60,7 +60,7 @@ def validated(block: ReportedBlock, _trial: FrozenTrial) -> str:
     """Mean R2 of the best config with other seeds, and their standard deviation."""
     values = [value for trial in block.validation if (value := value_of(trial)) is not None]
     if not values:
-        return "not validated"
+        return "none yet"
     spread = f" ± {statistics.stdev(values):.1e}" if len(values) > 1 else ""
     failed = len(block.validation) - len(values)
     seeds = f" ({len(values)} seed{'s' if len(values) > 1 else ''}{f', {failed} without a result' if failed else ''})"
@@ -71,7 +71,7 @@ _RESULTS: dict[str, Callable[[ReportedBlock, FrozenTrial], object]] = {
     "frames": lambda block, _: block.n_frames,
     "R²": lambda _, trial: element("strong", shown_r2(trial.value or 0.0)),
     "class": lambda _, trial: class_of(trial.value or 0.0),
-    "R² with other seeds": validated,
+    "validation R²": validated,
     "R² ceiling of the data": _r2("r2_ceiling"),
     "squared Pearson correlation": _r2("final_pearson_r2"),
     "MSE": _metric("final_mse", ".2e"),
@@ -85,33 +85,44 @@ _RESULTS: dict[str, Callable[[ReportedBlock, FrozenTrial], object]] = {
 }
 
 
-def trials_table(block: ReportedBlock) -> Markup:
-    """Every trial of a block in its order, with its end and why."""
-    names = ("trial", "batch", "laid out as", "parent", "mutation", "state", "R²", "minutes", "reason")
-    head = element("tr", *(element("th", name, scope="col") for name in names))
-    return _table(element("thead", head), element("tbody", *(_trial_row(block, trial) for trial in block.trials)))
+def trials_table(block: ReportedBlock, verdicts: Mapping[tuple[int, int], str]) -> Markup:
+    """Every trial of a block in its order, how it ended, and the verdict on its hypothesis (by block and trial)."""
+    head = element("tr", *(element("th", name, scope="col") for name in ("trial", *_TRIAL_COLUMNS)))
+    rows = (_trial_row(block, trial, verdicts.get((block.number, trial.number), "")) for trial in block.trials)
+    return _table(element("thead", head), element("tbody", *rows))
 
 
-def _trial_row(block: ReportedBlock, trial: FrozenTrial) -> Markup:
+def _trial_row(block: ReportedBlock, trial: FrozenTrial, verdict: str) -> Markup:
     attributes, value = trial.user_attrs, value_of(trial)
     minutes = outcome_of(trial).get("metrics", {}).get("training_time_min")
     parent = attributes.get("parent")
     cells = (
-        attributes.get("batch", NOTHING),
+        attributes.get("iteration", NOTHING),
         attributes.get("strategy") or NOTHING,
         NOTHING if parent is None else parent,
         attributes.get("mutation") or NOTHING,
         state_of(trial),
         NOTHING if value is None else shown_r2(value),
         NOTHING if minutes is None else f"{minutes:.2f}",
+        verdict,
         outcome_of(trial).get("reason") or "",
     )
     first = element("th", trial.number, scope="row")
-    rest = [element("td", cell, class_=kind) for cell, kind in zip(cells, _TRIAL_KINDS, strict=True)]
+    rest = [element("td", cell, class_=kind) for cell, kind in zip(cells, _TRIAL_COLUMNS.values(), strict=True)]
     return element("tr", first, *rest, class_="best" if trial is block.best else None)
 
 
-_TRIAL_KINDS = ("number", None, "number", "wide", None, "number", "number", "wide")
+_TRIAL_COLUMNS = {
+    "iteration": "number",
+    "laid out as": None,
+    "parent": "number",
+    "mutation": "wide",
+    "state": None,
+    "R²": "number",
+    "minutes": "number",
+    "verdict": "wide",
+    "reason": "wide",
+}
 
 
 def settings_table(settings: Mapping[str, Any]) -> Markup:

@@ -45,7 +45,7 @@ def legend() -> Markup:
     """What the tree's marks mean."""
     entries = [("fill", shade, f"R² {name}") for _, name, shade in CLASSES]
     swatches = [joined(_swatch("var(--ink)", shade), f" {text}") for _, shade, text in entries]
-    swatches += [joined(_swatch("var(--muted)", "none", "3 2"), " pruned: broken outline")]
+    swatches += [joined(_swatch("var(--muted)", "none", "3 2"), " pruned: pale, broken outline")]
     swatches += [joined(_swatch("var(--bad)", "none"), " failed, or not told yet: empty")]
     return element("ul", *(element("li", swatch) for swatch in swatches), class_="legend")
 
