@@ -21,6 +21,7 @@ _SLOPES = (1, 2, 3)  # reports over which a curve's slope is taken
 _LEVEL_SHARE, _FLOOR, _SMALLEST_REACH = 0.05, 0.05, 0.01
 # What curves gain in units of `_reach`, before any has been seen: its mean and spread, worth so many finished trials.
 _PRIOR_MEAN, _PRIOR_SPREAD, _PRIOR_TRIALS = 1.0, 1.0, 4.0
+_MOST_DEGREES = 8.0  # of freedom: curves that leave a plateau late give gains heavier tails than a normal's
 
 
 class Scale:
@@ -73,7 +74,7 @@ class Gains:
         n = _PRIOR_TRIALS + len(ratios)
         mean = (_PRIOR_TRIALS * _PRIOR_MEAN + ratios.sum()) / n
         squares = _PRIOR_TRIALS * (_PRIOR_SPREAD**2 + (_PRIOR_MEAN - mean) ** 2) + ((ratios - mean) ** 2).sum()
-        return cls(float(mean), math.sqrt(squares / n * (1 + 1 / n)), n)
+        return cls(float(mean), math.sqrt(squares / n * (1 + 1 / n)), min(n, _MOST_DEGREES))
 
     def final(self, curves: np.ndarray, report: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and spread of the final score of curves (..., n_reports) that stand at a report."""
