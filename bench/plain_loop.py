@@ -52,17 +52,20 @@ class PlainLoop:
 
     def run(self, n_steps: int) -> float:
         """Carry out `n_steps` steps; the last loss."""
-        loss_value = float("nan")
+        loss = float("nan")
         for _ in range(n_steps):
-            frames = torch.from_numpy(self._random.choice(len(self._t), self._batch_size, replace=False))
-            frames = frames.to(self._t.device)
-            loss = torch.nn.functional.mse_loss(self.model(self._inputs(frames)), self._values[frames].view(-1, 1))
-            self._optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self._optimizer.step()
-            loss_value = loss.item()
-        return loss_value
+            loss = self.step(self._random.choice(len(self._t), self._batch_size, replace=False))
+        return loss
+
+    def step(self, drawn: np.ndarray) -> float:
+        """One step on the frames `drawn`; its loss."""
+        frames = torch.from_numpy(drawn).to(self._t.device)
+        loss = torch.nn.functional.mse_loss(self.model(self._inputs(frames)), self._values[frames].view(-1, 1))
+        self._optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self._optimizer.step()
+        return loss.item()
 
     @torch.no_grad()
     def predict(self) -> torch.Tensor:
