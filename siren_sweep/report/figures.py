@@ -84,7 +84,7 @@ def inline_svg(figure: Figure, name: str, description: str) -> Markup:
     width, height = (round(72 * inches) for inches in figure.get_size_inches())
     body = text[text.index(">", text.index("<svg")) + 1 :].rstrip()
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r' id="[a-zA-Z]+[a-zA-Z0-9]*_\d+"', "", body)  # numbered alike in every figure, referred to by none
+    body = re.sub(r' id="[a-zA-Z.]+[a-zA-Z0-9]*_\d+"', "", body)  # numbered alike in every figure, referred to by none
     opening = f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
     return Markup(f"{opening}{element('title', description)}{body}")
 

@@ -23,7 +23,7 @@ def best_table(blocks: Sequence[ReportedBlock]) -> Markup:
     rows = [_row(name, [_cell(block, read) for block in blocks]) for name, read in _RESULTS.items()]
     rows.append(element("tr", element("th", "Config", colspan=len(blocks) + 1, scope="colgroup"), class_="group"))
     rows += [_row(name.rpartition(".")[2], _parameter_cells(blocks, name)) for name in EXPLORABLE]
-    return _table(element("thead", head), element("tbody", *rows), class_="best")
+    return _table(element("thead", head), element("tbody", *rows), class_="configs")
 
 
 def _parameter_cells(blocks: Sequence[ReportedBlock], name: str) -> list[Markup]:
@@ -87,7 +87,8 @@ _RESULTS: dict[str, Callable[[ReportedBlock, FrozenTrial], object]] = {
 
 def trials_table(block: ReportedBlock, verdicts: Mapping[tuple[int, int], str]) -> Markup:
     """Every trial of a block in its order, how it ended, and the verdict on its hypothesis (by block and trial)."""
-    head = element("tr", *(element("th", name, scope="col") for name in ("trial", *_TRIAL_COLUMNS)))
+    columns = (element("th", name, scope="col", class_=kind) for name, kind in _TRIAL_COLUMNS.items())
+    head = element("tr", element("th", "trial", scope="col"), *columns)
     rows = (_trial_row(block, trial, verdicts.get((block.number, trial.number), "")) for trial in block.trials)
     return _table(element("thead", head), element("tbody", *rows))
 
@@ -100,7 +101,7 @@ def _trial_row(block: ReportedBlock, trial: FrozenTrial, verdict: str) -> Markup
         attributes.get("iteration", NOTHING),
         attributes.get("strategy") or NOTHING,
         NOTHING if parent is None else parent,
-        attributes.get("mutation") or NOTHING,
+        str(attributes.get("mutation") or NOTHING).replace("->", "→"),
         state_of(trial),
         NOTHING if value is None else shown_r2(value),
         NOTHING if minutes is None else f"{minutes:.2f}",
@@ -109,7 +110,7 @@ def _trial_row(block: ReportedBlock, trial: FrozenTrial, verdict: str) -> Markup
     )
     first = element("th", trial.number, scope="row")
     rest = [element("td", cell, class_=kind) for cell, kind in zip(cells, _TRIAL_COLUMNS.values(), strict=True)]
-    return element("tr", first, *rest, class_="best" if trial is block.best else None)
+    return element("tr", first, *rest, class_="winner" if trial is block.best else None)
 
 
 _TRIAL_COLUMNS = {
