@@ -238,7 +238,7 @@ def test_every_picture_says_what_it_shows(html: str, page: Page) -> None:
 
 
 def test_best_config_has_its_validation_mean_and_spread(page: Page) -> None:
-    assert "0.9640 ± 5.7e-03 (2 seeds)" in page.text
+    assert "0.9640 ± 0.0057 2 seeds" in page.text
     assert "R² 0.9700" in page.text
 
 

@@ -16,7 +16,7 @@ from siren_sweep.report.view import ReportedBlock, curve_of, value_of
 def r2_by_block(blocks: Sequence[ReportedBlock]) -> Markup:
     """Every trial's R2, blocks side by side, trials from left to right in their order."""
     with styled():
-        figure, axes = single_axes(7.0, 4.4)
+        figure, axes = single_axes(6.0, 4.0)
         for place, block in enumerate(blocks):
             _block_column(axes, place, block)
         values = [value for block in blocks for trial in block.trials if (value := value_of(trial)) is not None]
@@ -34,7 +34,7 @@ def _block_column(axes: Axes, place: int, block: ReportedBlock) -> None:
     at = {trial.number: place - 0.36 + 0.66 * index / n_gaps for index, trial in enumerate(block.trials)}
     for state, marker, shade, label in (
         (TrialState.COMPLETE, "o", SOFT, "finished"),
-        (TrialState.PRUNED, "x", MUTED, "pruned (last R²)"),
+        (TrialState.PRUNED, "x", MUTED, "pruned"),
     ):
         shown = [trial for trial in block.trials if trial.state is state and value_of(trial) is not None]
         y = heights(value_of(trial) or 0.0 for trial in shown)
@@ -67,7 +67,7 @@ def _block_column(axes: Axes, place: int, block: ReportedBlock) -> None:
 def learning_curves(block: ReportedBlock) -> Markup:
     """R2 of each trial of a block at its reports; ends of pruned and failed trials are marked."""
     with styled():
-        figure, axes = single_axes(7.0, 4.2)
+        figure, axes = single_axes(6.0, 3.7)
         for trial in sorted(block.trials, key=lambda trial: trial is block.best):
             _curve(axes, trial, trial is block.best)
         r2_axis(axes, [r2 for trial in block.trials for _, r2 in curve_of(trial)])
@@ -106,7 +106,7 @@ def importances(shares: Mapping[str, float]) -> Markup:
     """Horizontal bars, the greatest on top."""
     ordered = sorted(shares.items(), key=lambda item: item[1])
     with styled():
-        figure, axes = single_axes(7.0, 0.8 + 0.32 * len(ordered))
+        figure, axes = single_axes(6.0, 0.8 + 0.32 * len(ordered))
         axes.grid(visible=False)
         places = range(len(ordered))
         axes.barh(places, [share for _, share in ordered], color=ACCENT, height=0.62)
@@ -136,7 +136,7 @@ def _line_at_excellent(axes: Axes) -> None:
 def _legend(axes: Axes) -> None:
     """Above the axes, one entry a label."""
     entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    order = ("best", "other seeds", "finished", "pruned (last R²)", "pruned", "failed", "running")
+    order = ("best", "other seeds", "finished", "pruned", "failed", "running")
     kept = [label for label in order if label in entries]
     axes.legend(
         [entries[label] for label in kept],

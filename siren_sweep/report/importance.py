@@ -15,7 +15,7 @@ from optuna.trial import create_trial
 from siren_sweep.report.view import ReportedBlock, value_of
 from siren_sweep.search.tree import rank_rewards
 
-TRIALS_A_PARAMETER = 2  # fewer say nothing: the forest then splits on chance
+FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # fewer say nothing: the forest then splits on chance
 
 
 def parameter_importances(blocks: Sequence[ReportedBlock]) -> tuple[dict[str, float], str]:
@@ -27,11 +27,11 @@ def parameter_importances(blocks: Sequence[ReportedBlock]) -> tuple[dict[str, fl
     names = [name for name in rows[0][0] if all(name in params for params, _ in rows)] if rows else []
     varied = {name: [float(params[name]) for params, _ in rows] for name in names}
     varied = {name: values for name, values in varied.items() if min(values) < max(values)}
-    needed = max(TRIALS_A_PARAMETER * len(varied), 4)
+    needed = max(TRIALS_A_PARAMETER * len(varied), FEWEST_TRIALS)
     if len(varied) < 2 or len(rows) < needed:
         return {}, (
-            f"Too few trials to tell: {len(rows)} have an R² and {len(varied)} parameters varied; at least two "
-            f"parameters and {TRIALS_A_PARAMETER} trials for each are needed ({needed} here)."
+            f"Too few trials to tell: {len(rows)} have an R² and {len(varied)} parameters varied; at least {needed} "
+            "trials are needed, and two parameters."
         )
     study = optuna.create_study(direction="maximize")
     ranges: dict[str, BaseDistribution] = {

@@ -88,9 +88,9 @@ def _card(block: ReportedBlock) -> Markup:
         counts += f"; {planned} planned"
     head = element("span", _block_name(block))
     if block.best is None:
-        return element("div", head, element("b", "no result yet"), element("span", counts), class_="card")
+        return element("div", head, element("b", "no result"), element("span", counts), class_="card")
     value = block.best.value or 0.0
-    told = element("span", f"{class_of(value)}; validation: {validated(block, block.best)}")
+    told = element("span", f"{class_of(value)}; validation: ", validated(block, block.best))
     parts = (head, element("b", f"R² {shown_r2(value)}"), told, element("span", counts))
     return element("div", *parts, class_="card", style=f"border-left-color: {colour(value)}")
 
@@ -99,7 +99,8 @@ def _results(blocks: Sequence[ReportedBlock]) -> Markup:
     overview = figure_element(
         charts.r2_by_block(blocks),
         "R² is the coefficient of determination over every training frame and every neuron. The axis is that of "
-        "-log₁₀(1 - R²), so that 0.95 and 0.99 lie apart. Within a block, trials stand in their order.",
+        "-log₁₀(1 - R²), so that 0.95 and 0.99 lie apart. Within a block, trials stand in their order; a pruned one at "
+        "its last R².",
     )
     note = element(
         "p",

@@ -58,9 +58,9 @@ def _figures(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -> M
     frames = spread_frames(field)
     name, whose = f"block-{block.number}", f"the best model of block {block.number}"
     with styled():
-        lattices = new_figure(7.4, 9.2)
+        lattices = new_figure(6.4, 8.0)
         draw_lattices(lattices, field, frames, predict(cfg, weights, field, frames))
-        traces = new_figure(7.4, 5)
+        traces = new_figure(6.4, 4.6)
         draw_traces(traces, field, window, predict(cfg, weights, field, window))
         still = inline_svg(lattices, f"lattices-{name}", f"Truth, prediction and difference on the lattice, {whose}")
         lines = inline_svg(traces, f"traces-{name}", f"Luminance over time, truth and prediction, {whose}")

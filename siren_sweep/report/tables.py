@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from siren_sweep.config import EXPLORABLE
-from siren_sweep.report.markup import Markup, element
+from siren_sweep.report.markup import Markup, element, joined
 from siren_sweep.report.scale import class_of, shown_r2
 from siren_sweep.report.view import ReportedBlock, outcome_of, state_of, value_of
 from siren_sweep.search.proposal import shown
@@ -56,15 +56,19 @@ def _r2(name: str) -> Callable[[ReportedBlock, FrozenTrial], str]:
     return read
 
 
-def validated(block: ReportedBlock, _trial: FrozenTrial) -> str:
-    """Mean R2 of the best config with other seeds, and their standard deviation."""
+def validated(block: ReportedBlock, _trial: FrozenTrial) -> Markup:
+    """Mean R2 of the best config with other seeds, their standard deviation and number."""
     values = [value for trial in block.validation if (value := value_of(trial)) is not None]
     if not values:
-        return "none yet"
-    spread = f" ± {statistics.stdev(values):.1e}" if len(values) > 1 else ""
+        return Markup("none yet")
+    spread = f" ± {_spread(statistics.stdev(values))}" if len(values) > 1 else ""
     failed = len(block.validation) - len(values)
-    seeds = f" ({len(values)} seed{'s' if len(values) > 1 else ''}{f', {failed} without a result' if failed else ''})"
-    return shown_r2(statistics.fmean(values)) + spread + seeds
+    seeds = f"{len(values)} seed{'s' if len(values) > 1 else ''}{f', {failed} without a result' if failed else ''}"
+    return joined(shown_r2(statistics.fmean(values)), spread, " ", element("small", seeds))
+
+
+def _spread(deviation: float) -> str:
+    return f"{deviation:.4f}" if deviation >= 5e-4 else f"{deviation:.1e}"
 
 
 _RESULTS: dict[str, Callable[[ReportedBlock, FrozenTrial], object]] = {

@@ -22,7 +22,8 @@ def tree_view(block: ReportedBlock) -> Markup:
     visited = visits(nodes)
     ucb = {score.id: score.ucb for score in scores(nodes, float(block.settings.get("claude.ucb_c", 1.414)))}
     rows = {trial.number: (row, depth) for row, (trial, depth) in enumerate(_rows(block.trials))}
-    drawn = [_edge(trial, rows, block.best_path) for trial in block.trials]
+    strong = block.best_path
+    drawn = [_edge(trial, rows, strong) for trial in sorted(block.trials, key=lambda trial: trial.number in strong)]
     width = 0.0
     for trial in block.trials:
         details = [f"{visited[trial.number]} visit{'s' if visited[trial.number] > 1 else ''}"]
@@ -32,7 +33,7 @@ def tree_view(block: ReportedBlock) -> Markup:
         x, y = _LEFT + _INDENT * depth, _ROW * (row + 0.5)
         radius = min(_RADIUS, 4.5 + 2.2 * math.sqrt(visited[trial.number]))
         first, second = _label(trial), ", ".join([_result(trial), *details])
-        kind = "best" if trial is block.best else "path" if trial.number in block.best_path else None
+        kind = "best" if trial is block.best else "path" if trial.number in strong else None
         drawn += [_circle(trial, x, y, radius, kind), _texts(trial.number, first, second, x + 20, y, kind)]
         width = max(width, x + 36 + _LETTER * max(len(first) + 5, 0.9 * len(second)))
     title = element("title", f"Tree of block {block.number}; {_told_path(block)}")
