@@ -31,5 +31,7 @@ class PrintSummary(Callback):
         store = config.tracking.uri or sqlite_url(outputs.mlflow_db)
         print(f"best configs and weights  {paths.best}")
         print(f"pictures                  {paths.best}/block_*.png")
+        print(f"report                    {paths.report}")
+        print(f"scientific record         {paths.record}")
         local = f"mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(store)}"
         print(f"MLflow UI                 {redacted(store) if store.startswith('http') else local}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import signal
+import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,13 @@ from siren_sweep.launch import slots
 from siren_sweep.lock import locked
 from siren_sweep.monitor import Monitor
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
+from siren_sweep.record.writer import write_record
+from siren_sweep.report.page import write_report
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.studies import (
     all_blocks,
+    all_validations,
     best_trial,
     create,
     finished,
@@ -46,6 +51,8 @@ from siren_sweep.studies import (
     validation_name,
 )
 from siren_sweep.validation import validate
+
+log = logging.getLogger(__name__)
 
 
 def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) -> None:
@@ -127,6 +134,7 @@ class Sweep:
         callback = BlockCallback(self._cfg.claude.n_iter_block, self._export)
         while open_batch(study) or len(finished(study)) < self._cfg.claude.n_iter_block:
             self._plan(study, start)
+            self._view(write_record)
             BatchRun(study, self._launcher.launch, self._overrides.inherited, [callback]).run(self._slots.n_threads)
         if not has_ended(study):
             n_seeds = self._cfg.claude.n_validation_seeds
@@ -134,6 +142,8 @@ class Sweep:
             validate(self._storage, study, n_seeds, self._launcher, inherited, self._slots.n_threads)
             self._export(study)
             mark_ended(study)
+            self._view(write_record)
+            self._view(write_report, self._outputs)
         return study
 
     def _study(self, start: BlockStart) -> Study:
@@ -202,6 +212,14 @@ class Sweep:
                 carried=start.carried,
                 earlier=[blocks[number] for number in sorted(blocks) if number < start.number],
             )
+
+    def _view(self, write: Callable[..., None], *more: Any) -> None:
+        """Write a view of the studies; one that cannot be written is told and costs the sweep nothing."""
+        try:
+            write(self._paths, *more, all_blocks(self._storage), all_validations(self._storage))
+        except Exception as error:  # a view can be made again at any time
+            log.exception("%s failed", write.__name__)
+            print(f"{write.__name__} failed ({type(error).__name__}: {error}); the sweep goes on", file=sys.stderr)
 
     def _export(self, study: Study) -> None:
         validation = load(self._storage, validation_name(study.user_attrs["block"]))
