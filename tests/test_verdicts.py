@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from planted import OMEGA, RATE, WIDTH, block_of, r2_of, view
 
-from siren_sweep.record.evidence import Level, current, revised, statements
+from siren_sweep.record.evidence import Level, current, judge_block, revised, statements
 from siren_sweep.record.noise import ENOUGH, PRIOR_SD, Noise, noise_before, pooled, score
 from siren_sweep.record.trials import State
 from siren_sweep.record.verdicts import Call, grade, judge
@@ -53,6 +53,33 @@ def test_three_standard_deviations_of_a_difference_are_found_in_four_cases_of_fi
     assert calls(sign * 3 * math.sqrt(2) * sd, sd, n_validated)[right] >= 0.8
 
 
+def sweep_of_equals(sd: float, rng: np.random.Generator, n_blocks: int = 4, n_trials: int = 12) -> list:
+    """Blocks in which nothing matters; each winner is validated with two more seeds, as a sweep does."""
+    blocks = []
+    for number in range(1, n_blocks + 1):
+        scores = rng.normal(5, sd, n_trials)
+        trials = [
+            view(
+                n, score, int(rng.integers(n)) if n else None, changes={OMEGA: 20.0 + n}, block=number, batch=n // 4 + 1
+            )
+            for n, score in enumerate(scores)
+        ]
+        validation = [[r2_of(value) for value in (scores.max(), *rng.normal(5, sd, 2))]]
+        blocks.append(block_of(*trials, number=number, validation=validation, ended=True))
+    return blocks
+
+
+def test_whole_sweeps_of_equal_configs_are_called_in_at_most_one_case_of_twenty() -> None:
+    rng = np.random.default_rng(3)
+    found: list[bool] = []
+    for _ in range(60):
+        blocks = sweep_of_equals(PRIOR_SD, rng)
+        judged = [one for block in blocks for one in judge_block(block, noise_before(blocks, block.number))]
+        found += [one.verdict.call is not Call.inconclusive for one in judged if one.parent is not None]
+    assert len(found) == 60 * 4 * 11
+    assert np.mean(found) <= 0.05
+
+
 def test_the_wrong_way_round_is_never_called_at_three_standard_deviations() -> None:
     assert calls(3 * math.sqrt(2) * 0.2, 0.2, ENOUGH)[Call.falsified] == 0
 
@@ -90,6 +117,7 @@ def test_a_latin_square_is_judged_by_its_main_effects() -> None:
         Call.inconclusive, Call.falsified, Call.supported, Call.inconclusive,
     ]  # fmt: skip
     assert "main effect" in verdicts[2].why
+    assert "main effects are those of iterations 3 and 2" in verdicts[3].why
 
 
 def test_main_effects_of_nothing_are_called_in_at_most_one_case_of_twenty() -> None:

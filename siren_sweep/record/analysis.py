@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from siren_sweep.record import words
 from siren_sweep.record.evidence import Judged, judge_block, revised
 from siren_sweep.record.noise import noise_before
-from siren_sweep.record.tree import next_parent
+from siren_sweep.record.tree import next_parent, ranked
 from siren_sweep.record.trials import BlockView
 from siren_sweep.record.verdicts import grade
 
@@ -27,12 +27,13 @@ def analysis_text(name: str, blocks: Sequence[BlockView]) -> str:
 
 
 def _block(block: BlockView, blocks: Sequence[BlockView]) -> list[str]:
-    noise = noise_before(blocks, block.number)
+    judgements = judge_block(block, noise_before(blocks, block.number))
     parts = []
     for batch in sorted(block.told):
         seen = block.after(batch)
-        own = [judged for judged in judge_block(seen, noise) if judged.trial.batch == batch]
-        parts += [_entry(judged, next_parent(seen, judged.trial.iteration)) for judged in own]
+        ranking = ranked(seen)
+        own = [judged for judged in judgements if judged.trial.batch == batch]
+        parts += [_entry(judged, next_parent(seen, ranking, judged.trial.iteration)) for judged in own]
     if block.ended:
         parts.append(f"{BLOCK_END}\n")
         parts += [_revision(old, new, block.number) for old, new in revised(blocks, block.number)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from siren_sweep.config import Claude
@@ -29,12 +30,12 @@ def ranked(block: BlockView) -> list[Score]:
     return scores(nodes, exploration(block), Reward.raw if reward == Reward.raw else Reward.rank)
 
 
-def next_parent(block: BlockView, iteration: int) -> str:
-    """The iteration from which the tree would go on; `root` where nothing has a value yet.
+def next_parent(block: BlockView, ranking: Sequence[Score], iteration: int) -> str:
+    """The iteration from which the tree would go on, by its scores; `root` where nothing has a value yet.
 
     Never the one after `iteration`, which readers of the file take for the node that is to come.
     """
-    found = (block.trial(score.id) for score in ranked(block))
+    found = (block.trial(score.id) for score in ranking[:2])
     return words.parent_name(next((one for one in found if one and one.iteration != iteration + 1), None))
 
 

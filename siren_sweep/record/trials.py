@@ -101,7 +101,7 @@ def read_blocks(studies: Mapping[int, Study], validations: Mapping[int, Study]) 
 
 def _block(number: int, study: Study, validation: Study | None, followed: bool) -> BlockView:
     attributes = study.user_attrs
-    found = [trial for trial in study.get_trials(deepcopy=False) if "iteration" in trial.user_attrs]
+    found = [trial for trial in study.get_trials(deepcopy=False) if {"iteration", "config"} <= trial.user_attrs.keys()]
     trials = sorted((_trial(trial) for trial in found), key=lambda trial: (trial.iteration, trial.number))
     return BlockView(
         number,
@@ -152,7 +152,7 @@ def _trial(trial: FrozenTrial) -> TrialView:
         slot=own.get("slot", 0),
         iteration=own["iteration"],
         parent=own.get("parent"),
-        config={name: own.get("config", {}).get(name) for name in EXPLORABLE},
+        config={name: own["config"][name] for name in EXPLORABLE},
         n_training_frames=own.get("n_training_frames", 0),
         state=State.failed if state is State.complete and value is None else state,
         value=value,

@@ -7,7 +7,7 @@ scores exceeds the limit of the noise, falsified when it lies below the negative
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from siren_sweep.config import EXPLORABLE
@@ -72,7 +72,12 @@ def judge(trial: TrialView, block: BlockView, noise: Noise) -> Verdict:
     square = _square(trial, parent, block, names)
     if square is not None:
         return _main_effect(trial, parent, square, names, noise)
-    return _comparison(trial, parent, names, noise)
+    verdict = _comparison(trial, parent, names, noise)
+    singles = _singles(trial, parent, block, names)
+    if singles is not None:
+        effects = f"its Latin square's main effects are those of iterations {' and '.join(map(str, singles))}"
+        return replace(verdict, why=f"{verdict.why}; {effects}")
+    return verdict
 
 
 def _comparison(trial: TrialView, parent: TrialView, names: tuple[str, ...], noise: Noise) -> Verdict:
@@ -85,7 +90,9 @@ def _comparison(trial: TrialView, parent: TrialView, names: tuple[str, ...], noi
     if low > limit and len(names) == 1:
         return Verdict(Call.supported, _words(low, against, trial, parent), names)
     if low > limit:
-        mixed = f"{_words(low, against, trial, parent)}, but {len(names)} parameters changed and which did it is open"
+        mixed = (
+            f"{_words(low, against, trial, parent)}, but {len(names)} parameters changed: which did it, this cannot say"
+        )
         return Verdict(Call.inconclusive, mixed, names)
     if not math.isfinite(high - low):
         return Verdict(Call.inconclusive, f"stopped early, which settles nothing against {against}", names)
@@ -121,6 +128,15 @@ def _square(
             if changed(other, corner) == names and changed(trial, corner) == different:
                 return other, corner
     return None
+
+
+def _singles(trial: TrialView, parent: TrialView, block: BlockView, names: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Of a Latin square's corner that changes both parameters: the iterations that change one, in the names' order."""
+    if trial.strategy != "latin_square" or len(names) != 2:
+        return None
+    batch = [one for one in block.trials if (one.batch, one.strategy) == (trial.batch, "latin_square")]
+    found = {changed(parent, one): one.iteration for one in batch if len(changed(one, trial)) == 1}
+    return tuple(found[(name,)] for name in names) if all((name,) in found for name in names) else None
 
 
 def _range(trial: TrialView) -> tuple[float, float]:
