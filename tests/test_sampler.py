@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -132,14 +134,31 @@ def test_pruned_failed_and_running_trials_are_taken_as_they_are() -> None:
 @pytest.mark.parametrize(
     "outcome", [{"status": "infeasible", "reason": "needs 80 min"}, {"status": "failed", "reason": "out of memory"}]
 )
-def test_nothing_as_costly_as_an_infeasible_config_is_proposed(outcome: dict[str, Any]) -> None:
+def test_nothing_larger_than_an_infeasible_config_is_proposed(outcome: dict[str, Any]) -> None:
     study = searched(2)
-    params = {**study.trials[0].params, "graph_model.hidden_dim_nnr_f": 128, "depth": 4}
+    params = {**study.trials[0].params, "graph_model.hidden_dim_nnr_f": 64, "depth": 4}
     study.add_trial(told(params, None, SPACE, state=TrialState.FAIL, user_attrs={"outcome": outcome}))
     proposals = UCBTreeSampler(0).propose(study, SPACE, 4)
     assert proposals
     for one in proposals:
-        assert (one.params["graph_model.hidden_dim_nnr_f"], one.params["depth"]) < (128, 4)
+        assert one.params["graph_model.hidden_dim_nnr_f"] == 64
+        assert one.params["depth"] <= 4
+
+
+def test_neighbours_of_an_infeasible_config_are_avoided_where_no_name_tells_a_cost() -> None:
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([told({"x": x, "y": 0.5}, x / 2, space) for x in (0.1, 0.5, 0.8)])
+    outcome = {"status": "infeasible", "reason": "needs 80 min"}
+    study.add_trial(told({"x": 1.0, "y": 0.5}, None, space, state=TrialState.FAIL, user_attrs={"outcome": outcome}))
+    proposals = UCBTreeSampler(0).propose(study, space, 4)
+    assert len(proposals) == 4
+    assert all(math.dist((one.params["x"], one.params["y"]), (1.0, 0.5)) >= 0.15 for one in proposals)
+
+
+def test_proposals_are_plain_json() -> None:
+    for one in UCBTreeSampler(0).propose(searched(2), SPACE, 4):
+        assert json.loads(json.dumps(dataclasses.asdict(one))) == dataclasses.asdict(one)
 
 
 def test_earlier_block_moves_the_first_batch_to_where_it_was_good() -> None:

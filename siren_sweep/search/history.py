@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import optuna
@@ -15,6 +16,13 @@ from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.search.tree import Node
 
 _UNSEEN_SPREAD = 0.3  # of the final score of a trial that stopped without a report at a known fraction
+
+
+class Lacked(StrEnum):
+    """What a failed trial had too little of."""
+
+    time = "time"
+    memory = "memory"
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class Observation:
     score: float | None
     variance: float
     state: TrialState
-    infeasible: bool
+    lacked: Lacked | None
 
     @property
     def node(self) -> Node:
@@ -73,7 +81,7 @@ class History:
             score,
             variance,
             trial.state,
-            _infeasible(trial),
+            _lacked(trial),
         )
 
     def _foreseen(self, trial: FrozenTrial) -> tuple[float, float]:
@@ -85,11 +93,13 @@ class History:
         return float(mean), float(spread) ** 2
 
 
-def _infeasible(trial: FrozenTrial) -> bool:
-    """Whether it failed for want of time or memory."""
+def _lacked(trial: FrozenTrial) -> Lacked | None:
     outcome = trial.user_attrs.get("outcome") or {}
-    reason = str(outcome.get("reason") or "").lower()
-    return trial.state is TrialState.FAIL and (outcome.get("status") == "infeasible" or "memory" in reason)
+    if trial.state is not TrialState.FAIL:
+        return None
+    if outcome.get("status") == "infeasible":
+        return Lacked.time
+    return Lacked.memory if "memory" in str(outcome.get("reason") or "").lower() else None
 
 
 def _parents(trials: Sequence[FrozenTrial], space: Sequence[Axis]) -> dict[int, int | None]:

@@ -56,15 +56,27 @@ def n_parameters(width: float, depth: float) -> float:
 
 
 def cost(params: Params) -> float:
-    """Training steps times network parameters times batch size, as far as the names are there; else 1."""
+    """What its time goes with: training steps times network parameters times batch size (1 where the name is absent)."""
     return network_cost(params) * _known(params).get(BATCH, 1.0)
 
 
 def network_cost(params: Params) -> float:
-    """Training steps times network parameters, as far as the names are there; of a width alone, its square."""
+    """Training steps times network parameters."""
     known = _known(params)
-    size = n_parameters(known[WIDTH], known[DEPTH]) if WIDTH in known and DEPTH in known else known.get(WIDTH, 1.0) ** 2
-    return size * known.get(STEPS, 1.0) * known.get(STEPS_RATIO, 1.0)
+    return _size(known) * known.get(STEPS, 1.0) * known.get(STEPS_RATIO, 1.0)
+
+
+def footprint(params: Params) -> float:
+    """What its memory goes with: network parameters times batch size."""
+    known = _known(params)
+    return _size(known) * known.get(BATCH, 1.0)
+
+
+def _size(known: Params) -> float:
+    """Network parameters; of a width without a depth, its square."""
+    if WIDTH in known and DEPTH in known:
+        return n_parameters(known[WIDTH], known[DEPTH])
+    return float(known.get(WIDTH, 1.0)) ** 2
 
 
 def features_of_prior(params: Params, n_frames: float | None) -> dict[str, float]:

@@ -21,8 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 from siren_sweep.config import N_REPORTS
 from siren_sweep.search import mutations
 from siren_sweep.search.encoding import Axis, Params, axes, key_of
-from siren_sweep.search.history import History, Observation
-from siren_sweep.search.knowledge import Features, cost, features_of_prior
+from siren_sweep.search.history import History, Lacked, Observation
+from siren_sweep.search.knowledge import Features, cost, features_of_prior, footprint
 from siren_sweep.search.model import Belief, Surrogate
 from siren_sweep.search.mutations import Candidate
 from siren_sweep.search.prior import Prior
@@ -158,14 +158,13 @@ class _Batch:
         self.nodes = [seen.node for seen in history.observations]
         self._seen = {key_of(space, seen.params) for seen in history.observations}
         self._seen |= {key_of(space, params) for params in pending}
-        self._infeasible = [seen for seen in history.observations if seen.infeasible]
-        self._cost_limit = min((cost(seen.params) for seen in self._infeasible), default=math.inf)
+        self._failed = [seen for seen in history.observations if seen.lacked]
         self._by_number = {seen.number: seen.params for seen in history.observations}
 
     def allowed(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates that are new and away from what was infeasible."""
         new = mutations.unseen(self.space, candidates, self._seen)
-        return [candidate for candidate in new if self._feasible(candidate.params)] if self._infeasible else new
+        return [candidate for candidate in new if self._feasible(candidate.params)] if self._failed else new
 
     def add(self, candidate: Candidate, stated: dict[str, Any] | None) -> None:
         parent = candidate.parent
@@ -178,17 +177,18 @@ class _Batch:
         return self._by_number[number]
 
     def _feasible(self, params: Params) -> bool:
-        """Cheaper than the cheapest infeasible config; where costs tell nothing, away from every one of them."""
-        if cost(params) < self._cost_limit:
-            return True
-        if any(cost(seen.params) != cost(params) for seen in self.history.observations):
-            return False
+        """Below every config that lacked time or memory; where the names tell no cost, away from it."""
+        for seen in self._failed:
+            measure = cost if seen.lacked is Lacked.time else footprint
+            needs = measure(params)
+            if needs > measure(seen.params) or (needs == measure(seen.params) and self._gap(params, seen) < _CROWDED):
+                return False
+        return True
+
+    def _gap(self, params: Params, seen: Observation) -> float:
+        """Distance from a trial, in ranges."""
         free = [axis for axis in self.space if not axis.fixed]
-        gaps = [
-            math.dist(*([axis.to_unit(config[axis.name]) for axis in free] for config in (params, seen.params)))
-            for seen in self._infeasible
-        ]
-        return min(gaps) > _CROWDED
+        return math.dist(*([axis.to_unit(config[axis.name]) for axis in free] for config in (params, seen.params)))
 
 
 class _Model:
@@ -268,7 +268,7 @@ def prior_scores(history: History, configs: Sequence[Params]) -> np.ndarray:
 
 def _fitted_to(history: History) -> list[Observation]:
     """The told trials that the model sees: all, or of a long study the best, the latest, and some of the rest."""
-    told = [seen for seen in history.observations if seen.state.is_finished() and not seen.infeasible]
+    told = [seen for seen in history.observations if seen.state.is_finished() and not seen.lacked]
     if len(told) <= _BEST + _RECENT + _SPREAD:
         return told
     ranked = sorted(told, key=lambda seen: -(seen.score if seen.score is not None else -math.inf))
