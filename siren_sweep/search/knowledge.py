@@ -56,7 +56,7 @@ def n_parameters(width: float, depth: float) -> float:
 
 
 def cost(params: Params) -> float:
-    """What its time goes with: training steps times network parameters times batch size (1 where the name is absent)."""
+    """What its time goes with: steps times network parameters times batch size (1 where the name is absent)."""
     return network_cost(params) * _known(params).get(BATCH, 1.0)
 
 
