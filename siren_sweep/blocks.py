@@ -34,14 +34,20 @@ def start_block(
     """The start of block `number` (1-based). `best` is the config carried from the block before, None for the first.
 
     `nnr_f_T_period` becomes the block's n_training_frames and `total_steps` the block's. A carried config comes
-    twice: so, and with the T_period that it had, since the best temporal scale follows the video.
+    twice: so, and with the T_period that it had, since the best temporal scale follows the video. The config that the
+    sweep began with comes along: what wins at few frames by a hair can fail at many.
     """
     block = cfg.blocks.schedule[number - 1]
     config = dict(best) if best else start_config(cfg)
-    config |= {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps, **pinned}
+    fresh = {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps, **pinned}
+    config |= fresh
     space = make_space(block, sweeps, config, set(pinned))
     base = space.nearest(config)
-    carried = [base, space.nearest(config | {T_PERIOD: best[T_PERIOD]})] if best else []
+    carried = []
+    if best:
+        old_period = {T_PERIOD: best[T_PERIOD]} | pinned
+        again = start_config(cfg) | fresh
+        carried = [base, space.nearest(config | old_period), space.nearest(again)]
     return BlockStart(number, space, base, carried)
 
 

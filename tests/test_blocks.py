@@ -37,9 +37,10 @@ def test_a_later_block_carries_the_best_with_both_periods() -> None:
     assert second.carried == [
         {"graph_model.omega_f": 44.0, "T_period_ratio": 1.0},
         {"graph_model.omega_f": 44.0, "T_period_ratio": 25.0},
+        {"graph_model.omega_f": 20.0, "T_period_ratio": 1.0},
     ]
     assert second.base == second.carried[0]
-    assert [second.space.config(params)[T_PERIOD] for params in second.carried] == [100.0, 4.0]
+    assert [second.space.config(params)[T_PERIOD] for params in second.carried] == [100.0, 4.0, 100.0]
     assert second.space.config(second.base)[TOTAL_STEPS] == 700
 
 
