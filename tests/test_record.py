@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from planted import CONFIG, OMEGA, RATE, PlantedSweep
 
 from siren_sweep.app import main
+from siren_sweep.errors import OutputError
 from siren_sweep.record.trials import read_blocks
 from siren_sweep.record.writer import record_files, write_record
 from siren_sweep.studies import mark_ended
@@ -117,6 +118,12 @@ def test_the_record_is_made_again_byte_for_byte(sweep: PlantedSweep) -> None:
 
 def test_a_folder_without_a_sweep_is_told(tmp_path: Path) -> None:
     assert "study.db" in told(run_command(str(tmp_path), cwd=tmp_path, module="siren_sweep.record"))
+
+
+def test_a_record_that_cannot_be_written_is_told(sweep: PlantedSweep) -> None:
+    sweep.paths.record.write_text("a file, where the folder should be")
+    with pytest.raises(OutputError, match="could not be written"):
+        write(sweep)
 
 
 def test_the_memory_has_its_sections_in_order_at_every_step(sweep: PlantedSweep) -> None:

@@ -66,7 +66,7 @@ class Noise:
     def __str__(self) -> str:
         if not self.dof:
             return f"sd of log(1 - R2) between seeds {PRIOR_SD:g}, a prior until it is measured"
-        return f"sd of log(1 - R2) between seeds {self.sd:.3g}, measured with {self.dof} degrees of freedom"
+        return f"sd of log(1 - R2) between seeds {self.sd:.3g}, measured with {self.dof} degree{'s' * (self.dof > 1)} of freedom"
 
 
 def pooled(groups: Iterable[Sequence[float]]) -> Noise:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from optuna.study import Study
 
+from siren_sweep.errors import OutputError
 from siren_sweep.paths import SweepPaths, replacing
 from siren_sweep.record.analysis import analysis_text
 from siren_sweep.record.configs import config_text
@@ -22,10 +23,13 @@ def write_record(paths: SweepPaths, studies: Mapping[int, Study], validations: M
     It may be called at any time: an unfinished batch is in the configs and the hypothesis, and in no entry yet.
     """
     files = record_files(paths.root.name, read_blocks(studies, validations))
-    for name, text in files.items():
-        _write(paths.record / name, text)
-    for stale in _slot_configs(paths.record, paths.root.name) - files.keys():
-        (paths.record / stale).unlink(missing_ok=True)
+    try:
+        for name, text in files.items():
+            _write(paths.record / name, text)
+        for stale in _slot_configs(paths.record, paths.root.name) - files.keys():
+            (paths.record / stale).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{paths.record} could not be written ({error})") from None
 
 
 def record_files(name: str, blocks: Sequence[BlockView]) -> dict[str, str]:
