@@ -45,7 +45,7 @@ def start_block(
     base = space.nearest(config)
     carried = []
     if best:
-        old_period = {T_PERIOD: best[T_PERIOD]} | pinned
+        old_period = {T_PERIOD: best[T_PERIOD], **pinned}
         again = start_config(cfg) | fresh
         carried = [base, space.nearest(config | old_period), space.nearest(again)]
     return BlockStart(number, space, base, carried)
