@@ -124,8 +124,11 @@ def test_the_command_prints_what_it_read_and_what_not(log: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "10 frames: 3 trials, 3 with a final_r2" in result.stdout
     assert "line 18: final_mse must be a number, got 'n/a'" in result.stdout
-    again = run_command(str(log), "--sweep-folder", "imported", cwd=log.parent, module="siren_sweep.import_log")
-    assert "study.db" in told(again)
+
+
+def test_a_mistake_is_one_message(tmp_path: Path) -> None:
+    result = run_command("none.md", "--sweep-folder", "out", cwd=tmp_path, module="siren_sweep.import_log")
+    assert "none.md" in told(result)
 
 
 def test_a_log_that_is_none_is_told(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ class Noise:
     def __str__(self) -> str:
         if not self.dof:
             return f"sd of log(1 - R2) between seeds {PRIOR_SD:g}, a prior until it is measured"
-        return f"sd of log(1 - R2) between seeds {self.sd:.3g}, measured with {self.dof} degree{'s' * (self.dof > 1)} of freedom"
+        degrees = "1 degree" if self.dof == 1 else f"{self.dof} degrees"
+        return f"sd of log(1 - R2) between seeds {self.sd:.3g}, measured with {degrees} of freedom"
 
 
 def pooled(groups: Iterable[Sequence[float]]) -> Noise:
