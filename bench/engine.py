@@ -3,11 +3,12 @@
     python bench/engine.py --sizes 128x5x8,256x3x8 --json FILE
 
 The field is noise on the 217-column hexagonal lattice, eight receptors a column (or one, with --no-duplicates): a
-step's cost does not depend on what is learned. Of each contender the fastest turn counts. Seconds on a CPU are the
-thread's own processor time, so that a busy machine changes little; on a GPU they are the clock's.
+step's cost does not depend on what is learned. Every figure is the median over the turns, ratio and share of what was
+measured within a turn, since clock rates drift. Seconds on a CPU are the thread's own processor time, so that a busy
+machine changes less; on a GPU they are the clock's.
 
-`share` is 6 * parameters flops a unique point and step, over the rate of matrix products measured between the turns:
-the fastest of a square 1024 product and of a hidden layer's own (forward, weight gradient, of all points at once).
+`share` is 6 * parameters flops a unique point and step, over the rate of matrix products just before and after: the
+fastest of a square 1024 product and of a hidden layer's own (forward, weight gradient, of all points at once).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from siren_sweep.siren import n_parameters
 SIZES = "128x5x8,256x3x8,512x4x8,512x4x64,2048x4x8"
 COLUMNS = ("plain_ms", "ours_ms", "ratio", "points_per_s", "gflops", "product_gflops", "share", "peak_mb")
 N_FRAMES, N_COLUMNS, N_TYPES = 1000, 217, 8
-TURNS, TURN_S, SIZE_S = 50, 0.02, 30  # turns of each, how long a turn is at least, when to stop a size early
+TURNS, TURN_S, SIZE_S = 50, 0.05, 30  # turns, how long each side has at least, when to stop a size early
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def measure(field: StimulusField, hidden: int, layers: int, frames: int, device: str) -> dict[str, Any]:
-    """One size: the fastest turn of each, since whatever else the machine does only ever adds time."""
+    """One size: medians over turns."""
     cfg = trial_config(
         {
             "graph_model": {"hidden_dim_nnr_f": hidden, "n_layers_nnr_f": layers, "omega_f": 30, "nnr_f_T_period": 300},
@@ -69,21 +70,24 @@ def measure(field: StimulusField, hidden: int, layers: int, frames: int, device:
             "claude": {"total_steps": 10**6},
         }
     )
-    plain_ms, ours_ms, rates, peak_mb = interleaved(field, cfg, device)
+    make_engine(field, cfg, device).advance(1)  # loads the code, which is not the step's own memory
+    peak_mb = peak_memory_mb(lambda: make_engine(field, cfg, device).advance(2), device)
+    plain_s, ours_s, product = interleaved(field, cfg, device)
     points = frames * field.n_unique
-    gflops = 6 * n_parameters(hidden, layers) * points / ours_ms / 1e6
+    gflops = 6 * n_parameters(hidden, layers) * points / ours_s / 1e9
     return {
         "hidden": hidden,
         "layers": layers,
         "frames": frames,
-        "plain_ms": plain_ms,
-        "ours_ms": ours_ms,
-        "ratio": plain_ms / ours_ms,
-        "share": gflops / rates,
+        "plain_ms": float(np.median(plain_s)) * 1e3,
+        "ours_ms": float(np.median(ours_s)) * 1e3,
+        "ratio": float(np.median(plain_s / ours_s)),
+        "share": float(np.median(gflops / product)),
         "peak_mb": peak_mb,
-        "points_per_s": points / ours_ms * 1e3,
-        "gflops": gflops,
-        "product_gflops": rates,
+        "points_per_s": points / float(np.median(ours_s)),
+        "gflops": float(np.median(gflops)),
+        "product_gflops": float(np.median(product)),
+        "turns": len(ours_s),
         "neurons": field.n_neurons,
         "positions": field.n_unique,
         "device": device,
@@ -91,24 +95,20 @@ def measure(field: StimulusField, hidden: int, layers: int, frames: int, device:
     }
 
 
-def interleaved(field: StimulusField, cfg: TrialConfig, device: str) -> tuple[float, float, float, float]:
-    """ms a step of the plain loop, of ours, GFLOP/s of matrix products, and MB that our engine's steps take."""
-    make_engine(field, cfg, device).advance(1)  # loads the code, which is not the step's own memory
-    peak_mb = peak_memory_mb(lambda: make_engine(field, cfg, device).advance(2), device)
+def interleaved(field: StimulusField, cfg: TrialConfig, device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each turn's seconds a step of the plain loop, and of ours, and GFLOP/s of matrix products around the latter."""
     plain, engine = PlainLoop(field, cfg, device), make_engine(field, cfg, device)
     plain.run(1)
-    engine.advance(2)
-    contenders: list[Callable[[int], object]] = [plain.run, engine.advance]
-    best_s = [float("inf")] * 2
-    rate = 0.0
+    engine.advance(5)
+    turns: list[tuple[float, float, float]] = []
     started = time.perf_counter()
-    for turn in range(TURNS):
-        if turn > 1 and time.perf_counter() - started > SIZE_S:
-            break
-        for index, run in enumerate(contenders):
-            rate = max(rate, product_gflops(field, cfg, device))
-            best_s[index] = min(best_s[index], step_s(run, device))
-    return best_s[0] * 1e3, best_s[1] * 1e3, rate, peak_mb
+    while len(turns) < 3 or (len(turns) < TURNS and time.perf_counter() - started < SIZE_S):
+        plain_s = step_s(plain.run, device)
+        before = product_gflops(field, cfg, device)
+        ours_s = step_s(engine.advance, device)
+        turns.append((plain_s, ours_s, (before + product_gflops(field, cfg, device)) / 2))
+    plain_s, ours_s, product = np.array(turns).T
+    return plain_s, ours_s, product
 
 
 def step_s(run: Callable[[int], object], device: str) -> float:
