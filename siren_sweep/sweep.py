@@ -132,8 +132,7 @@ class Sweep:
     def _run_block(self, start: BlockStart) -> Study:
         study = self._study(start)
         callback = BlockCallback(self._cfg.claude.n_iter_block, self._export)
-        while open_batch(study) or len(finished(study)) < self._cfg.claude.n_iter_block:
-            self._plan(study, start)
+        while (open_batch(study) or len(finished(study)) < self._cfg.claude.n_iter_block) and self._plan(study, start):
             self._view(write_record)
             BatchRun(study, self._launcher.launch, self._overrides.inherited, [callback]).run(self._slots.n_threads)
         if not has_ended(study):
@@ -163,19 +162,17 @@ class Sweep:
             )
         return study
 
-    def _plan(self, study: Study, start: BlockStart) -> None:
-        """Plan the next batch where none is open; a plan that was stored and not enqueued is enqueued."""
+    def _plan(self, study: Study, start: BlockStart) -> bool:
+        """Plan the next batch where none is open, and enqueue it; False where no config is left to run."""
         done, n_iter = len(finished(study)), self._cfg.claude.n_iter_block
         batch = open_batch(study)
         if batch is None:
             batch = last_batch(study) + 1
             proposals = self._propose(study, start, batch, min(self._cfg.claude.n_parallel, n_iter - done))
             if not proposals:
-                raise SweepStateError(
-                    f"block {start.number} has no config left that it has not run: widen the search space, or set "
-                    f"claude.n_iter_block to at most {done}, got {n_iter}"
-                )
-            first = (start.number - 1) * n_iter + done + 1
+                print(f"block {start.number} ends after {done} trials: its space has no config left", file=sys.stderr)
+                return False
+            first = 1 + sum(len(finished(other)) for other in all_blocks(self._storage).values())
             own = [
                 {
                     "block": start.number,
@@ -192,6 +189,7 @@ class Sweep:
             ]
             store_plan(study, proposals, own)
         enqueue_plan(study, batch, start.space.distributions())
+        return True
 
     def _propose(self, study: Study, start: BlockStart, batch: int, n: int) -> list[Proposal]:
         """The batch's configs, from the seed and the studies alone: a resumed sweep proposes the same."""
