@@ -30,12 +30,7 @@ Told = Callable[..., str]
         (["experiment=none_such"], ["experiment/none_such"]),
         (["graph_model.omega_f=choice(3"], ["choice(3"]),
         (
-            [
-                "graph_model.omega_f=-1",
-                "training.inr_batch_size=zwei",
-                "graph_model.colour=red",
-                "claude.total_steps=3",
-            ],
+            ["graph_model.omega_f=-1", "training.inr_batch_size=zwei", "graph_model.hue=red", "claude.total_steps=3"],
             [
                 "4 faults",
                 "graph_model.omega_f must be greater than 0, got -1",
