@@ -20,7 +20,7 @@ _ADDITIVE_MEAN, _ADDITIVE_SPREAD = -1.0, 1.0  # logit of the share of the additi
 _OFFSET = 0.25  # variance of the unknown mean
 _FACTOR = 0.1  # variance of the factor of the trend
 _MOVE, _MOVES = 0.35, 2
-_LARGE = 64  # trials above which fewer settings are kept: the likelihood then settles them
+_SETTINGS, _LARGE = 16, 64  # settings kept, and trials above which half as many are: the likelihood then settles them
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Surrogate:
         self._trend = trend / self.unit
         self._y = (y - trend - self.centre) / self.unit
         self._variance = variance / self.unit**2 + 1e-6
-        self._theta = self._settings(rng, 24 if len(y) <= _LARGE else 8)
+        self._theta = self._settings(rng, _SETTINGS if len(y) <= _LARGE else _SETTINGS // 2)
         lower = np.linalg.cholesky(self._gram(self._theta))
         self._inverse = np.linalg.inv(lower)
         self._weights = np.einsum("mji,mj->mi", self._inverse, self._inverse @ self._y)

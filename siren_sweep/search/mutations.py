@@ -11,7 +11,7 @@ import numpy as np
 
 from siren_sweep.search.encoding import Axis, Params, key_of
 
-_PAIRS = 400  # candidates that change two parameters
+_PAIRS = 300  # candidates that change two parameters
 _DESIGNS = 40
 
 
