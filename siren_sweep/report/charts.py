@@ -11,6 +11,7 @@ from siren_sweep.report.figures import ACCENT, BAD, INK, MUTED, PAPER, SOFT, inl
 from siren_sweep.report.markup import Markup
 from siren_sweep.report.scale import EXCELLENT, height, heights, r2_axis, shown_r2
 from siren_sweep.report.view import ReportedBlock, curve_of, value_of
+from siren_sweep.search.encoding import leaf
 
 
 def r2_by_block(blocks: Sequence[ReportedBlock]) -> Markup:
@@ -22,8 +23,9 @@ def r2_by_block(blocks: Sequence[ReportedBlock]) -> Markup:
         values = [value for block in blocks for trial in block.trials if (value := value_of(trial)) is not None]
         r2_axis(axes, values)
         _line_at_excellent(axes)
-        axes.set_xticks(range(len(blocks)), [f"block {block.number}\n{block.n_frames} frames" for block in blocks])
-        axes.set_xlim(-0.55, len(blocks) - 0.3)
+        axes.set_xticks(range(len(blocks)), [f"{block.number}\n{block.n_frames}" for block in blocks])
+        axes.set_xlabel("block, and its training frames")
+        axes.set_xlim(-0.65, len(blocks) - 0.4)
         axes.tick_params(axis="x", length=0)
         _legend(axes)
         return inline_svg(figure, "r2-by-block", "R squared of every trial, by block: " + "; ".join(map(_told, blocks)))
@@ -112,7 +114,7 @@ def importances(shares: Mapping[str, float]) -> Markup:
         axes.barh(places, [share for _, share in ordered], color=ACCENT, height=0.62)
         for place, (_, share) in zip(places, ordered, strict=True):
             axes.annotate(f"{share:.2f}", (share, place), (4, 0), textcoords="offset points", va="center")
-        axes.set_yticks(places, [name.rpartition(".")[2] for name, _ in ordered])
+        axes.set_yticks(places, [leaf(name) for name, _ in ordered])
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(0, 1.12 * max(shares.values()))
         axes.set_xlabel("share of the variance explained")

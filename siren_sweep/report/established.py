@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from siren_sweep.record.evidence import Judged, Level, Statement, statements
-from siren_sweep.report.markup import Markup, element, joined
+from siren_sweep.report.markup import Markup, element, joined, scrolling
 from siren_sweep.search.encoding import leaf
 from siren_sweep.search.proposal import shown
 
@@ -29,7 +29,7 @@ def established(judgements: Sequence[Judged]) -> Markup:
     note = f"What changing one parameter did to R², against the noise between seeds. {told.capitalize()}."
     head = element("tr", *(element("th", name, scope="col") for name in ("level", "statement", "evidence")))
     table = element("table", element("thead", head), element("tbody", *map(_row, found)))
-    return joined(element("p", note, class_="note"), element("div", table, class_="scroll", tabindex=0))
+    return joined(element("p", note, class_="note"), scrolling("what is established", table))
 
 
 def verdicts(judgements: Sequence[Judged]) -> Mapping[tuple[int, int], str]:

@@ -27,3 +27,8 @@ def image(source: str, alt: str, class_: str | None = None) -> Markup:
 def joined(*children: object) -> Markup:
     """Children one after the other, plain ones escaped."""
     return Markup("".join(child if isinstance(child, Markup) else html.escape(str(child)) for child in children))
+
+
+def scrolling(name: str, content: Markup) -> Markup:
+    """A named region that scrolls sideways where the page is too narrow, also by keyboard."""
+    return element("div", content, class_="scroll", tabindex=0, role="region", aria_label=name)

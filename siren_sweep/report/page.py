@@ -17,7 +17,7 @@ from siren_sweep.report import charts
 from siren_sweep.report.established import established, verdicts
 from siren_sweep.report.figures import figure_element
 from siren_sweep.report.importance import parameter_importances
-from siren_sweep.report.markup import Markup, element, joined
+from siren_sweep.report.markup import Markup, element, joined, scrolling
 from siren_sweep.report.prediction import predictions
 from siren_sweep.report.scale import class_of, colour, shown_r2
 from siren_sweep.report.tables import best_table, settings_table, trials_table, validated
@@ -126,7 +126,7 @@ def _curve_figure(block: ReportedBlock) -> Markup:
 
 def _trees(blocks: Sequence[ReportedBlock]) -> Markup:
     trees = (
-        element("div", element("h3", _block_name(block)), element("div", tree_view(block), class_="scroll", tabindex=0))
+        element("div", element("h3", _block_name(block)), scrolling(f"tree of block {block.number}", tree_view(block)))
         for block in blocks
     )
     note = (
@@ -148,7 +148,8 @@ def _predictions(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) 
 
 def _settings(blocks: Sequence[ReportedBlock]) -> Markup:
     facts = [
-        (f"{_block_name(block)}: data hash", element("code", block.attributes.get("data_hash", ""))) for block in blocks
+        (f"{_block_name(block)}: data hash", element("code", block.attributes.get("data_hash") or "unknown"))
+        for block in blocks
     ]
     for name, value in (blocks[0].attributes.get("dataset") or {}).items() if blocks else ():
         facts.append((f"dataset.{name}", element("code", value)))

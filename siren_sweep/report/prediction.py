@@ -52,20 +52,21 @@ def _figures(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -> M
     weights = load_file(saved.weights)
     cfg: TrialConfig = trial_config(yaml.safe_load(saved.config.read_text()))
     field = field_of(cfg, outputs)
-    if field.data_hash != block.attributes["data_hash"]:
+    if field.data_hash != block.attributes.get("data_hash"):
         raise DataError("the data are not those that it was trained on")
     filmed, window = middle_frames(field, VIDEO_FRAMES), middle_frames(field, TRACE_FRAMES)
     frames = spread_frames(field)
     name, whose = f"block-{block.number}", f"the best model of block {block.number}"
+    shown = predict(cfg, weights, field, window)
     with styled():
         lattices = new_figure(6.4, 8.0)
         draw_lattices(lattices, field, frames, predict(cfg, weights, field, frames))
         traces = new_figure(6.4, 4.6)
-        draw_traces(traces, field, window, predict(cfg, weights, field, window))
+        draw_traces(traces, field, window, shown)
         still = inline_svg(lattices, f"lattices-{name}", f"Truth, prediction and difference on the lattice, {whose}")
         lines = inline_svg(traces, f"traces-{name}", f"Luminance over time, truth and prediction, {whose}")
     beside = joined(
-        _video(name, field, filmed, predict(cfg, weights, field, filmed)),
+        _video(name, field, filmed, shown[filmed - window[0]]),
         figure_element(lines, "Luminance over time at a central column, one further out and one at the edge (x, y)."),
     )
     told = f"Luminance at {len(frames)} of {field.n_frames} frames; the difference on half the scale to either side."

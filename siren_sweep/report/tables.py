@@ -9,9 +9,10 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from siren_sweep.config import EXPLORABLE
-from siren_sweep.report.markup import Markup, element, joined
+from siren_sweep.report.markup import Markup, element, joined, scrolling
 from siren_sweep.report.scale import class_of, shown_r2
 from siren_sweep.report.view import ReportedBlock, outcome_of, state_of, value_of
+from siren_sweep.search.encoding import leaf
 from siren_sweep.search.proposal import shown
 
 NOTHING = "—"
@@ -22,8 +23,8 @@ def best_table(blocks: Sequence[ReportedBlock]) -> Markup:
     head = element("tr", element("td"), *(element("th", f"block {block.number}", scope="col") for block in blocks))
     rows = [_row(name, [_cell(block, read) for block in blocks]) for name, read in _RESULTS.items()]
     rows.append(element("tr", element("th", "Config", colspan=len(blocks) + 1, scope="colgroup"), class_="group"))
-    rows += [_row(name.rpartition(".")[2], _parameter_cells(blocks, name)) for name in EXPLORABLE]
-    return _table(element("thead", head), element("tbody", *rows), class_="configs")
+    rows += [_row(leaf(name), _parameter_cells(blocks, name)) for name in EXPLORABLE]
+    return _table("best configs", element("thead", head), element("tbody", *rows), class_="configs")
 
 
 def _parameter_cells(blocks: Sequence[ReportedBlock], name: str) -> list[Markup]:
@@ -82,7 +83,7 @@ _RESULTS: dict[str, Callable[[ReportedBlock, FrozenTrial], object]] = {
     "weights": _metric("total_params", ","),
     "training time (min)": _metric("training_time_min", ".2f"),
     "trial": lambda _, trial: trial.number,
-    "seed": lambda _, trial: trial.user_attrs.get("seed", NOTHING),
+    "seed": lambda _, trial: NOTHING if trial.user_attrs.get("seed") is None else trial.user_attrs["seed"],
     "rank for 90% / 99%": lambda _, trial: " / ".join(
         str(outcome_of(trial).get("metrics", {}).get(f"rank_{share}", NOTHING)) for share in (90, 99)
     ),
@@ -94,13 +95,14 @@ def trials_table(block: ReportedBlock, verdicts: Mapping[tuple[int, int], str]) 
     columns = (element("th", name, scope="col", class_=kind) for name, kind in _TRIAL_COLUMNS.items())
     head = element("tr", element("th", "trial", scope="col"), *columns)
     rows = (_trial_row(block, trial, verdicts.get((block.number, trial.number), "")) for trial in block.trials)
-    return _table(element("thead", head), element("tbody", *rows))
+    return _table(f"trials of block {block.number}", element("thead", head), element("tbody", *rows))
 
 
 def _trial_row(block: ReportedBlock, trial: FrozenTrial, verdict: str) -> Markup:
     attributes, value = trial.user_attrs, value_of(trial)
     minutes = outcome_of(trial).get("metrics", {}).get("training_time_min")
     parent = attributes.get("parent")
+    config = attributes.get("config", {})
     cells = (
         attributes.get("iteration", NOTHING),
         attributes.get("strategy") or NOTHING,
@@ -110,6 +112,7 @@ def _trial_row(block: ReportedBlock, trial: FrozenTrial, verdict: str) -> Markup
         NOTHING if value is None else shown_r2(value),
         NOTHING if minutes is None else f"{minutes:.2f}",
         verdict,
+        *(shown(config[name]) if name in config else NOTHING for name in EXPLORABLE),
         outcome_of(trial).get("reason") or "",
     )
     first = element("th", trial.number, scope="row")
@@ -126,18 +129,20 @@ _TRIAL_COLUMNS = {
     "R²": "number",
     "minutes": "number",
     "verdict": "wide",
+    **dict.fromkeys((leaf(name) for name in EXPLORABLE), "number"),
     "reason": "wide",
 }
 
 
 def settings_table(settings: Mapping[str, Any]) -> Markup:
     """The settings that the sweep was started with."""
-    return _table(element("tbody", *(_row(name, [element("td", value)]) for name, value in settings.items())))
+    rows = (_row(name, [element("td", value)]) for name, value in settings.items())
+    return _table("settings", element("tbody", *rows))
 
 
 def _row(name: str, cells: Sequence[Markup]) -> Markup:
     return element("tr", element("th", name, scope="row"), *cells)
 
 
-def _table(*parts: Markup, class_: str | None = None) -> Markup:
-    return element("div", element("table", *parts, class_=class_), class_="scroll", tabindex=0)
+def _table(name: str, *parts: Markup, class_: str | None = None) -> Markup:
+    return scrolling(name, element("table", *parts, class_=class_))
