@@ -30,7 +30,7 @@ from siren_sweep.metrics import Metrics
 from siren_sweep.siren import n_parameters
 
 CALL_S = 0.1  # how long the engine runs between looks at the clock
-WARM_UP_S, WARM_UP_STEPS = 2.0, 5
+WARM_UP_S = 2.0
 
 
 class Status(StrEnum):
@@ -112,7 +112,8 @@ class _Run:
         self._best_weights = self._engine.weights()
         self._foreseen_min: float | None = None
         self._started = self._saved = monotonic()
-        self._warm: tuple[float, int] | None = None  # clock and step after the first call, which may compile
+        self._warm_from: float | None = None  # the clock after the first call, which may compile
+        self._step_s = math.inf  # of the fastest call: what else the machine does may pass
         self._calls: tuple[float, int] = (0.0, 0)  # seconds in the engine and steps since the last report
         if file is not None and (state := checkpoints.load(file, self._identity)):
             self._restore(state)
@@ -168,6 +169,7 @@ class _Run:
             exploded = self._engine.advance(n_steps)
             took = monotonic() - before
             self._calls = self._calls[0] + took, self._calls[1] + n_steps
+            self._step_s = min(self._step_s, took / n_steps)
             if exploded is not None:
                 return (Status.diverged, f"the loss at step {exploded} is no number or has exploded")
             try:
@@ -184,25 +186,23 @@ class _Run:
 
     def _out_of_time(self) -> _Ending | None:
         budget_min, step = self._cfg.claude.time_budget_min, self._engine.step
-        if self._foreseen_min is None and self._warm is None:
-            self._warm = monotonic(), step
-        elif self._foreseen_min is None and self._warm is not None:
-            spent, steps = monotonic() - self._warm[0], step - self._warm[1]
-            if spent >= WARM_UP_S and steps >= WARM_UP_STEPS:
-                self._foreseen_min = self._foresee(spent / steps)
-                if self._foreseen_min > budget_min:
-                    needs = f"it would take {self._foreseen_min:.1f} minutes"
-                    return (Status.infeasible, f"{needs}, and claude.time_budget_min is {budget_min:g}")
+        if self._warm_from is None:
+            self._warm_from = monotonic()
+        elif self._foreseen_min is None and monotonic() - self._warm_from >= WARM_UP_S:
+            self._foreseen_min = self._foresee()
+            if self._foreseen_min > budget_min:
+                needs = f"it would take {self._foreseen_min:.1f} minutes"
+                return Status.infeasible, f"{needs}, and claude.time_budget_min is {budget_min:g}"
         if self._elapsed_s > budget_min * 60:
             return (Status.truncated, f"claude.time_budget_min ({budget_min:g}) was over at step {step}")
         return None
 
-    def _foresee(self, step_s: float) -> float:
+    def _foresee(self) -> float:
         """Minutes for the whole run; a point evaluated costs about a third of a point trained on."""
         cfg = self._cfg
         trained = cfg.claude.total_steps - self._engine.step
         evaluated = (N_REPORTS - len(self._reports)) * len(self._frames) + self._field.n_frames
-        return (self._elapsed_s + step_s * (trained + evaluated / (3 * cfg.training.inr_batch_size))) / 60
+        return (self._elapsed_s + self._step_s * (trained + evaluated / (3 * cfg.training.inr_batch_size))) / 60
 
     def _look(self, index: int | None) -> Metrics:
         """Evaluate the present weights, and keep them where they are the best so far."""
