@@ -50,7 +50,13 @@ def _block_column(axes: Axes, place: int, block: ReportedBlock) -> None:
     value = block.best.value or 0.0
     axes.scatter(at[block.best.number], height(value), s=60, color=ACCENT, label="best", zorder=5)
     axes.annotate(
-        shown_r2(value), (at[block.best.number], height(value)), (0, 8), textcoords="offset points", ha="center"
+        shown_r2(value),
+        (at[block.best.number], height(value)),
+        (0, 9),
+        textcoords="offset points",
+        ha="center",
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
+        zorder=4,
     )
     seeds = [r2 for trial in block.validation if (r2 := value_of(trial)) is not None]
     if seeds:

@@ -112,8 +112,8 @@ def _trial_row(block: ReportedBlock, trial: FrozenTrial, verdict: str) -> Markup
         NOTHING if value is None else shown_r2(value),
         NOTHING if minutes is None else f"{minutes:.2f}",
         verdict,
-        *(shown(config[name]) if name in config else NOTHING for name in EXPLORABLE),
         outcome_of(trial).get("reason") or "",
+        *(shown(config[name]) if name in config else NOTHING for name in EXPLORABLE),
     )
     first = element("th", trial.number, scope="row")
     rest = [element("td", cell, class_=kind) for cell, kind in zip(cells, _TRIAL_COLUMNS.values(), strict=True)]
@@ -128,9 +128,9 @@ _TRIAL_COLUMNS = {
     "state": None,
     "R²": "number",
     "minutes": "number",
-    "verdict": "wide",
+    "verdict": "long",
+    "reason": "long",
     **dict.fromkeys((leaf(name) for name in EXPLORABLE), "number"),
-    "reason": "wide",
 }
 
 

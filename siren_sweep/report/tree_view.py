@@ -13,7 +13,7 @@ from siren_sweep.report.view import ReportedBlock, state_of, value_of
 from siren_sweep.search.tree import Node, scores, visits
 
 _ROW, _INDENT, _LEFT, _RADIUS = 38, 26, 14, 12
-_LETTER = 7.2  # pixels, about, of the page's font at this size
+_LETTER = 8.2  # pixels, about, of the page's bold font at this size
 
 
 def tree_view(block: ReportedBlock) -> Markup:
