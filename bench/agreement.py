@@ -18,10 +18,10 @@ import torch
 from plain_loop import PlainLoop
 from sklearn.metrics import r2_score
 
-from siren_sweep.batches import BatchSampler
 from siren_sweep.config import TrialConfig, trial_config
 from siren_sweep.engine import initial_model, make_engine, resolve_device
-from siren_sweep.evaluate import evaluate
+from siren_sweep.engine.batches import BatchSampler
+from siren_sweep.engine.evaluate import evaluate
 from siren_sweep.field import StimulusField, open_field
 
 N_FRAMES, STEPS, SEEDS = 100, 600, (1, 2, 3)

@@ -8,13 +8,14 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config import EXPLORABLE
 from siren_sweep.paths import trial_folder
 from siren_sweep.search.proposal import Proposal
-from siren_sweep.studies import plan_key
+from siren_sweep.studies import plan_key, trial_id
 
 MAX_DEATHS = 2  # a config that took its worker with it so often is failed
 
@@ -65,12 +66,13 @@ class BatchRun:
 
     def __init__(
         self,
+        storage: BaseStorage,
         study: Study,
         launch: Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]],
         inherited: Sequence[str],
         callbacks: Sequence[Callable[[Study, FrozenTrial], None]],
     ) -> None:
-        self._study, self._launch, self._inherited = study, launch, list(inherited)
+        self._storage, self._study, self._launch, self._inherited = storage, study, launch, list(inherited)
         self._callbacks = list(callbacks)
 
     def run(self, n_threads: int) -> None:
@@ -141,7 +143,7 @@ class BatchRun:
         return self._study.get_trials(deepcopy=False)[number]
 
     def _set(self, number: int, key: str, value: Any) -> None:
-        self._study._storage.set_trial_user_attr(self._trial(number)._trial_id, key, value)
+        self._storage.set_trial_user_attr(trial_id(self._storage, self._study, number), key, value)
 
 
 def _reason(result: JobReturn) -> str | None:

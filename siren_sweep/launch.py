@@ -18,7 +18,7 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
-PRELOAD = ("torch", "optuna", "hydra.core.utils", "siren_sweep.app", "siren_sweep.trial")
+PRELOAD = ("torch", "optuna", "hydra.core.utils", "siren_sweep.app", "siren_sweep.trial", "siren_sweep.engine.kernels")
 GRACE_S = 20.0  # between SIGTERM, on which a worker writes its checkpoint, and SIGKILL
 
 

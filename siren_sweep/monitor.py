@@ -9,7 +9,7 @@ import threading
 import time
 from types import TracebackType
 
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 
 from siren_sweep.config import Config
 from siren_sweep.paths import OutputPaths, SweepPaths
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class Monitor:
     """A thread for as long as the sweep runs. Nothing that fails in it touches the sweep."""
 
-    def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, storage: RDBStorage) -> None:
+    def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, storage: BaseStorage) -> None:
         self._cfg, self._outputs, self._paths, self._storage = (cfg, outputs, paths, storage)
         self._view = ProgressView(cfg)
         self._mirror: Mirror | None = None

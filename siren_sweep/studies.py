@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -24,14 +24,14 @@ _PLAN = "batch_"
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def open_storage(url: str | None, paths: SweepPaths) -> RDBStorage:
+def open_storage(url: str | None, paths: SweepPaths) -> BaseStorage:
     """The sweep's storage; null is the sqlite file in its folder. Raises OutputError."""
     address = os.environ.get(STORAGE_URL_VARIABLE) or url or sqlite_url(paths.study_db)
     engine = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if address.startswith("sqlite") else {"pool_pre_ping": True}
     try:
         if address == sqlite_url(paths.study_db):
             create_once(paths.study_db, lambda file: RDBStorage(sqlite_url(file)).engine.dispose())
-        return RDBStorage(address, engine_kwargs=engine)
+        return get_storage(RDBStorage(address, engine_kwargs=engine))
     except Exception as error:  # SQLAlchemy's, the driver's and Optuna's own kinds
         reason = str(error).splitlines()[0].replace(address, "<storage.url>")
         raise OutputError(f"the storage of the studies cannot be opened ({type(error).__name__}: {reason})") from None
@@ -47,7 +47,7 @@ def validation_name(block: int) -> str:
     return f"{study_name(block)}_validation"
 
 
-def load(storage: RDBStorage, name: str, **policies: Any) -> Study | None:
+def load(storage: BaseStorage, name: str, **policies: Any) -> Study | None:
     """A study, or None where it has not begun; `policies` are Optuna's sampler and pruner."""
     try:
         return optuna.load_study(study_name=name, storage=storage, **policies)
@@ -55,7 +55,7 @@ def load(storage: RDBStorage, name: str, **policies: Any) -> Study | None:
         return None
 
 
-def create(storage: RDBStorage, name: str, attributes: Mapping[str, Any]) -> Study:
+def create(storage: BaseStorage, name: str, attributes: Mapping[str, Any]) -> Study:
     """A study, made where it is not there yet; `attributes` are written once, at its making."""
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
     known = study.user_attrs
@@ -65,17 +65,23 @@ def create(storage: RDBStorage, name: str, attributes: Mapping[str, Any]) -> Stu
     return study
 
 
-def all_blocks(storage: RDBStorage) -> dict[int, Study]:
+def all_blocks(storage: BaseStorage) -> dict[int, Study]:
     """The studies that have begun, by block number."""
     names = set(optuna.get_all_study_names(storage))
     numbers = (number for number in range(1, 1000) if study_name(number) in names)
     return {number: optuna.load_study(study_name=study_name(number), storage=storage) for number in numbers}
 
 
-def all_validations(storage: RDBStorage) -> dict[int, Study]:
+def all_validations(storage: BaseStorage) -> dict[int, Study]:
     """The validation studies that have begun, by block number."""
     found = {number: load(storage, validation_name(number)) for number in all_blocks(storage)}
     return {number: study for number, study in found.items() if study is not None}
+
+
+def trial_id(storage: BaseStorage, study: Study, number: int) -> int:
+    """The storage's id of a trial."""
+    study_id = storage.get_study_id_from_name(study.study_name)
+    return storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
 
 def mark_ended(study: Study) -> None:

@@ -19,6 +19,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+from rich.console import Console
 
 from siren_sweep import checks, export
 from siren_sweep.app import typed
@@ -75,7 +76,7 @@ def _prepare(cfg: Config, overrides: checks.SweepOverrides, outputs: OutputPaths
         paths = outputs.sweep(cfg.sweep.name)
     except SweepError as error:
         wrong.append(str(error))
-    if not wrong or not cfg.dataset.generate:
+    if cfg.dataset.path is not None and not (wrong and cfg.dataset.generate):
         try:
             make_writable(outputs.root)
             ensure_data(cfg)
@@ -91,9 +92,10 @@ def _data_hashes(cfg: Config, outputs: OutputPaths) -> dict[int, str]:
     """Read what each block will read, the largest first: too few frames, or a broken chunk, is told before a start."""
     hashes = {}
     blocks = enumerate(cfg.blocks.schedule, 1)
-    for number, block in sorted(blocks, key=lambda pair: -pair[1].n_training_frames):
-        cfg.training.n_training_frames = block.n_training_frames
-        hashes[number] = field_of(cfg, outputs).data_hash
+    with Console(stderr=True).status("reading the data"):
+        for number, block in sorted(blocks, key=lambda pair: -pair[1].n_training_frames):
+            cfg.training.n_training_frames = block.n_training_frames
+            hashes[number] = field_of(cfg, outputs).data_hash
     return hashes
 
 
@@ -134,7 +136,8 @@ class Sweep:
         callback = BlockCallback(self._cfg.claude.n_iter_block, self._export)
         while (open_batch(study) or len(finished(study)) < self._cfg.claude.n_iter_block) and self._plan(study, start):
             self._view(write_record)
-            BatchRun(study, self._launcher.launch, self._overrides.inherited, [callback]).run(self._slots.n_threads)
+            run = BatchRun(self._storage, study, self._launcher.launch, self._overrides.inherited, [callback])
+            run.run(self._slots.n_threads)
         if not has_ended(study):
             n_seeds = self._cfg.claude.n_validation_seeds
             inherited = self._overrides.inherited

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from siren_sweep import checkpoint as checkpoints
 from siren_sweep.config import N_REPORTS, TrialConfig
+from siren_sweep.engine import checkpoint as checkpoints
 from siren_sweep.engine import learning_rate, make_engine
-from siren_sweep.evaluate import evaluate, report_frames
+from siren_sweep.engine.evaluate import evaluate, report_frames
 from siren_sweep.field import StimulusField
 from siren_sweep.metrics import Metrics
 from siren_sweep.siren import n_parameters

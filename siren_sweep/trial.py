@@ -14,14 +14,16 @@ from typing import Any
 
 import optuna
 import yaml
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from siren_sweep.config import METRICS, Config, TrialConfig
 from siren_sweep.data import field_of
+from siren_sweep.engine import resolve_device
 from siren_sweep.field import StimulusField
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths, replacing
-from siren_sweep.studies import load, open_storage
+from siren_sweep.studies import load, open_storage, trial_id
 from siren_sweep.train import Report, TrainResult, train
 
 log = logging.getLogger(__name__)
@@ -47,15 +49,6 @@ def check_interrupt(_step: int = 0) -> None:
     """Raises Interrupted where a signal asked for it."""
     if _interrupt.is_set():
         raise Interrupted
-
-
-def resolve_device(device: str, slot: int) -> str:
-    """`auto` and `cuda` become the slot's GPU, slot mod n_gpus, where there is one; `auto` falls back to the CPU."""
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return f"cuda:{slot % torch.cuda.device_count()}" if device == "cuda" else device
 
 
 def run_training(
@@ -113,9 +106,10 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
     pruner = hydra.utils.instantiate(cfg.pruner)
     assert cfg.trial.study is not None
     assert cfg.trial.number is not None
-    study = load(open_storage(cfg.storage.url, sweep), cfg.trial.study, pruner=pruner)
+    storage = open_storage(cfg.storage.url, sweep)
+    study = load(storage, cfg.trial.study, pruner=pruner, sampler=optuna.samplers.RandomSampler())
     assert study is not None
-    worker = Worker(study, cfg.trial.number, cfg.trial.attempt)
+    worker = Worker(storage, study, cfg.trial.number, cfg.trial.attempt)
     try:
         return _train_and_write(cfg, outputs, sweep, worker)
     except Exception as error:  # our fault or the machine's: this slot fails, with its reason, and no other
@@ -137,10 +131,9 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
 class Worker:
     """A trial of the study as its worker sees it: reports go in, a reason to stop comes out."""
 
-    def __init__(self, study: Study, number: int, attempt: int) -> None:
+    def __init__(self, storage: BaseStorage, study: Study, number: int, attempt: int) -> None:
         self._study, self._number, self._attempt = study, number, attempt
-        self._id = self.frozen()._trial_id
-        self._trial = optuna.trial.Trial(study, self._id)
+        self._trial = optuna.trial.Trial(study, trial_id(storage, study, number))
         self._reports: list[dict[str, Any]] = self.frozen().user_attrs.get("reports", [])
         # What an earlier attempt reported and went on from is decided: training is deterministic, so the same
         # values come again, and the pruner must not be asked about a point that lies behind.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.plugins.launcher import Launcher
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from siren_sweep.batch import BatchRun, enqueue_plan, store_plan
@@ -17,7 +17,7 @@ UNPRUNED = ["pruner=none"]  # a stopped run says nothing of the noise
 
 
 def validate(
-    storage: RDBStorage, study: Study, n_seeds: int, launcher: Launcher, inherited: Sequence[str], n_threads: int
+    storage: BaseStorage, study: Study, n_seeds: int, launcher: Launcher, inherited: Sequence[str], n_threads: int
 ) -> None:
     """Train the winner of a block's study with `n_seeds` other seeds; what was done before is not done again."""
     winner = best_trial(study)
@@ -43,4 +43,4 @@ def validate(
         proposals = [Proposal(winner.params, None, change, "validation", None) for change in changes]
         store_plan(own, proposals, attributes)
     enqueue_plan(own, 1, winner.distributions)
-    BatchRun(own, launcher.launch, [*inherited, *UNPRUNED], []).run(n_threads)
+    BatchRun(storage, own, launcher.launch, [*inherited, *UNPRUNED], []).run(n_threads)

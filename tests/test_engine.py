@@ -13,16 +13,16 @@ import torch
 import zarr
 from fields import make_field_folder
 
-from siren_sweep.batches import Batch, BatchSampler
 from siren_sweep.config import LrSchedule, Sampling, TrialConfig, trial_config
-from siren_sweep.cpu_engine import CpuEngine
-from siren_sweep.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.engine import initial_model, learning_rate, resolve_device
+from siren_sweep.engine.autograd import TorchEngine
+from siren_sweep.engine.batches import Batch, BatchSampler
+from siren_sweep.engine.cpu import CpuEngine
+from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
+from siren_sweep.engine.passes import SirenPasses, block_points
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, open_field
-from siren_sweep.passes import SirenPasses, block_points
 from siren_sweep.siren import Siren, normalised
-from siren_sweep.torch_engine import TorchEngine
 
 N_FRAMES = 40
 CPU = torch.device("cpu")

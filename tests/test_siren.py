@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from siren_sweep import kernels
+from siren_sweep.engine import kernels
 from siren_sweep.siren import Siren, n_parameters, normalised
 
 

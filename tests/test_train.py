@@ -16,7 +16,7 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from siren_sweep import train as train_module
 from siren_sweep.config import TrialConfig, trial_config
-from siren_sweep.evaluate import report_frames
+from siren_sweep.engine.evaluate import report_frames
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.siren import Siren, normalised
 from siren_sweep.train import Report, Status, TrainResult, train

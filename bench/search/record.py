@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from siren_sweep import evaluate
 from siren_sweep.config import N_REPORTS, TrialConfig, trial_config
+from siren_sweep.engine import evaluate
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.train import train
 

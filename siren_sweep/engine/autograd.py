@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from siren_sweep.config import LrSchedule, TrialConfig
-from siren_sweep.device_batches import DeviceBatch, DeviceSampler
-from siren_sweep.engine import CLIP_NORM, Engine, explosion_limit, initial_model
+from siren_sweep.engine.base import CLIP_NORM, Engine, explosion_limit, initial_model
+from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.field import StimulusField
 from siren_sweep.siren import normalised
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_sweep import kernels
-from siren_sweep.batches import Batch
+from siren_sweep.engine import kernels
+from siren_sweep.engine.batches import Batch
 from siren_sweep.siren import IN_FEATURES
 
 

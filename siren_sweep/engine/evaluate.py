@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from siren_sweep.config import N_REPORTS, TrialConfig
-from siren_sweep.engine import Engine
+from siren_sweep.engine.base import Engine
 from siren_sweep.field import StimulusField
 from siren_sweep.metrics import Metrics, Moments
 

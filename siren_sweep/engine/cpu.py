@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_sweep import kernels
-from siren_sweep.batches import Batch, BatchSampler
 from siren_sweep.config import TrialConfig
-from siren_sweep.engine import CLIP_NORM, Engine, explosion_limit, initial_model, learning_rate
+from siren_sweep.engine import kernels
+from siren_sweep.engine.base import CLIP_NORM, Engine, explosion_limit, initial_model, learning_rate
+from siren_sweep.engine.batches import Batch, BatchSampler
+from siren_sweep.engine.passes import SirenPasses
 from siren_sweep.field import StimulusField
-from siren_sweep.passes import SirenPasses
 from siren_sweep.siren import normalised
 
 

@@ -58,10 +58,10 @@ class Engine(ABC):
 def make_engine(field: StimulusField, cfg: TrialConfig, device: str) -> Engine:
     """The engine for `device`, as `resolve_device` gives it."""
     if device == "cpu" and importlib.util.find_spec("numba"):
-        from siren_sweep.cpu_engine import CpuEngine
+        from siren_sweep.engine.cpu import CpuEngine
 
         return CpuEngine(field, cfg)
-    from siren_sweep.torch_engine import TorchEngine
+    from siren_sweep.engine.autograd import TorchEngine
 
     return TorchEngine(field, cfg, torch.device(device))
 
