@@ -53,5 +53,5 @@ def run_single(cfg: Config, folder: Path) -> None:
     if result.status is Status.truncated:
         print(f"truncated: {result.reason}", file=sys.stderr)
     for name, value in metrics.items():
-        print(f"{name}: {value:.6f}" if isinstance(value, float) else f"{name}: {value}")
+        print(f"{name}: {value:.6f}" if "r2" in name else f"{name}: {value:.6g}")
     print(f"written to {folder}", file=sys.stderr)
