@@ -21,7 +21,7 @@ setup: .venv/.ready ## the environment in .venv, from requirements.lock
 	@command -v $(UV) >/dev/null || { echo "uv is missing: installing it into .venv-uv"; \
 		$(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install -q uv==$(UV_VERSION); }
 	$(UV) venv -q --clear --python $(PYTHON) .venv
-	$(UV) pip sync -q --python $(RUN) --require-hashes requirements.lock
+	$(UV) pip sync -q --compile-bytecode --python $(RUN) --require-hashes requirements.lock
 	$(UV) pip install -q --python $(RUN) --no-build-isolation --no-deps --editable .
 	@touch $@
 
