@@ -57,7 +57,7 @@ STOCK = [
     for sampler in ("random", "tpe", "tpe_univariate", "gp", "cmaes")
     for pruner in ("none", "median", "hyperband", "successive_halving")
 ]
-SLOW = {"tpe": 8, "tpe_univariate": 8, "cmaes": 8, "gp": 80, "ucb_tree": 8}  # repetitions are divided by this
+SLOW = {"tpe": 8, "tpe_univariate": 8, "cmaes": 8, "gp": 16, "ucb_tree": 8}  # repetitions are divided by this
 FULL = ("ucb_tree", "ucb")  # this pair has them all
 
 
