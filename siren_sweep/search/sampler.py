@@ -38,7 +38,7 @@ _N_PARENTS = 8  # nodes of highest UCB whose children are compared
 _PAIR_HANDICAP, _FRESH_HANDICAP = 0.3, 0.6  # of the log expected improvement
 _START_COST = 0.2  # expected score that a config costing e times as much must have more, to be among the first
 _COST_POWER = 0.3  # of the cost that the expected improvement is divided by
-_BEST, _RECENT, _SPREAD = 60, 40, 60  # trials that the model is fitted to, of a long study
+_BEST, _RECENT, _SPREAD = 40, 30, 30  # trials that the model is fitted to, of a long study
 _WORST = 2.0  # scores farther below the median than this many times the best is above it are cut there
 _CROWDED = 0.15  # distance, in ranges, from an infeasible config within which nothing is proposed
 
