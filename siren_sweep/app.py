@@ -68,7 +68,8 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        sweeping = {"-m", "--multirun"} & {*sys.argv}
+        print("stopped" + ("; the same command goes on from here" if sweeping else ""), file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
         text = explain(error, sys.argv[1:])
