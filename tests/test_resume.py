@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.studies import all_blocks, open_storage
 
-SCHEDULE = "blocks.schedule=[{n_training_frames:8,total_steps:3000},{n_training_frames:12,total_steps:1000}]"
+SCHEDULE = "blocks.schedule=[{n_training_frames:8,total_steps:4000}]"
 WAIT_S = 240
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -133,7 +133,7 @@ def test_a_killed_parent_takes_its_workers_along_and_the_same_command_goes_on(
         assert steps == sorted(set(steps))
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_sweep_says_so_and_goes_on(
     how: signal.Signals, start: Start, command: list[str], undisturbed: list[object], tmp_path: Path
 ) -> None:
