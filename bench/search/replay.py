@@ -238,15 +238,13 @@ def _interval(values: np.ndarray, statistic: Callable[[np.ndarray], Any]) -> lis
 def _paths(runs: list[Run]) -> dict[str, list[float | None]]:
     """Median log10(1 - R2) of the best finished config by cost spent."""
     grid = np.arange(1, 61)
-    found = np.full((len(runs), len(grid)), np.nan)
+    found = np.full((len(runs), len(grid)), np.inf)  # infinite until a first trial has finished
     for row, run in zip(found, runs, strict=True):
         for cost, best in run.path:
             row[grid >= cost] = best
-    started = ~np.isnan(found).all(0)
-    return {
-        "cost": grid[started].tolist(),
-        "log10_error": [round(float(np.nanmedian(column)), 4) for column in found[:, started].T],
-    }
+    medians = np.array([_median(column) for column in found.T])
+    started = np.isfinite(medians)
+    return {"cost": grid[started].tolist(), "log10_error": medians[started].round(4).tolist()}
 
 
 def _finite(value: float) -> float | None:
