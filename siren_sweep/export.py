@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,20 +109,33 @@ def open_sweep(folder: Path) -> tuple[SweepPaths, OutputPaths, dict[int, Study],
     return paths, OutputPaths(paths.root.parent), all_blocks(storage), all_validations(storage)
 
 
-def main() -> None:
-    """Export all blocks of a sweep again."""
-    parser = argparse.ArgumentParser(prog="python -m siren_sweep.export", description=main.__doc__)
+def sweep_command(
+    module: str, what: str, act: Callable[[SweepPaths, OutputPaths, dict[int, Study], dict[int, Study]], Path]
+) -> None:
+    """`python -m MODULE SWEEP_FOLDER`: make a view again, and say where; a mistake is one message, exit code 2."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=what)
     parser.add_argument("sweep_folder", type=Path, help="outputs/<sweep.name>")
     try:
-        paths, outputs, studies, validations = open_sweep(parser.parse_args().sweep_folder)
-        for number, study in studies.items():
-            export_block(study, validations.get(number), paths, outputs)
-            trial = best_trial(study)
-            print(f"block {number}: " + (f"final_r2 {trial.value:.6f}" if trial else "no trial has finished"))
+        written = act(*open_sweep(parser.parse_args().sweep_folder))
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    print(f"written to {paths.best}")
+    print(f"written to {written}")
+
+
+def _export_all(
+    paths: SweepPaths, outputs: OutputPaths, studies: dict[int, Study], validations: dict[int, Study]
+) -> Path:
+    for number, study in studies.items():
+        export_block(study, validations.get(number), paths, outputs)
+        trial = best_trial(study)
+        print(f"block {number}: " + (f"final_r2 {trial.value:.6f}" if trial else "no trial has finished"))
+    return paths.best
+
+
+def main() -> None:
+    """Export all blocks of a sweep again."""
+    sweep_command("siren_sweep.export", "Export all blocks of a sweep again.", _export_all)
 
 
 if __name__ == "__main__":

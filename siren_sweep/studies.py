@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
 
-STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # hands an address with a password to the workers, on no disk
+STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
 BUSY_TIMEOUT_S = 120.0
 _PLAN = "batch_"
 
