@@ -8,17 +8,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from siren_sweep.search import mutations
+from siren_sweep.search.encoding import axes
+from siren_sweep.search.knowledge import couplings
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
 
+OMEGA, RATE = "graph_model.omega_f", "training.learning_rate_NNR_f"
 SPACE: dict[str, BaseDistribution] = {
-    "graph_model.omega_f": FloatDistribution(5, 1000, log=True),
-    "training.learning_rate_NNR_f": FloatDistribution(1e-6, 1e-2, log=True),
+    OMEGA: FloatDistribution(5, 1000, log=True),
+    RATE: FloatDistribution(1e-6, 1e-2, log=True),
     "graph_model.hidden_dim_nnr_f": CategoricalDistribution([64, 128, 256]),
     "depth": IntDistribution(2, 6),
 }
@@ -79,18 +84,56 @@ def test_same_study_and_seed_propose_the_same() -> None:
     assert UCBTreeSampler(1).propose(study, SPACE, 4) == UCBTreeSampler(1).propose(study, SPACE, 4)
 
 
-def test_most_children_differ_from_their_parent_in_one_parameter() -> None:
-    study = searched(1)
-    n_changed = []
-    for _ in range(5):
-        proposals = UCBTreeSampler(0).propose(study, SPACE, 4)
-        for one in proposals:
-            if one.parent is not None:
-                parent = study.trials[one.parent].params
-                n_changed.append(sum(parent[name] != value for name, value in one.params.items()))
+def changed_by(study: optuna.Study, proposals: Sequence[Proposal]) -> list[frozenset[str]]:
+    """The parameters in which each child differs from its parent."""
+    return [
+        frozenset(name for name, value in one.params.items() if study.trials[one.parent].params[name] != value)
+        for one in proposals
+        if one.parent is not None
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_child_differs_from_its_parent_in_one_parameter_or_in_a_coupled_pair(seed: int) -> None:
+    study = searched(1, seed)
+    changes: list[frozenset[str]] = []
+    for _ in range(8):
+        proposals = UCBTreeSampler(seed).propose(study, SPACE, 4)
+        changes += changed_by(study, proposals)
         add(study, proposals)
-    assert set(n_changed) <= {1, 2}
-    assert n_changed.count(1) >= len(n_changed) / 2
+    assert all(len(names) == 1 or names == {OMEGA, RATE} for names in changes)
+    assert sum(len(names) == 1 for names in changes) >= len(changes) / 2
+
+
+def test_a_coupled_pair_moves_together_where_only_that_promises_more() -> None:
+    """A ridge: far better along omega than at the one trial, and only where the rate follows it down."""
+
+    def on_ridge(params: Mapping[str, Any]) -> float:
+        omega, rate = math.log10(params[OMEGA] / 10), math.log10(params[RATE] / 1e-3)
+        return float(1 - 10 ** -(1 + 0.8 * omega - 2.0 * abs(omega + rate)))
+
+    space = {name: SPACE[name] for name in (OMEGA, RATE)}
+    study = optuna.create_study(direction="maximize")
+    for omega, rate in ((10, 1e-3), (20, 5e-4), (40, 2.5e-4), (40, 1e-3), (10, 2.5e-4), (20, 2e-3)):
+        params = {OMEGA: float(omega), RATE: rate}
+        study.add_trial(told(params, on_ridge(params), space, user_attrs={"parent": None}))
+    proposals = [one for one in UCBTreeSampler(0).propose(study, space, 8) if one.parent is not None]
+    pairs = [one for one in proposals if len(changed_by(study, [one])[0]) == 2]
+    assert pairs
+    for one in pairs:
+        assert one.hypothesis is not None
+        assert "omega_f and learning_rate_NNR_f move together: an update moves the phase" in one.hypothesis["rationale"]
+
+
+def test_only_parameters_that_act_as_one_are_coupled() -> None:
+    named = {*SPACE, "graph_model.nnr_f_xy_period", "T_period_ratio", "training.inr_batch_size", "total_steps_ratio"}
+    space = axes({name: SPACE.get(name, FloatDistribution(1, 64, log=True)) for name in named})
+    pairs = [(first, second) for first, second, _ in couplings(space)]
+    assert sorted(pairs) == [(OMEGA, "T_period_ratio"), (OMEGA, "graph_model.nnr_f_xy_period"), (OMEGA, RATE)]
+    parent = (0, {axis.name: axis.from_unit(0.3) for axis in space})
+    found = mutations.mutations(space, [parent], pairs, np.random.default_rng(0))
+    doubles = {frozenset(name for name in named if one.params[name] != parent[1][name]) for one in found}
+    assert {names for names in doubles if len(names) > 1} == {frozenset(pair) for pair in pairs}
 
 
 def test_mutation_and_hypothesis_name_the_same_change() -> None:
@@ -181,7 +224,6 @@ def test_plain_optimize_improves_with_any_distributions() -> None:
 
 def test_asking_for_four_grows_no_faster_than_linearly() -> None:
     """Counted in the trials that the model is fitted to, not in seconds: at most 100 of however many."""
-    from siren_sweep.search.encoding import axes
     from siren_sweep.search.history import History
     from siren_sweep.search.sampler import _fitted_to
 

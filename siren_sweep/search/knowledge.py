@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -36,11 +37,23 @@ _ALIASES = {
     "n_steps": STEPS,
     "steps": STEPS,
 }
-_COMBINED = (  # exponents of the products that act as one
-    {OMEGA: 1, RATE: 1},
-    {OMEGA: 1, XY_PERIOD: -1},
-    {OMEGA: 1, T_PERIOD: -1},
-    {OMEGA: 1, T_RATIO: 1},
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Two parameters that act as one, by `first * second**power`: they may move together, as one mutation."""
+
+    first: str
+    second: str
+    power: int
+    reason: str
+
+
+COUPLINGS = (
+    Coupling(OMEGA, RATE, 1, "an update moves the phase by their product"),
+    Coupling(OMEGA, XY_PERIOD, -1, "space enters the phase by their quotient"),
+    Coupling(OMEGA, T_PERIOD, -1, "time enters the phase by their quotient"),
+    Coupling(OMEGA, T_RATIO, 1, "time enters the phase by their product"),
 )
 
 
@@ -95,22 +108,26 @@ def _known(params: Params) -> dict[str, float]:
     return {canonical(name): float(value) for name, value in numbers.items()}
 
 
+def couplings(space: Sequence[Axis]) -> list[tuple[str, str, Coupling]]:
+    """The couplings of which a space varies both parameters, with the names that these have there."""
+    names = {canonical(axis.name): axis.name for axis in space if axis.positive and not axis.fixed}
+    return [(names[c.first], names[c.second], c) for c in COUPLINGS if c.first in names and c.second in names]
+
+
 class Features:
     """Configs as the model sees them: each parameter's coordinate, and those of the products that act as one."""
 
     def __init__(self, space: Sequence[Axis]) -> None:
         self._space = [axis for axis in space if not axis.fixed]
-        names = {canonical(axis.name): axis.name for axis in self._space if axis.positive}
         by_name = {axis.name: axis for axis in self._space}
         self._products: list[tuple[dict[str, int], float, float]] = []  # powers by name, smallest and largest logarithm
-        for exponents in _COMBINED:
-            if all(name in names for name in exponents):
-                powers = {names[name]: power for name, power in exponents.items()}
-                ends = [
-                    sorted(power * math.log(by_name[name].from_unit(unit)) for unit in (0.0, 1.0))
-                    for name, power in powers.items()
-                ]
-                self._products.append((powers, sum(low for low, _ in ends), sum(high for _, high in ends)))
+        for first, second, coupling in couplings(space):
+            powers = {first: 1, second: coupling.power}
+            ends = [
+                sorted(power * math.log(by_name[name].from_unit(unit)) for unit in (0.0, 1.0))
+                for name, power in powers.items()
+            ]
+            self._products.append((powers, sum(low for low, _ in ends), sum(high for _, high in ends)))
 
     def __call__(self, configs: Sequence[Params]) -> np.ndarray:
         """(n, d) float64, each column about [0, 1]; a nominal parameter has one column a choice, half apart."""

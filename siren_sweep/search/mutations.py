@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from siren_sweep.search.encoding import Axis, Params, key_of
 
-_PAIRS = 300  # candidates that change two parameters
+_COUPLED = 300  # candidates that change a coupled pair
 _DESIGNS = 40
 
 
@@ -25,26 +24,26 @@ class Candidate:
 
 
 def mutations(
-    space: Sequence[Axis], parents: Sequence[tuple[int, Params]], rng: np.random.Generator
+    space: Sequence[Axis],
+    parents: Sequence[tuple[int, Params]],
+    coupled: Sequence[tuple[str, str]],
+    rng: np.random.Generator,
 ) -> list[Candidate]:
-    """All changes of one parameter of each parent (number, params), and a sample of the changes of two."""
-    free = [axis for axis in space if not axis.fixed]
-    levels = {axis.name: axis.candidates() for axis in free}
-    singles, pairs = [], []
-    for number, params in parents:
-        for axis in free:
-            singles += [
-                Candidate({**params, axis.name: value}, number, 1)
-                for value in levels[axis.name]
-                if value != params[axis.name]
-            ]
-        pairs += [(number, params, first.name, second.name) for first, second in itertools.combinations(free, 2)]
+    """All changes of one parameter of each parent (number, params), and a sample of those of two coupled ones."""
+    levels = {axis.name: axis.candidates() for axis in space if not axis.fixed}
+    singles = [
+        Candidate({**params, name: value}, number, 1)
+        for number, params in parents
+        for name, values in levels.items()
+        for value in values
+        if value != params[name]
+    ]
+    pairs = [(number, params, pair) for number, params in parents for pair in coupled]
     doubles = []
-    for index in rng.integers(len(pairs), size=_PAIRS) if pairs else []:
-        number, params, first, second = pairs[index]
-        drawn = {name: levels[name][rng.integers(len(levels[name]))] for name in (first, second)}
-        n_changed = sum(drawn[name] != params[name] for name in drawn)
-        if n_changed == 2:
+    for index in rng.integers(len(pairs), size=_COUPLED) if pairs else []:
+        number, params, pair = pairs[index]
+        drawn = {name: levels[name][rng.integers(len(levels[name]))] for name in pair}
+        if all(drawn[name] != params[name] for name in pair):
             doubles.append(Candidate({**params, **drawn}, number, 2))
     return singles + doubles
 

@@ -2,7 +2,8 @@
 
 For each config of a batch the tree ranks the trials by their UCB, those chosen before it counted as visited; the
 children of the highest ones are compared by their expected improvement over the best finished trial, weighed against
-their cost. A child differs from its parent in one parameter; two at once, or a fresh config, must promise clearly more.
+their cost. A child differs from its parent in one parameter, or in a coupled pair (`knowledge.COUPLINGS`); a pair, and
+a fresh config, which has no parent, must promise clearly more.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config import N_REPORTS
 from siren_sweep.search import mutations
-from siren_sweep.search.encoding import Axis, Params, axes, key_of
+from siren_sweep.search.encoding import Axis, Params, axes, key_of, leaf
 from siren_sweep.search.history import History, Lacked, Observation
-from siren_sweep.search.knowledge import Features, cost, features_of_prior, footprint
+from siren_sweep.search.knowledge import Features, cost, couplings, features_of_prior, footprint
 from siren_sweep.search.model import Belief, Surrogate
 from siren_sweep.search.mutations import Candidate
 from siren_sweep.search.prior import Prior
-from siren_sweep.search.proposal import Proposal, hypothesis, mutation_text
+from siren_sweep.search.proposal import Proposal, changed, hypothesis, mutation_text
 from siren_sweep.search.tree import Node, Reward, scores
 
 NAME = "tree"
@@ -124,8 +125,9 @@ class UCBTreeSampler(BaseSampler):
         ranked = scores(batch.nodes, self._c, self._reward)[:_N_PARENTS]
         known = {seen.number: seen for seen in batch.history.scored}
         parents = [(row.id, known[row.id].params) for row in ranked]
-        candidates = mutations.mutations(batch.space, parents, rng) + mutations.fresh(batch.space, rng, _N_FRESH)
-        candidates = batch.allowed(candidates)
+        pairs = [(first, second) for first, second, _ in couplings(batch.space)]
+        candidates = mutations.mutations(batch.space, parents, pairs, rng)
+        candidates = batch.allowed(candidates + mutations.fresh(batch.space, rng, _N_FRESH))
         if not candidates:
             return
         model = _Model(batch, earlier, rng)
@@ -245,6 +247,10 @@ class _Model:
             f"From {self.n_trials} trials the model expects {measure} {sign * mean:.2f} +- {deviation:.2f}, where the "
             f"parent {standing} {sign * parent.score:.2f}; of the changes considered this promises most for its cost."
         )
+        names = changed(old, candidate.params)
+        for first, second, coupling in couplings(self._batch.space) if len(names) > 1 else []:
+            if {first, second} == set(names):
+                rationale += f" {leaf(first)} and {leaf(second)} move together: {coupling.reason}."
         falsified = f"a final value no better than the parent's {scale.value(parent.score):.6g} by more than the noise"
         return hypothesis(old, candidate.params, expectation, rationale, falsified)
 
