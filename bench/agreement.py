@@ -3,7 +3,8 @@
     python bench/agreement.py PATH --json FILE
 
 What differs is arithmetic: all neurons or unique positions, autograd or not, float32's rounding. With seeds of their
-own the two would differ by the seeds' spread, which is larger. The last weights of both count.
+own the two would differ by the seeds' spread, which is larger. The last weights of both count. Ours runs twice: with
+hidden products in float32, and reduced, where the device has them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from plain_loop import PlainLoop
 from sklearn.metrics import r2_score
 
-from siren_sweep.config import TrialConfig, trial_config
+from siren_sweep.config import Precision, TrialConfig, trial_config
 from siren_sweep.engine import initial_model, make_engine, resolve_device
 from siren_sweep.engine.batches import BatchSampler
 from siren_sweep.engine.evaluate import evaluate
@@ -40,10 +41,14 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for seed in SEEDS:
         cfg = config(seed)
-        rows.append({"seed": seed, "plain": plain_r2(field, cfg, device), "ours": ours_r2(field, cfg, device)})
+        rows.append({"seed": seed, "plain": plain_r2(field, cfg, device)})
+        for precision in Precision:
+            cfg.training.hidden_precision = precision
+            rows[-1][precision] = ours_r2(field, cfg, device)
         print(rows[-1], flush=True)
-    means = {side: sum(row[side] for row in rows) / len(rows) for side in ("plain", "ours")}
-    print(f"ours less plain, mean over {len(rows)} seeds: {means['ours'] - means['plain']:+.5f}")
+    means = {side: sum(row[side] for row in rows) / len(rows) for side in ("plain", *Precision)}
+    for precision in Precision:
+        print(f"ours ({precision}) less plain, mean over {len(rows)} seeds: {means[precision] - means['plain']:+.6f}")
     options.json.write_text(json.dumps({"rows": rows, "mean": means, "device": device}, indent=1) + "\n")
 
 

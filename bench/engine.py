@@ -8,7 +8,9 @@ measured within a turn, since clock rates drift. Seconds on a CPU are the thread
 machine changes less; on a GPU they are the clock's.
 
 `share` is 6 * parameters flops a unique point and step, over the rate of matrix products just before and after: the
-fastest of a square 1024 product and of a hidden layer's own (forward, weight gradient, of all points at once).
+fastest of a square 1024 product and of a hidden layer's own (forward, weight gradient, of all points at once). Products
+are float32 on a CPU and TF32 on a GPU, ours and those that give the rate alike; `--precision reduced` takes bfloat16
+for both on a CPU with AMX, which is what training does there by default. The plain loop is float32 always.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +31,9 @@ import numpy as np
 import torch
 from plain_loop import PlainLoop
 
-from siren_sweep.config import TrialConfig, trial_config
+from siren_sweep.config import Precision, TrialConfig, trial_config
 from siren_sweep.engine import make_engine
+from siren_sweep.engine.precision import is_reduced, reduced_products
 from siren_sweep.field import StimulusField
 from siren_sweep.siren import n_parameters
 
@@ -44,16 +48,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--sizes", default=SIZES, help="hidden x layers x frames a batch, comma-separated")
+    parser.add_argument("--precision", choices=[*Precision], help="default: float32 on a CPU, reduced on a GPU")
     parser.add_argument("--no-duplicates", action="store_true", help="a neuron a position: nothing to compute once")
     parser.add_argument("--json", type=Path, help="where to write the list of results")
     options = parser.parse_args()
+    precision = Precision(options.precision or ("float32" if options.device == "cpu" else "reduced"))
     torch.set_num_threads(1)
     field = noise_field(1 if options.no_duplicates else N_TYPES)
     print(f"{'hidden x layers x frames':>26}" + "".join(f"{title:>15}" for title in COLUMNS))
     rows = []
     for size in options.sizes.split(","):
         hidden, layers, frames = map(int, size.split("x"))
-        row = measure(field, hidden, layers, frames, options.device)
+        row = measure(field, hidden, layers, frames, options.device, precision)
         rows.append(row)
         print(f"{size:>26}" + "".join(f"{row[title]:15.4g}" for title in COLUMNS), flush=True)
     if options.json:
@@ -61,12 +67,14 @@ def main() -> None:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def measure(field: StimulusField, hidden: int, layers: int, frames: int, device: str) -> dict[str, Any]:
+def measure(
+    field: StimulusField, hidden: int, layers: int, frames: int, device: str, precision: Precision
+) -> dict[str, Any]:
     """One size: medians over turns."""
     cfg = trial_config(
         {
             "graph_model": {"hidden_dim_nnr_f": hidden, "n_layers_nnr_f": layers, "omega_f": 30, "nnr_f_T_period": 300},
-            "training": {"n_training_frames": N_FRAMES, "inr_batch_size": frames},
+            "training": {"n_training_frames": N_FRAMES, "inr_batch_size": frames, "hidden_precision": precision},
             "claude": {"total_steps": 10**6},
         }
     )
@@ -91,6 +99,7 @@ def measure(field: StimulusField, hidden: int, layers: int, frames: int, device:
         "neurons": field.n_neurons,
         "positions": field.n_unique,
         "device": device,
+        "precision": precision,
         "machine": machine(device),
     }
 
@@ -122,7 +131,14 @@ def step_s(run: Callable[[int], object], device: str) -> float:
 
 
 def product_gflops(field: StimulusField, cfg: TrialConfig, device: str) -> float:
-    """The fastest float32 (on a GPU: TF32) matrix product of the shapes that the module's docstring names."""
+    """The fastest matrix product of the config's precision, of the shapes that the module's docstring names."""
+    reduced = is_reduced(cfg.training.hidden_precision, torch.device(device))
+    with reduced_products(torch.device(device)) if reduced else nullcontext():
+        return fastest_gflops(field, cfg, device)
+
+
+def fastest_gflops(field: StimulusField, cfg: TrialConfig, device: str) -> float:
+    """The same in PyTorch's present precision."""
     hidden, points = cfg.graph_model.hidden_dim_nnr_f, cfg.training.inr_batch_size * field.n_unique
     best = 0.0
     for m, k, n in {(1024, 1024, 1024), (points, hidden, hidden), (hidden, points, hidden)}:

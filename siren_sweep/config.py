@@ -43,6 +43,13 @@ class LrSchedule(StrEnum):
     cosine = "cosine"
 
 
+class Precision(StrEnum):
+    """The hidden layers' matrix products in training: float32, or what the device does much faster (TF32, bfloat16)."""
+
+    reduced = "reduced"
+    float32 = "float32"
+
+
 class Strategy(StrEnum):
     """How a batch of configs is laid out; `auto` chooses by what is known."""
 
@@ -88,6 +95,7 @@ class Training:
     inr_batch_size: int = bounded(8, low=1, unit="frames")
     sampling: Sampling = Sampling.points
     lr_schedule: LrSchedule = LrSchedule.cosine
+    hidden_precision: Precision = Precision.reduced
     seed: int = bounded(42, low=0, high=2**31 - 1)
     device: str = "auto"  # auto: the slot's GPU where there is one, else cpu
     n_threads: int = bounded(1, low=1, high=1024)  # CPU threads of one training run

@@ -13,13 +13,14 @@ import torch
 import zarr
 from fields import make_field_folder
 
-from siren_sweep.config import LrSchedule, Sampling, TrialConfig, trial_config
+from siren_sweep.config import LrSchedule, Precision, Sampling, TrialConfig, trial_config
 from siren_sweep.engine import initial_model, learning_rate, resolve_device
 from siren_sweep.engine.autograd import TorchEngine
 from siren_sweep.engine.batches import Batch, BatchSampler
 from siren_sweep.engine.cpu import CpuEngine
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.engine.passes import SirenPasses, block_points
+from siren_sweep.engine.precision import is_reduced, reduced_products
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.siren import Siren, normalised
@@ -102,7 +103,7 @@ def test_gradient_is_that_of_autograd_in_float64(field: StimulusField) -> None:
 @pytest.mark.parametrize("sampling", list(Sampling))
 @pytest.mark.parametrize("schedule", list(LrSchedule))
 def test_both_engines_take_the_same_way(field: StimulusField, sampling: Sampling, schedule: LrSchedule) -> None:
-    cfg = config(sampling=sampling, lr_schedule=schedule)
+    cfg = config(sampling=sampling, lr_schedule=schedule, hidden_precision="float32")
     written_out, autograd = CpuEngine(field, cfg), TorchEngine(field, cfg, CPU)
     start = written_out.weights()
     sampler = BatchSampler(field, n_frames=8, sampling=sampling, seed=0)
@@ -115,6 +116,32 @@ def test_both_engines_take_the_same_way(field: StimulusField, sampling: Sampling
         assert (one[key] - other[key]).norm() < 1e-3 * (one[key] - start[key]).norm()
     frames = np.arange(N_FRAMES)
     torch.testing.assert_close(written_out.predict(frames), autograd.predict(frames), atol=1e-5, rtol=0)
+
+
+def test_reduced_products_form_the_gradient_alone(field: StimulusField) -> None:
+    """Within bfloat16's rounding of the exact gradient, and predictions are float32's to the bit."""
+    if not is_reduced(Precision.reduced, CPU):
+        pytest.skip("this CPU has no AMX: products stay float32")
+    weights, points = Siren(128, 3, 30.0).state_dict(), coordinates(field, config())
+    exact, reduced = SirenPasses(weights, 30.0, *points), SirenPasses(weights, 30.0, *points, reduced=True)
+    batch = BatchSampler(field, n_frames=N_FRAMES, sampling=Sampling.points, seed=0).draw()
+    assert torch.equal(exact.predict(batch.frame, batch.position), reduced.predict(batch.frame, batch.position))
+    exact.accumulate(batch)
+    reduced.accumulate(batch)
+    apart = (reduced.gradient.vector - exact.gradient.vector).norm() / exact.gradient.vector.norm()
+    assert 1e-4 < apart < 3e-2
+    assert torch.equal(exact.predict(batch.frame, batch.position), reduced.predict(batch.frame, batch.position))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_precision_is_reduced_inside_and_nowhere_else(device: str) -> None:
+    backend: Any = torch.backends.cuda.matmul if device == "cuda" else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = backend.fp32_precision
+    with reduced_products(torch.device(device)):
+        assert backend.fp32_precision == {"cuda": "tf32", "cpu": "bf16"}[device]
+    assert backend.fp32_precision == before
+    assert not is_reduced(Precision.float32, torch.device(device))
+    assert is_reduced(Precision.reduced, torch.device("cuda"))
 
 
 @pytest.mark.parametrize("engine_class", [CpuEngine, lambda field, cfg: TorchEngine(field, cfg, CPU)])
@@ -231,7 +258,7 @@ def test_weights_of_a_small_last_block_count_too(field: StimulusField) -> None:
     """A batch in blocks has the gradient of the sum of its parts."""
     cfg = config()
     batch = BatchSampler(field, n_frames=300, sampling=Sampling.points, seed=0).draw()
-    assert len(batch.frame) > 2 * block_points(24)
+    assert len(batch.frame) > 2 * block_points(24, reduced=False)
     whole, parts = (
         SirenPasses(initial_model(cfg).state_dict(), cfg.graph_model.omega_f, *coordinates(field, cfg))
         for _ in range(2)

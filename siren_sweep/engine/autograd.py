@@ -1,15 +1,14 @@
 """Training steps by PyTorch's autograd: on a GPU, and on a CPU without numba.
 
 On a GPU the field lies in its memory, batches are drawn there, the rate and the check for explosion are computed there,
-and all of a step is one CUDA graph: nothing in the loop waits for the device. The hidden layers' products are TF32; the
-first layer's phase is float64 as everywhere, and predictions, from which all metrics come, are plain float32.
+and all of a step is one CUDA graph: nothing in the loop waits for the device. The hidden layers' products may be TF32;
+the first layer's phase is float64 as everywhere, and predictions, from which all metrics come, are plain float32.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor
 from siren_sweep.config import LrSchedule, TrialConfig
 from siren_sweep.engine.base import CLIP_NORM, Engine, explosion_limit, initial_model
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
+from siren_sweep.engine.precision import is_reduced, reduced_products
 from siren_sweep.field import StimulusField
 from siren_sweep.siren import normalised
 
@@ -35,6 +35,7 @@ class TorchEngine(Engine):
         self._model = initial_model(cfg).to(device)
         self._rate = torch.tensor(cfg.training.learning_rate_NNR_f, device=device)
         on_gpu = device.type == "cuda"
+        self._reduced = on_gpu and is_reduced(cfg.training.hidden_precision, device)
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=self._rate, fused=True, capturable=on_gpu)
         self._sampler = DeviceSampler(
             field,
@@ -72,7 +73,7 @@ class TorchEngine(Engine):
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._sampler.generator)
         self._optimizer.zero_grad(set_to_none=True)
-        with tf32_products(), torch.cuda.graph(graph):
+        with reduced_products(self.device) if self._reduced else nullcontext(), torch.cuda.graph(graph):
             self.train_on(self._sampler.draw())
         return graph
 
@@ -122,14 +123,3 @@ class TorchEngine(Engine):
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate
         self._sampler.generator.set_state(snapshot["generator"])
-
-
-@contextmanager
-def tf32_products() -> Iterator[None]:
-    """Let float32 matrix products on a GPU be TF32: 10 bits of mantissa, sums in float32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -13,6 +13,7 @@ from siren_sweep.engine import kernels
 from siren_sweep.engine.base import CLIP_NORM, Engine, explosion_limit, initial_model, learning_rate
 from siren_sweep.engine.batches import Batch, BatchSampler
 from siren_sweep.engine.passes import SirenPasses
+from siren_sweep.engine.precision import is_reduced
 from siren_sweep.field import StimulusField
 from siren_sweep.siren import normalised
 
@@ -30,7 +31,13 @@ class CpuEngine(Engine):
         )
         t = normalised(torch.arange(field.n_frames), cfg.graph_model.nnr_f_T_period)
         xy = normalised(torch.from_numpy(np.array(field.positions)), cfg.graph_model.nnr_f_xy_period)
-        self._passes = SirenPasses(initial_model(cfg).state_dict(), cfg.graph_model.omega_f, t.numpy(), xy.numpy())
+        self._passes = SirenPasses(
+            initial_model(cfg).state_dict(),
+            cfg.graph_model.omega_f,
+            t.numpy(),
+            xy.numpy(),
+            reduced=is_reduced(cfg.training.hidden_precision, self.device),
+        )
         vector = self._passes.parameters.vector
         self._mean, self._square = torch.zeros_like(vector), torch.zeros_like(vector)
 

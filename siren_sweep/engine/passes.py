@@ -1,12 +1,14 @@
 """The SIREN's forward and backward pass on a CPU, written out.
 
 Points go through the network block by block, so that a block's activations stay in the caches. The matrix products are
-PyTorch's, into buffers that are kept; all else is in `kernels`.
+PyTorch's, into buffers that are kept; all else is in `kernels`. Products of hidden layers may be bfloat16 while a
+gradient is formed.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from siren_sweep.engine import kernels
 from siren_sweep.engine.batches import Batch
+from siren_sweep.engine.precision import reduced_products
 from siren_sweep.siren import IN_FEATURES
 
 
@@ -34,14 +37,17 @@ class FlatParameters:
 class SirenPasses:
     """A SIREN over the points of a field: `parameters`, and the `gradient` that `accumulate` adds to."""
 
-    def __init__(self, weights: dict[str, Tensor], omega: float, t: np.ndarray, xy: np.ndarray) -> None:
+    def __init__(
+        self, weights: dict[str, Tensor], omega: float, t: np.ndarray, xy: np.ndarray, reduced: bool = False
+    ) -> None:
         """`weights` under the keys of `Siren`; t (n_frames,) and xy (n_unique, 2), normalised, float64."""
         vector = torch.cat([value.reshape(-1) for value in weights.values()])
         self.parameters = FlatParameters(vector, weights)
         self.gradient = FlatParameters(torch.zeros_like(vector), weights)
         self._transposed = [weight.T for weight in self.parameters.weights]
         self._omega, self._t, self._xy = omega, t, xy
-        self._block_points = block_points(len(self.parameters.biases[0]))
+        self._reduced = reduced
+        self._block_points = block_points(len(self.parameters.biases[0]), reduced)
         self._d_first = np.zeros((IN_FEATURES, len(self.parameters.biases[0])), np.float32)
         self._blocks: dict[int, _Block] = {}
 
@@ -58,10 +64,11 @@ class SirenPasses:
         n_points = len(batch.frame)
         size = math.ceil(n_points / math.ceil(n_points / self._block_points))  # of equal blocks
         loss, first = 0.0, self._first_layer()
-        for start in range(0, n_points, size):
-            part = slice(start, start + size)
-            block = self._forward(batch.frame[part], batch.position[part], first)
-            loss += self._backward(block, batch, part)
+        with reduced_products(torch.device("cpu")) if self._reduced else nullcontext():
+            for start in range(0, n_points, size):
+                part = slice(start, start + size)
+                block = self._forward(batch.frame[part], batch.position[part], first)
+                loss += self._backward(block, batch, part)
         self.gradient.weights[0].add_(torch.from_numpy(self._d_first).T)
         self._d_first[...] = 0
         return loss
@@ -133,7 +140,9 @@ class _Block:
         self.output_array = self.output.numpy()
 
 
-def block_points(hidden: int) -> int:
+def block_points(hidden: int, reduced: bool) -> int:
     """Points a block, by measurement: few enough that a narrow layer's activations stay in a core's cache; a wide
-    layer's do not anyhow, and its products gain from more."""
+    layer's do not anyhow, and its products gain from more. Products of bfloat16 leave the caches the larger part."""
+    if reduced:
+        return 1024
     return 2048 if hidden >= 512 else min(2048, max(256, 65536 // hidden))
