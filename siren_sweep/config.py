@@ -43,6 +43,13 @@ class LrSchedule(StrEnum):
     cosine = "cosine"
 
 
+class FirstLayerRate(StrEnum):
+    """How far a step moves the first layer: less where coordinates exceed 1, or as far as any other layer."""
+
+    scaled = "scaled"
+    plain = "plain"
+
+
 class Precision(StrEnum):
     """The hidden layers' matrix products in training: float32, or what the device does much faster (TF32, bfloat16)."""
 
@@ -95,6 +102,7 @@ class Training:
     inr_batch_size: int = bounded(8, low=1, unit="frames")
     sampling: Sampling = Sampling.points
     lr_schedule: LrSchedule = LrSchedule.cosine
+    first_layer_rate: FirstLayerRate = FirstLayerRate.scaled
     hidden_precision: Precision = Precision.reduced
     seed: int = bounded(42, low=0, high=2**31 - 1)
     device: str = "auto"  # auto: the slot's GPU where there is one, else cpu

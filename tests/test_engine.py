@@ -145,6 +145,26 @@ def test_precision_is_reduced_inside_and_nowhere_else(device: str) -> None:
 
 
 @pytest.mark.parametrize("engine_class", [CpuEngine, lambda field, cfg: TorchEngine(field, cfg, CPU)])
+def test_the_first_layer_steps_in_scaled_coordinates(field: StimulusField, engine_class: Any) -> None:
+    """Weights and predictions start out the same to the bit; Adam's first step, the rate, is the rate over the scale.
+
+    40 frames over 40 frames a period reach 2 pi, which is within 8; positions up to 2 of 8 reach pi / 2, within 2.
+    """
+    plain, scaled = (engine_class(field, config(first_layer_rate=kind)) for kind in ("plain", "scaled"))
+    before = plain.weights()
+    assert all(torch.equal(value, scaled.weights()[key]) for key, value in before.items())
+    frames = np.arange(N_FRAMES)
+    assert torch.equal(plain.predict(frames), scaled.predict(frames))
+    plain.advance(1)
+    scaled.advance(1)
+    name = "net.0.linear.weight"
+    ratio = ((scaled.weights()[name] - before[name]) / (plain.weights()[name] - before[name])).median(0).values
+    torch.testing.assert_close(ratio, torch.tensor([1 / 8, 1 / 2, 1 / 2]), rtol=2e-2, atol=0)
+    scaled.load_weights(before)
+    assert all(torch.equal(value, scaled.weights()[key]) for key, value in before.items())
+
+
+@pytest.mark.parametrize("engine_class", [CpuEngine, lambda field, cfg: TorchEngine(field, cfg, CPU)])
 def test_a_restored_engine_goes_on_bit_for_bit(field: StimulusField, engine_class: Any) -> None:
     whole, before, after = (engine_class(field, config()) for _ in range(3))
     whole.advance(30)

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from siren_sweep.config import LrSchedule, TrialConfig
 from siren_sweep.engine.base import CLIP_NORM, Engine, explosion_limit, initial_model
+from siren_sweep.engine.coordinates import coordinates
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.engine.precision import is_reduced, reduced_products
 from siren_sweep.field import StimulusField
-from siren_sweep.siren import normalised
 
 EAGER_STEPS = 3  # before a graph is captured: libraries set themselves up on their first calls
 
@@ -32,7 +32,9 @@ class TorchEngine(Engine):
         self.step, self.device = 0, device
         self._training, self._total_steps = cfg.training, cfg.claude.total_steps
         self._limit = explosion_limit(field)
+        self._coordinates = coordinates(field, cfg)
         self._model = initial_model(cfg).to(device)
+        self.load_weights(self._model.state_dict())
         self._rate = torch.tensor(cfg.training.learning_rate_NNR_f, device=device)
         on_gpu = device.type == "cuda"
         self._reduced = on_gpu and is_reduced(cfg.training.hidden_precision, device)
@@ -44,9 +46,8 @@ class TorchEngine(Engine):
             seed=cfg.training.seed,
             device=device,
         )
-        self._t = normalised(torch.arange(field.n_frames), cfg.graph_model.nnr_f_T_period).to(device)  # (n_frames,)
-        xy = torch.from_numpy(np.array(field.positions))
-        self._xy = normalised(xy, cfg.graph_model.nnr_f_xy_period).to(device)  # (n_unique, 2)
+        self._t = self._coordinates.t.to(device)  # (n_frames,)
+        self._xy = self._coordinates.xy.to(device)  # (n_unique, 2)
         self._steps_done = torch.zeros((), dtype=torch.float64, device=device)
         self._exploded_at = torch.zeros((), dtype=torch.float64, device=device)  # 0: has not
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -101,10 +102,11 @@ class TorchEngine(Engine):
         return output.view(n_frames, n_unique)
 
     def weights(self) -> dict[str, Tensor]:
-        return {key: value.detach().cpu().clone() for key, value in self._model.state_dict().items()}
+        learned = {key: value.detach().cpu().clone() for key, value in self._model.state_dict().items()}
+        return self._coordinates.handed_out(learned)
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        self._model.load_state_dict(weights)
+        self._model.load_state_dict(self._coordinates.learned(weights))
 
     def snapshot(self) -> dict[str, Any]:
         return {
@@ -118,7 +120,7 @@ class TorchEngine(Engine):
         self._graph, self._eager_steps = None, 0  # the graph knows the tensors that are replaced here
         self.step = snapshot["step"]
         self._steps_done.fill_(self.step)
-        self._model.load_state_dict(snapshot["model"])
+        self.load_weights(snapshot["model"])
         self._optimizer.load_state_dict(snapshot["optimizer"])
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate

@@ -12,10 +12,10 @@ from siren_sweep.config import TrialConfig
 from siren_sweep.engine import kernels
 from siren_sweep.engine.base import CLIP_NORM, Engine, explosion_limit, initial_model, learning_rate
 from siren_sweep.engine.batches import Batch, BatchSampler
+from siren_sweep.engine.coordinates import coordinates
 from siren_sweep.engine.passes import SirenPasses
 from siren_sweep.engine.precision import is_reduced
 from siren_sweep.field import StimulusField
-from siren_sweep.siren import normalised
 
 
 class CpuEngine(Engine):
@@ -29,13 +29,12 @@ class CpuEngine(Engine):
         self._sampler = BatchSampler(
             field, n_frames=cfg.training.inr_batch_size, sampling=cfg.training.sampling, seed=cfg.training.seed
         )
-        t = normalised(torch.arange(field.n_frames), cfg.graph_model.nnr_f_T_period)
-        xy = normalised(torch.from_numpy(np.array(field.positions)), cfg.graph_model.nnr_f_xy_period)
+        self._coordinates = coordinates(field, cfg)
         self._passes = SirenPasses(
-            initial_model(cfg).state_dict(),
+            self._coordinates.learned(initial_model(cfg).state_dict()),
             cfg.graph_model.omega_f,
-            t.numpy(),
-            xy.numpy(),
+            self._coordinates.t.numpy(),
+            self._coordinates.xy.numpy(),
             reduced=is_reduced(cfg.training.hidden_precision, self.device),
         )
         vector = self._passes.parameters.vector
@@ -62,11 +61,11 @@ class CpuEngine(Engine):
         return self._passes.predict(np.repeat(frames, self._n_unique), position).view(len(frames), self._n_unique)
 
     def weights(self) -> dict[str, Tensor]:
-        return {key: value.clone() for key, value in self._passes.parameters.named.items()}
+        return self._coordinates.handed_out({key: value.clone() for key, value in self._named.items()})
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        for key, value in self._passes.parameters.named.items():
-            value.copy_(weights[key])
+        for key, value in self._coordinates.learned(weights).items():
+            self._named[key].copy_(value)
 
     def snapshot(self) -> dict[str, Any]:
         vectors = {name: vector.clone() for name, vector in self._vectors().items()}
@@ -77,6 +76,10 @@ class CpuEngine(Engine):
         self._sampler.state = snapshot["sampler"]
         for name, vector in self._vectors().items():
             vector.copy_(snapshot[name])
+
+    @property
+    def _named(self) -> dict[str, Tensor]:
+        return self._passes.parameters.named
 
     def _vectors(self) -> dict[str, Tensor]:
         return {"parameters": self._passes.parameters.vector, "mean": self._mean, "square": self._square}
