@@ -34,11 +34,11 @@ def start_block(
     """The start of block `number` (1-based). `best` is the config carried from the block before, None for the first.
 
     `nnr_f_T_period` becomes the block's n_training_frames and `total_steps` the block's. A carried config comes
-    twice: so, and with the T_period that it had, since the best temporal scale follows the video. The config that the
-    sweep began with comes along: what wins at few frames by a hair can fail at many.
+    twice: so, and with the T_period that it had, since the best temporal scale follows the video. Where a sweep of so
+    many frames would start comes along: what wins at few frames by a hair can fail at many.
     """
     block = cfg.blocks.schedule[number - 1]
-    config = dict(best) if best else start_config(cfg)
+    config = dict(best) if best else start_config(cfg, block.n_training_frames)
     fresh = {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps, **pinned}
     config |= fresh
     space = make_space(block, sweeps, config, set(pinned))
@@ -46,19 +46,24 @@ def start_block(
     carried = []
     if best:
         old_period = {T_PERIOD: best[T_PERIOD], **pinned}
-        again = start_config(cfg) | fresh
+        again = start_config(cfg, block.n_training_frames) | fresh
         carried = [base, space.nearest(config | old_period), space.nearest(again)]
     return BlockStart(number, space, base, carried)
 
 
-def start_config(cfg: Config) -> dict[str, Any]:
-    """Where the first block begins: the composed config, and `search_space.start` for what was left at its default."""
+def start_config(cfg: Config, n_training_frames: int) -> dict[str, Any]:
+    """Where a sweep of so many frames begins: the composed config, and what `search_space` says for what was left
+    at its default."""
     defaults = TrialConfig(graph_model=GraphModel(), training=Training())
+    starts: dict[str, Any] = dict(cfg.search_space.start)
+    for frames in sorted(cfg.search_space.start_from):
+        if frames <= n_training_frames:
+            starts |= cfg.search_space.start_from[frames]
     config = {}
     for name in EXPLORABLE:
         value = explorable(cfg, name)
-        if value == explorable(defaults, name) and name in cfg.search_space.start:
-            value = type_of(name)(cfg.search_space.start[name])
+        if value == explorable(defaults, name) and name in starts:
+            value = type_of(name)(starts[name])
         config[name] = value
     return config
 

@@ -100,11 +100,16 @@ def _search_space_faults(cfg: Config) -> list[str]:
             parse_dimension(name, text)
         except ValueError as error:
             wrong.append(f"search_space.params.{name} {error}")
-    for name, value in cfg.search_space.start.items():
-        if name not in EXPLORABLE:
-            wrong.append(f"search_space.start may hold only {', '.join(EXPLORABLE)}, got {name}")
-        elif fault := bound_fault(value, metadata_of(name)):
-            wrong.append(f"search_space.start.{name} {fault}")
+    starts = {"start": cfg.search_space.start}
+    starts |= {f"start_from.{frames}": start for frames, start in cfg.search_space.start_from.items()}
+    for key, start in starts.items():
+        for name, value in start.items():
+            if name not in EXPLORABLE:
+                wrong.append(f"search_space.{key} may hold only {', '.join(EXPLORABLE)}, got {name}")
+            elif not isinstance(value, int | float):
+                wrong.append(f"search_space.{key}.{name} must be a number, got {value!r}")
+            elif fault := bound_fault(value, metadata_of(name)):
+                wrong.append(f"search_space.{key}.{name} {fault}")
     return wrong
 
 
