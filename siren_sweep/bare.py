@@ -95,18 +95,12 @@ def run(cfg: TrialConfig, field_file: Path | None, device: str, paths: TrialPath
     field = open_given(cfg, field_file)
     make_writable(paths.root)
     torch.set_num_threads(cfg.training.n_threads)
+
+    def tell(report: Report) -> None:
+        print(report.line(), file=sys.stderr)
+
     result = train(field, cfg, device=device, on_report=tell, checkpoint=paths.checkpoint)
     return write(result, field, device, paths)
-
-
-def tell(report: Report) -> None:
-    """One line of progress."""
-    left_min = report.elapsed_s * (1 / report.fraction - 1) / 60
-    print(
-        f"{report.fraction:4.0%}  step {report.step}  r2 {report.r2:.6f}  {report.steps_per_s:.1f} steps/s  "
-        f"{left_min:.1f} min left",
-        file=sys.stderr,
-    )
 
 
 def write(result: TrainResult, field: StimulusField, device: str, paths: TrialPaths) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from siren_sweep.config import EXPLORABLE, Config, GraphModel, Training, TrialConfig, type_of
-from siren_sweep.search.space import T_PERIOD, TOTAL_STEPS, Space, make_space
+from siren_sweep.config import EXPLORABLE, Block, Config, GraphModel, Training, TrialConfig, type_of
+from siren_sweep.search.space import T_PERIOD, T_PERIOD_RATIO, TOTAL_STEPS, Space, make_space
 from siren_sweep.studies import finished
 
 
@@ -33,39 +33,39 @@ def start_block(
 ) -> BlockStart:
     """The start of block `number` (1-based). `best` is the config carried from the block before, None for the first.
 
-    `nnr_f_T_period` becomes the block's n_training_frames and `total_steps` the block's. A carried config comes
-    twice: so, and with the T_period that it had, since the best temporal scale follows the video. Where a sweep of so
-    many frames would start comes along: what wins at few frames by a hair can fail at many.
+    Its `nnr_f_T_period` becomes the block's n_training_frames and its `total_steps` the block's. It comes twice: so,
+    and with the T_period that it had, since the best temporal scale follows the video. Where a sweep of so many frames
+    would start comes along: what wins at few frames by a hair can fail at many.
     """
     block = cfg.blocks.schedule[number - 1]
-    config = dict(best) if best else start_config(cfg, block.n_training_frames)
-    fresh = {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps, **pinned}
-    config |= fresh
+    start = start_config(cfg, block) | dict(pinned)
+    own = {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps, **pinned}
+    config = {**best, **own} if best else start
     space = make_space(block, sweeps, config, set(pinned))
     base = space.nearest(config)
     carried = []
     if best:
         old_period = {T_PERIOD: best[T_PERIOD], **pinned}
-        again = start_config(cfg, block.n_training_frames) | fresh
-        carried = [base, space.nearest(config | old_period), space.nearest(again)]
+        carried = [base, space.nearest(config | old_period), space.nearest(start)]
     return BlockStart(number, space, base, carried)
 
 
-def start_config(cfg: Config, n_training_frames: int) -> dict[str, Any]:
-    """Where a sweep of so many frames begins: the composed config, and what `search_space` says for what was left
-    at its default."""
+def start_config(cfg: Config, block: Block) -> dict[str, Any]:
+    """Where a sweep of a block's frames and steps begins: the composed config, and what `search_space` says for what
+    was left at its default."""
     defaults = TrialConfig(graph_model=GraphModel(), training=Training())
+    frames = block.n_training_frames
     starts: dict[str, Any] = dict(cfg.search_space.start)
-    for frames in sorted(cfg.search_space.start_from):
-        if frames <= n_training_frames:
-            starts |= cfg.search_space.start_from[frames]
+    for least in sorted(cfg.search_space.start_from):
+        if least <= frames:
+            starts |= cfg.search_space.start_from[least]
     config = {}
     for name in EXPLORABLE:
         value = explorable(cfg, name)
         if value == explorable(defaults, name) and name in starts:
             value = type_of(name)(starts[name])
         config[name] = value
-    return config
+    return config | {T_PERIOD: frames / starts.get(T_PERIOD_RATIO, 1.0), TOTAL_STEPS: block.total_steps}
 
 
 def explorable(cfg: TrialConfig, name: str) -> Any:

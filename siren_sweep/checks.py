@@ -16,7 +16,7 @@ from siren_sweep.blocks import explorable, start_block
 from siren_sweep.command_line import parse
 from siren_sweep.config import EXPLORABLE, Config, bound_fault, faults, metadata_of
 from siren_sweep.errors import ConfigError, SweepError, SweepStateError
-from siren_sweep.search.space import RATIOS, distribution_of, parameter_of, parse_dimension
+from siren_sweep.search.space import RATIO_BOUNDS, RATIOS, STARTS, distribution_of, parameter_of, parse_dimension
 
 SETTING_GROUPS = ("blocks", "search_space", "sampler", "pruner", "claude", "graph_model", "training")
 
@@ -104,11 +104,11 @@ def _search_space_faults(cfg: Config) -> list[str]:
     starts |= {f"start_from.{frames}": start for frames, start in cfg.search_space.start_from.items()}
     for key, start in starts.items():
         for name, value in start.items():
-            if name not in EXPLORABLE:
-                wrong.append(f"search_space.{key} may hold only {', '.join(EXPLORABLE)}, got {name}")
+            if name not in STARTS:
+                wrong.append(f"search_space.{key} may hold only {', '.join(STARTS)}, got {name}")
             elif not isinstance(value, int | float):
                 wrong.append(f"search_space.{key}.{name} must be a number, got {value!r}")
-            elif fault := bound_fault(value, metadata_of(name)):
+            elif fault := bound_fault(value, RATIO_BOUNDS.get(name) or metadata_of(name)):
                 wrong.append(f"search_space.{key}.{name} {fault}")
     return wrong
 

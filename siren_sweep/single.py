@@ -23,22 +23,23 @@ class RunFailed(SweepError):
 
 
 def run_single(cfg: Config, folder: Path) -> None:
-    """Train once, with a progress bar; print one metric a line. Raises DataError, RunFailed."""
+    """Train once, with a progress bar, or plain lines where there is no terminal; print one metric a line.
+
+    Raises DataError, RunFailed.
+    """
     outputs = OutputPaths(Path(cfg.outputs_dir))
     make_writable(outputs.root)
     ensure_data(cfg)
     field = field_of(cfg, outputs)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-    ) as progress:
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("training", total=cfg.claude.total_steps)
 
         def on_report(report: Report) -> None:
             progress.update(bar, completed=report.step, description=f"R2 {report.r2:.4f}")
+            if not console.is_terminal:
+                print(report.line(), file=sys.stderr)
 
         paths = TrialPaths(folder)
         result, metrics = run_training(

@@ -56,6 +56,12 @@ class Report:
     steps_per_s: float
     elapsed_s: float
 
+    def line(self) -> str:
+        """What a person reads of it."""
+        left_min = self.elapsed_s * (1 / self.fraction - 1) / 60
+        so_far = f"{self.fraction:4.0%}  step {self.step}  R2 {self.r2:.6f}"
+        return f"{so_far}  {self.steps_per_s:.1f} steps/s  {left_min:.1f} min left"
+
 
 @dataclass(frozen=True)
 class TrainResult:

@@ -10,7 +10,7 @@ from siren_sweep.search.space import T_PERIOD, TOTAL_STEPS
 
 TEXTS = {"graph_model.omega_f": "tag(log,interval(5,500))", "T_period_ratio": "tag(log,interval(1,300))"}
 START = {"graph_model.omega_f": 20.0, "training.learning_rate_NNR_f": 2e-4}
-START_FROM = {1000: {"graph_model.omega_f": 30}, 100: {"graph_model.omega_f": 25}}
+START_FROM = {1000: {"graph_model.omega_f": 30}, 100: {"graph_model.omega_f": 25, "T_period_ratio": 4}}
 
 
 def config() -> Config:
@@ -29,12 +29,13 @@ def test_the_first_block_starts_where_the_search_space_says() -> None:
 def test_a_value_that_the_config_sets_counts_more_than_the_start() -> None:
     cfg = config()
     cfg.graph_model.omega_f = 30.0
-    assert start_config(cfg, 10)["graph_model.omega_f"] == 30.0
+    assert start_config(cfg, Block(10, 500))["graph_model.omega_f"] == 30.0
 
 
 def test_a_start_for_more_frames_adds_to_those_for_fewer() -> None:
-    at = {frames: start_config(config(), frames) for frames in (99, 100, 64000)}
+    at = {frames: start_config(config(), Block(frames, 500)) for frames in (99, 100, 64000)}
     assert [at[frames]["graph_model.omega_f"] for frames in at] == [20.0, 25.0, 30.0]
+    assert [at[frames][T_PERIOD] for frames in at] == [99.0, 25.0, 16000.0]
     assert {start["training.learning_rate_NNR_f"] for start in at.values()} == {2e-4}
 
 
@@ -45,10 +46,10 @@ def test_a_later_block_carries_the_best_with_both_periods() -> None:
     assert second.carried == [
         {"graph_model.omega_f": 44.0, "T_period_ratio": 1.0},
         {"graph_model.omega_f": 44.0, "T_period_ratio": 25.0},
-        {"graph_model.omega_f": 25.0, "T_period_ratio": 1.0},
+        {"graph_model.omega_f": 25.0, "T_period_ratio": 4.0},
     ]
     assert second.base == second.carried[0]
-    assert [second.space.config(params)[T_PERIOD] for params in second.carried] == [100.0, 4.0, 100.0]
+    assert [second.space.config(params)[T_PERIOD] for params in second.carried] == [100.0, 4.0, 25.0]
     assert second.space.config(second.base)[TOTAL_STEPS] == 700
 
 

@@ -19,9 +19,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from siren_sweep.config import EXPLORABLE, Block, bound_fault, metadata_of, type_of
 
 T_PERIOD, TOTAL_STEPS, BATCH_SIZE = EXPLORABLE[3], EXPLORABLE[7], EXPLORABLE[6]
-RATIOS = {"T_period_ratio": T_PERIOD, "total_steps_ratio": TOTAL_STEPS}
+T_PERIOD_RATIO = "T_period_ratio"
+RATIOS = {T_PERIOD_RATIO: T_PERIOD, "total_steps_ratio": TOTAL_STEPS}
+STARTS = (*(name for name in EXPLORABLE if name not in RATIOS.values()), T_PERIOD_RATIO)  # what a start may be said in
 RATIO_BOUNDS: dict[str, dict[str, Any]] = {
-    "T_period_ratio": {"above": 0, "high": 1e6},
+    T_PERIOD_RATIO: {"above": 0, "high": 1e6},
     "total_steps_ratio": {"above": 0, "high": 100},
 }
 
@@ -51,7 +53,7 @@ class Space:
         """The eight explorable parameters, absolute, by dotted name, of one point of the space."""
         values = dict(self.fixed)
         for name, value in params.items():
-            if name == "T_period_ratio":
+            if name == T_PERIOD_RATIO:
                 values[T_PERIOD] = self.block.n_training_frames / value
             elif name == "total_steps_ratio":
                 values[TOTAL_STEPS] = max(20, round(self.block.total_steps * value))
@@ -64,7 +66,7 @@ class Space:
         params = {}
         for name, distribution in self.dimensions.items():
             value = config[parameter_of(name)]
-            if name == "T_period_ratio":
+            if name == T_PERIOD_RATIO:
                 value = self.block.n_training_frames / value
             elif name == "total_steps_ratio":
                 value = value / self.block.total_steps
