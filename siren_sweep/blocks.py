@@ -54,18 +54,25 @@ def start_config(cfg: Config, block: Block) -> dict[str, Any]:
     """Where a sweep of a block's frames and steps begins: the composed config, and what `search_space` says for what
     was left at its default."""
     defaults = TrialConfig(graph_model=GraphModel(), training=Training())
-    frames = block.n_training_frames
-    starts: dict[str, Any] = dict(cfg.search_space.start)
-    for least in sorted(cfg.search_space.start_from):
-        if least <= frames:
-            starts |= cfg.search_space.start_from[least]
-    config = {}
+    frames, config = block.n_training_frames, {}
+    starts = at_frames(cfg.search_space.start, cfg.search_space.start_from, frames)
     for name in EXPLORABLE:
         value = explorable(cfg, name)
         if value == explorable(defaults, name) and name in starts:
             value = type_of(name)(starts[name])
         config[name] = value
     return config | {T_PERIOD: frames / starts.get(T_PERIOD_RATIO, 1.0), TOTAL_STEPS: block.total_steps}
+
+
+def at_frames(
+    always: Mapping[str, Any], later: Mapping[int, Mapping[str, Any]], n_training_frames: int
+) -> dict[str, Any]:
+    """`always`, with what replaces it from a number of frames on, the larger numbers last."""
+    values = dict(always)
+    for frames in sorted(later):
+        if frames <= n_training_frames:
+            values |= later[frames]
+    return values
 
 
 def explorable(cfg: TrialConfig, name: str) -> Any:

@@ -12,9 +12,9 @@ import hydra
 from hydra.core.override_parser.types import Override
 from optuna.study import Study
 
-from siren_sweep.blocks import explorable, start_block
+from siren_sweep.blocks import at_frames, explorable, start_block
 from siren_sweep.command_line import parse
-from siren_sweep.config import EXPLORABLE, Config, bound_fault, faults, metadata_of
+from siren_sweep.config import EXPLORABLE, Block, Config, bound_fault, faults, metadata_of
 from siren_sweep.errors import ConfigError, SweepError, SweepStateError
 from siren_sweep.search.space import RATIO_BOUNDS, RATIOS, STARTS, distribution_of, parameter_of, parse_dimension
 
@@ -64,10 +64,10 @@ def _sweep(sorted_: SweepOverrides, name: str, override: Override) -> None:
         sorted_.faults.append(f"{name} {error}")
 
 
-def sweep_texts(cfg: Config, overrides: SweepOverrides) -> dict[str, str]:
-    """The search space's texts: the group's lines, each replaced by the command line's for the same parameter."""
-    texts = {name: text for name, text in cfg.search_space.params.items() if parameter_of(name) not in overrides.swept}
-    return texts | overrides.swept
+def sweep_texts(cfg: Config, overrides: SweepOverrides, block: Block) -> dict[str, str]:
+    """A block's search space as texts: the group's lines, and what the command line has in their place."""
+    lines = at_frames(cfg.search_space.params, cfg.search_space.params_from, block.n_training_frames)
+    return {name: text for name, text in lines.items() if parameter_of(name) not in overrides.swept} | overrides.swept
 
 
 def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
@@ -76,8 +76,8 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
     if not cfg.blocks.schedule:
         wrong.append("blocks.schedule must hold at least one block, got none")
     elif not wrong:
-        for number in range(1, len(cfg.blocks.schedule) + 1):
-            start_block(cfg, number, sweep_texts(cfg, overrides), {}, None)
+        for number, block in enumerate(cfg.blocks.schedule, 1):
+            start_block(cfg, number, sweep_texts(cfg, overrides, block), {}, None)
     for group in ("sampler", "pruner"):
         try:
             with warnings.catch_warnings():
@@ -91,18 +91,18 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
 
 def _search_space_faults(cfg: Config) -> list[str]:
     wrong = []
-    for name, text in cfg.search_space.params.items():
-        if name not in EXPLORABLE and name not in RATIOS:
-            known = ", ".join((*EXPLORABLE, *RATIOS))
-            wrong.append(f"search_space.params may hold only {known}, got {name}")
-            continue
-        try:
-            parse_dimension(name, text)
-        except ValueError as error:
-            wrong.append(f"search_space.params.{name} {error}")
-    starts = {"start": cfg.search_space.start}
-    starts |= {f"start_from.{frames}": start for frames, start in cfg.search_space.start_from.items()}
-    for key, start in starts.items():
+    space = cfg.search_space
+    for key, lines in _by_key("params", space.params, space.params_from):
+        for name, text in lines.items():
+            if name not in EXPLORABLE and name not in RATIOS:
+                known = ", ".join((*EXPLORABLE, *RATIOS))
+                wrong.append(f"search_space.{key} may hold only {known}, got {name}")
+                continue
+            try:
+                parse_dimension(name, text)
+            except ValueError as error:
+                wrong.append(f"search_space.{key}.{name} {error}")
+    for key, start in _by_key("start", space.start, space.start_from):
         for name, value in start.items():
             if name not in STARTS:
                 wrong.append(f"search_space.{key} may hold only {', '.join(STARTS)}, got {name}")
@@ -111,6 +111,10 @@ def _search_space_faults(cfg: Config) -> list[str]:
             elif fault := bound_fault(value, RATIO_BOUNDS.get(name) or metadata_of(name)):
                 wrong.append(f"search_space.{key}.{name} {fault}")
     return wrong
+
+
+def _by_key(key: str, always: dict[str, Any], later: dict[int, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(key, always), *((f"{key}_from.{frames}", lines) for frames, lines in later.items())]
 
 
 def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:

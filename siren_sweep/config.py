@@ -151,10 +151,11 @@ class Blocks:
 
 @dataclass
 class SearchSpace:
-    """`params`: what varies, in Hydra's override grammar. `start`: where first batches begin; `start_from`: what
-    replaces it from a number of frames on."""
+    """`params`: what varies, in Hydra's override grammar; `start`: where first batches begin. `params_from` and
+    `start_from` hold what replaces their lines from a number of frames on."""
 
     params: dict[str, str] = field(default_factory=dict)
+    params_from: dict[int, dict[str, str]] = field(default_factory=dict)
     start: dict[str, float] = field(default_factory=dict)
     start_from: dict[int, dict[str, Any]] = field(default_factory=dict)
 

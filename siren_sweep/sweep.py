@@ -125,8 +125,8 @@ class Sweep:
             checks.refuse_changes(first, self._settings, self._cfg.sweep.name)
         with Monitor(self._cfg, self._outputs, self._paths, self._storage):
             best: dict[str, Any] | None = None
-            for number in range(1, len(self._cfg.blocks.schedule) + 1):
-                texts = checks.sweep_texts(self._cfg, self._overrides)
+            for number, block in enumerate(self._cfg.blocks.schedule, 1):
+                texts = checks.sweep_texts(self._cfg, self._overrides, block)
                 start = start_block(self._cfg, number, texts, self._pinned, best)
                 study = self._run_block(start)
                 best = _winner(study, number).user_attrs["config"]

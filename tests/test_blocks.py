@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 
 from siren_sweep.blocks import BlockCallback, start_block, start_config
+from siren_sweep.checks import SweepOverrides, all_faults, sweep_texts
 from siren_sweep.config import Block, Blocks, Config, SearchSpace
 from siren_sweep.search.space import T_PERIOD, TOTAL_STEPS
 
@@ -37,6 +38,24 @@ def test_a_start_for_more_frames_adds_to_those_for_fewer() -> None:
     assert [at[frames]["graph_model.omega_f"] for frames in at] == [20.0, 25.0, 30.0]
     assert [at[frames][T_PERIOD] for frames in at] == [99.0, 25.0, 16000.0]
     assert {start["training.learning_rate_NNR_f"] for start in at.values()} == {2e-4}
+
+
+def test_a_space_may_be_another_from_a_number_of_frames_on() -> None:
+    cfg = config()
+    cfg.search_space.params = {"graph_model.omega_f": "choice(1,2)", "T_period_ratio": "choice(3,4)"}
+    cfg.search_space.params_from = {100: {"graph_model.omega_f": "choice(5,6)"}}
+    overrides = SweepOverrides(swept={"T_period_ratio": "choice(7,8)"})
+    first, second = (sweep_texts(cfg, overrides, block) for block in cfg.blocks.schedule)
+    assert first == {"graph_model.omega_f": "choice(1,2)", "T_period_ratio": "choice(7,8)"}
+    assert second == {"graph_model.omega_f": "choice(5,6)", "T_period_ratio": "choice(7,8)"}
+    assert not [fault for fault in all_faults(cfg, overrides) if "search_space" in fault]
+    cfg.search_space.params_from[1000] = {"graph_model.width": "choice(1)", "graph_model.omega_f": "choice("}
+    cfg.search_space.start_from[1000] = {"graph_model.omega_f": "fast", "T_period_ratio": 0}
+    rules = ["params_from.1000 may hold only", "params_from.1000.graph_model.omega_f must be a sweep"]
+    rules += ["start_from.1000.graph_model.omega_f must be a number, got 'fast'"]
+    rules += ["start_from.1000.T_period_ratio must be greater than 0, got 0"]
+    for rule in rules:
+        assert sum(f"search_space.{rule}" in fault for fault in all_faults(cfg, overrides)) == 1
 
 
 def test_a_later_block_carries_the_best_with_both_periods() -> None:
