@@ -28,9 +28,10 @@ from siren_sweep.blocks import BlockCallback, BlockStart, explorable, start_bloc
 from siren_sweep.config import Config
 from siren_sweep.data import ensure_data, field_of
 from siren_sweep.errors import DataError, SweepError, SweepStateError
-from siren_sweep.launch import slots
+from siren_sweep.launch import n_gpus, slots
 from siren_sweep.lock import locked
 from siren_sweep.monitor import Monitor
+from siren_sweep.mps import shared_gpus
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
 from siren_sweep.record.writer import write_record
 from siren_sweep.report.page import write_report
@@ -62,7 +63,8 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) 
     overrides = checks.sort_overrides(arguments)
     outputs = OutputPaths(Path(cfg.outputs_dir))
     paths, data_hashes = _prepare(cfg, overrides, outputs)
-    with locked(paths), _sigterm_as_interrupt():
+    gpus = n_gpus(cfg.training.device)
+    with locked(paths), _sigterm_as_interrupt(), shared_gpus(cfg.claude.n_parallel, gpus):
         if hasattr(launcher, "warm_up"):
             launcher.warm_up()
         Sweep(cfg, overrides, launcher, outputs, paths, data_hashes).run()

@@ -22,7 +22,7 @@ FLOORS = [
     {"studies"},
     {"blocks", "data", "pictures"},
     {"trial", "tracking", "export", "progress", "lock"},
-    {"record", "single", "launch", "monitor", "bare", "sync", "command_line", "app"},
+    {"record", "single", "launch", "mps", "monitor", "bare", "sync", "command_line", "app"},
     {"report", "import_log", "checks", "hydra_jobs", "batch", "summary"},
     {"validation"},
     {"sweep"},

@@ -1,0 +1,58 @@
+"""NVIDIA's Multi-Process Service, for as long as a sweep runs whose trials share GPUs.
+
+Without it the GPU works for one process at a time, and a trial's short kernels wait while another has its turn; with it
+the kernels of all run side by side (NVIDIA, "Multi-Process Service", chapter 1). It is a convenience: where it is not
+installed, or does not work, trials take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+CONTROL = "nvidia-cuda-mps-control"
+PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
+PATIENCE_S = 60.0
+PROBE = "import torch; torch.ones(8, device='cuda').sum().item()"
+
+
+@contextmanager
+def shared_gpus(n_trials: int, n_gpus: int) -> Iterator[bool]:
+    """Run the service inside where more trials than GPUs run at once; whether it runs. Processes that are started
+    inside find it by their environment. One that a person has started is left as it is."""
+    control = shutil.which(CONTROL)
+    if n_gpus == 0 or n_trials <= n_gpus or control is None or PIPES in os.environ:
+        yield PIPES in os.environ
+        return
+    with tempfile.TemporaryDirectory(prefix="mps_") as folder:  # a socket's path must be short
+        os.environ |= {PIPES: folder, LOGS: folder}
+        try:
+            runs = _succeeds(control, "-d") and _succeeds(sys.executable, "-c", PROBE)
+            if not runs:
+                _quit(control)
+                del os.environ[PIPES], os.environ[LOGS]
+                print(f"{CONTROL} does not work here: trials that share a GPU take turns", file=sys.stderr)
+            yield runs
+        finally:
+            if PIPES in os.environ:
+                _quit(control)
+                del os.environ[PIPES], os.environ[LOGS]
+
+
+def _succeeds(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=PATIENCE_S).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _quit(control: str) -> None:
+    try:
+        subprocess.run([control], input=b"quit\n", capture_output=True, timeout=PATIENCE_S)
+    except (OSError, subprocess.TimeoutExpired):
+        print(f"{CONTROL} could not be stopped", file=sys.stderr)
