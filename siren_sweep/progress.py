@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from siren_sweep.config import Config
-from siren_sweep.studies import best_trial, finished
+from siren_sweep.studies import best_trial, finished, instructions, n_trials_of
 
 
 class ProgressView:
@@ -47,7 +47,8 @@ class ProgressView:
         self._told |= set(ended)
         if self._live and studies:
             block = max(studies)
-            self._live.update(self._table(block, studies[block]))
+            n_trials = n_trials_of(instructions(studies), block, self._cfg.claude.n_iter_block)
+            self._live.update(self._table(block, studies[block], n_trials))
 
     def _say_batch(self, block: int, study: Study) -> None:
         running = [trial for trial in study.get_trials(deepcopy=False) if not trial.state.is_finished()]
@@ -66,8 +67,8 @@ class ProgressView:
         if self._live:
             self._live.stop()
 
-    def _table(self, block: int, study: Study) -> Group:
-        best, total = best_trial(study), self._cfg.claude.n_iter_block
+    def _table(self, block: int, study: Study, total: int) -> Group:
+        best = best_trial(study)
         head = f"block {block} of {len(self._cfg.blocks.schedule)}, {study.user_attrs['n_training_frames']} frames, "
         head += f"{len(finished(study))} of {total} trials"
         head += f", best R2 {best.value:.4f} (trial {best.number})" if best else ""

@@ -6,7 +6,7 @@ Everything else (export, MLflow, pictures, the record) is a view over these and 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -19,6 +19,7 @@ from siren_sweep.paths import SweepPaths, create_once, sqlite_url
 
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
 BUSY_TIMEOUT_S = 120.0
+INSTRUCTIONS = "instructions"  # of the first block's study: what a person asked for while the sweep ran
 _PLAN = "batch_"
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -92,6 +93,17 @@ def mark_ended(study: Study) -> None:
 def has_ended(study: Study) -> bool:
     """Whether the block was marked as over."""
     return bool(study.user_attrs.get("ended"))
+
+
+def instructions(studies: Mapping[int, Study]) -> list[dict[str, Any]]:
+    """What a person asked of the sweep while it ran, in order; `siren_sweep.instructions` says what a record holds."""
+    found: list[dict[str, Any]] = studies[1].user_attrs.get(INSTRUCTIONS, []) if 1 in studies else []
+    return found
+
+
+def n_trials_of(asked: Sequence[Mapping[str, Any]], block: int, n_iter_block: int) -> int:
+    """How many trials a block is to have: `n_iter_block`, and what a person added by the instructions."""
+    return n_iter_block + sum(int(one.get("more", 0)) for one in asked if one["block"] == block)
 
 
 def finished(study: Study) -> list[FrozenTrial]:

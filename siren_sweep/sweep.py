@@ -28,6 +28,7 @@ from siren_sweep.blocks import BlockCallback, BlockStart, explorable, start_bloc
 from siren_sweep.config import Config
 from siren_sweep.data import ensure_data, field_of
 from siren_sweep.errors import DataError, SweepError, SweepStateError
+from siren_sweep.instructions import Instructions
 from siren_sweep.launch import n_gpus, slots
 from siren_sweep.lock import locked
 from siren_sweep.monitor import Monitor
@@ -118,6 +119,7 @@ class Sweep:
         self._settings = checks.settings(cfg, overrides)
         self._pinned = {name: explorable(cfg, name) for name in overrides.pinned}
         self._storage = open_storage(cfg.storage.url, paths)
+        self._instructions = Instructions(self._storage, paths, cfg.claude.n_iter_block)
         self._slots = slots(cfg.claude.n_parallel, cfg.training.device)
 
     def run(self) -> None:
@@ -130,25 +132,38 @@ class Sweep:
             for number, block in enumerate(self._cfg.blocks.schedule, 1):
                 texts = checks.sweep_texts(self._cfg, self._overrides, block)
                 start = start_block(self._cfg, number, texts, self._pinned, best)
-                study = self._run_block(start)
+                study = self._study(start)
+                if not has_ended(study):
+                    self._run_block(study, start)
+                    if self._instructions.end_sweep(number):
+                        print(f"the sweep ends at block {number}, as asked; the same command goes on", file=sys.stderr)
+                        return
                 best = _winner(study, number).user_attrs["config"]
+            self._instructions.close(study)
 
-    def _run_block(self, start: BlockStart) -> Study:
-        study = self._study(start)
-        callback = BlockCallback(self._cfg.claude.n_iter_block, self._export)
-        while (open_batch(study) or len(finished(study)) < self._cfg.claude.n_iter_block) and self._plan(study, start):
+    def _run_block(self, study: Study, start: BlockStart) -> None:
+        while self._goes_on(study, start) and self._plan(study, start):
             self._view(write_record)
+            callback = BlockCallback(self._instructions.n_trials(start.number), self._export)
             run = BatchRun(self._storage, study, self._launcher.launch, self._overrides.inherited, [callback])
             run.run(self._slots.n_threads)
-        if not has_ended(study):
-            n_seeds = self._cfg.claude.n_validation_seeds
-            inherited = self._overrides.inherited
-            validate(self._storage, study, n_seeds, self._launcher, inherited, self._slots.n_threads)
-            self._export(study)
-            mark_ended(study)
-            self._view(write_record)
-            self._view(write_report, self._outputs)
-        return study
+        if best_trial(study) is None and self._instructions.end_sweep(start.number):
+            return  # the block can still be gone on with
+        n_seeds = self._cfg.claude.n_validation_seeds
+        inherited = self._overrides.inherited
+        validate(self._storage, study, n_seeds, self._launcher, inherited, self._slots.n_threads)
+        self._export(study)
+        mark_ended(study)
+        self._view(write_record)
+        self._view(write_report, self._outputs)
+
+    def _goes_on(self, study: Study, start: BlockStart) -> bool:
+        """Whether a batch is open or one more to be planned; between two, what a person asked for is taken up."""
+        if open_batch(study):
+            return True
+        self._instructions.take(start, study)
+        asked = self._instructions
+        return not asked.stop_block(start.number) and len(finished(study)) < asked.n_trials(start.number)
 
     def _study(self, start: BlockStart) -> Study:
         attributes = {
@@ -169,7 +184,7 @@ class Sweep:
 
     def _plan(self, study: Study, start: BlockStart) -> bool:
         """Plan the next batch where none is open, and enqueue it; False where no config is left to run."""
-        done, n_iter = len(finished(study)), self._cfg.claude.n_iter_block
+        done, n_iter = len(finished(study)), self._instructions.n_trials(start.number)
         batch = open_batch(study)
         if batch is None:
             batch = last_batch(study) + 1
@@ -199,12 +214,12 @@ class Sweep:
     def _propose(self, study: Study, start: BlockStart, batch: int, n: int) -> list[Proposal]:
         """The batch's configs, from the seed and the studies alone: a resumed sweep proposes the same."""
         seed = self._cfg.training.seed + 1000 * start.number + batch
-        blocks = all_blocks(self._storage)
+        blocks, part = all_blocks(self._storage), self._instructions.part_of(start.space)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = hydra.utils.instantiate(self._cfg.sampler, seed=seed)
             if isinstance(sampler, functools.partial):  # one that is made for a space
-                sampler = sampler(start.space.distributions())
+                sampler = sampler(part.distributions())
             return plan_batch(
                 study,
                 start.space,
@@ -214,6 +229,8 @@ class Sweep:
                 base=start.base,
                 carried=start.carried,
                 earlier=[blocks[number] for number in sorted(blocks) if number < start.number],
+                within=part,
+                wanted=self._instructions.wanted(start.number),
             )
 
     def _view(self, write: Callable[..., None], *more: Any) -> None:

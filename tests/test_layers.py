@@ -23,7 +23,7 @@ FLOORS = [
     {"blocks", "data", "pictures"},
     {"trial", "tracking", "export", "progress", "lock"},
     {"record", "single", "launch", "mps", "monitor", "bare", "sync", "command_line", "app"},
-    {"report", "import_log", "checks", "hydra_jobs", "batch", "summary"},
+    {"report", "import_log", "checks", "hydra_jobs", "batch", "summary", "instructions"},
     {"validation"},
     {"sweep"},
     {"plugins", "__main__", "__init__"},

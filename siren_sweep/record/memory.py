@@ -105,6 +105,7 @@ def _previous(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
         f"Best: {_best_words(block)}",
         *(f"Validation: {text}" for text in seeds),
         *_effects(own),
+        *_asked(block),
     ]
     return _bullets(lines)
 
@@ -123,6 +124,7 @@ def _current_block(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> lis
         *_effects(own),
         f"A difference counts from a factor of {noise.factor:.3g} in the unexplained variance on ({noise})",
         *(f"Iteration {one.iteration} {words.result(one)}" for one in block.entries() if one.state is State.failed),
+        *_asked(block),
     ]
     return [
         f"## Current Block (Block {block.number})",
@@ -168,6 +170,10 @@ def _iteration(judged: Judged) -> str:
 
 def _effects(own: Sequence[Judged]) -> list[str]:
     return [str(one) for one in statements(own)]
+
+
+def _asked(block: BlockView) -> list[str]:
+    return [f'A person asked "{line}": {answer}' for line, answer in block.asked]
 
 
 def _counts(own: Sequence[Judged]) -> str:

@@ -12,7 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config import EXPLORABLE
-from siren_sweep.studies import complete, has_ended, plan_key
+from siren_sweep.studies import complete, has_ended, instructions, plan_key
 
 
 class State(StrEnum):
@@ -66,7 +66,8 @@ class BlockView:
     """One block: its trials in the order of iterations, and the R2 that its winner reached with other seeds.
 
     `validation` holds one list of R2 for each config that was trained again, its first run's among them. `told` are the
-    batches that are over, `ended` says that nothing will be added.
+    batches that are over, `ended` says that nothing will be added. `asked` holds what a person asked for meanwhile, and
+    the answer.
     """
 
     number: int
@@ -77,6 +78,7 @@ class BlockView:
     ended: bool = False
     settings: Mapping[str, Any] | None = None
     dataset: Mapping[str, Any] | None = None
+    asked: Sequence[tuple[str, str]] = ()
 
     def trial(self, number: int | None) -> TrialView | None:
         """The trial of a number, None where the block has none such."""
@@ -96,10 +98,18 @@ class BlockView:
 def read_blocks(studies: Mapping[int, Study], validations: Mapping[int, Study]) -> list[BlockView]:
     """The blocks that have begun, in order; a block ends when the next one begins, or when it was marked as ended."""
     last = max(studies, default=0)
-    return [_block(number, studies[number], validations.get(number), number < last) for number in sorted(studies)]
+    asked: dict[int, list[tuple[str, str]]] = {number: [] for number in studies}
+    for one in instructions(studies):
+        asked.get(one["block"], []).append((one["line"], one["answer"]))
+    return [
+        _block(number, studies[number], validations.get(number), number < last, asked[number])
+        for number in sorted(studies)
+    ]
 
 
-def _block(number: int, study: Study, validation: Study | None, followed: bool) -> BlockView:
+def _block(
+    number: int, study: Study, validation: Study | None, followed: bool, asked: Sequence[tuple[str, str]]
+) -> BlockView:
     attributes = study.user_attrs
     found = [trial for trial in study.get_trials(deepcopy=False) if {"iteration", "config"} <= trial.user_attrs.keys()]
     trials = sorted((_trial(trial) for trial in found), key=lambda trial: (trial.iteration, trial.number))
@@ -112,6 +122,7 @@ def _block(number: int, study: Study, validation: Study | None, followed: bool) 
         followed or has_ended(study),
         attributes.get("settings") or {},
         attributes.get("dataset") or {},
+        asked,
     )
 
 

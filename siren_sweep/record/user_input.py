@@ -29,7 +29,7 @@ moved to "Acknowledged" with what was done, or why it was not. These forms are u
     try omega_f=30, hidden_dim_nnr_f=128    run this change of the best config in the next batch
     more 8                                  add 8 trials to this block
     stop block                              end this block, and go on with the next
-    end sweep                               end the sweep after this batch
+    end sweep                               end this block and the sweep; the same command goes on with the next
 
 The parameters: {names}.
 
@@ -163,13 +163,16 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
 def acknowledge(file: Path, results: Sequence[tuple[str, str]]) -> str | None:
     """Move lines to the acknowledged section, each (line, what was done or why not); a note where that cannot be.
 
-    The file is read again first: what a person wrote in the meantime stays. Raises nothing.
+    The file is read again first: what a person wrote in the meantime stays. Results that it holds already change
+    nothing. Raises nothing.
     """
     if not results:
         return None
     text, note = read(file)
     if note is not None:
         return note
+    if {_answered(*result) for result in results} <= {*text.splitlines()}:
+        return None
     try:
         with replacing(file) as temporary:
             temporary.write_text(_acknowledged(text, results), encoding="utf-8")
@@ -195,8 +198,12 @@ def _acknowledged(text: str, results: Sequence[tuple[str, str]]) -> str:
     end = next(later, len(kept))
     while end > heads[0] + 1 and not kept[end - 1].strip():
         end -= 1
-    done = [f"- {line} -> {' '.join(outcome.split())}" for line, outcome in results]
+    done = [_answered(*result) for result in results]
     return "\n".join([*kept[:end], *([""] if end == heads[0] + 1 else []), *done, *kept[end:]]) + "\n"
+
+
+def _answered(line: str, outcome: str) -> str:
+    return f"- {line} -> {' '.join(outcome.split())}"
 
 
 def _bare(line: str) -> str:

@@ -23,13 +23,15 @@ from siren_sweep.report.scale import class_of, colour, shown_r2
 from siren_sweep.report.tables import best_table, settings_table, trials_table, validated
 from siren_sweep.report.tree_view import legend, tree_view
 from siren_sweep.report.view import ReportedBlock, curve_of, view_block
+from siren_sweep.studies import instructions
 
 
 def write_report(
     paths: SweepPaths, outputs: OutputPaths, studies: Mapping[int, Study], validation: Mapping[int, Study]
 ) -> None:
     """Write `report.html` of a sweep in any state. Raises OutputError where the disk will not have it."""
-    blocks = [view_block(study, validation.get(number)) for number, study in sorted(studies.items())]
+    asked = instructions(studies)
+    blocks = [view_block(study, validation.get(number), asked) for number, study in sorted(studies.items())]
     judgements = current(read_blocks(studies, validation))
     told = verdicts(judgements)
     sections = {
@@ -83,9 +85,8 @@ def _card(block: ReportedBlock) -> Markup:
     finished, pruned, failed = map(block.count, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     still_open = len(block.trials) - finished - pruned - failed
     counts = f"{finished} finished, {pruned} pruned, {failed} failed" + (f", {still_open} open" if still_open else "")
-    planned = block.settings.get("claude.n_iter_block", len(block.trials))
-    if len(block.trials) < int(planned):
-        counts += f"; {planned} planned"
+    if len(block.trials) < block.n_planned:
+        counts += f"; {block.n_planned} planned"
     head = element("span", _block_name(block))
     if block.best is None:
         return element("div", head, element("b", "no result"), element("span", counts), class_="card")
@@ -153,6 +154,11 @@ def _settings(blocks: Sequence[ReportedBlock]) -> Markup:
     ]
     for name, value in (blocks[0].attributes.get("dataset") or {}).items() if blocks else ():
         facts.append((f"dataset.{name}", element("code", value)))
+    facts += [
+        (f"asked for in block {block.number}", joined(f"{one['line']}: {one['answer']}"))
+        for block in blocks
+        for one in block.asked
+    ]
     listed = element("dl", *(joined(element("dt", name), element("dd", value)) for name, value in facts))
     settings = blocks[0].settings if blocks else {}
     return joined(listed, _folded("All settings", settings_table(settings)))

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.studies import best_trial
+from siren_sweep.studies import best_trial, n_trials_of
 
 
 @dataclass(frozen=True)
 class ReportedBlock:
     """One block; `name` is its study's.
 
-    `best` is None where no trial has finished; `validation` holds the trials of its config with other seeds.
+    `best` is None where no trial has finished; `validation` holds the trials of its config with other seeds; `asked`
+    are the records of what a person asked for in this block.
     """
 
     number: int
@@ -26,6 +27,13 @@ class ReportedBlock:
     trials: list[FrozenTrial]
     best: FrozenTrial | None
     validation: list[FrozenTrial]
+    asked: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def n_planned(self) -> int:
+        """How many trials the block is to have."""
+        n_iter_block = self.settings.get("claude.n_iter_block", len(self.trials))
+        return n_trials_of(self.asked, self.number, int(n_iter_block))
 
     @property
     def n_frames(self) -> int:
@@ -52,12 +60,13 @@ class ReportedBlock:
         return sum(trial.state is state for trial in self.trials)
 
 
-def view_block(study: Study, validation: Study | None) -> ReportedBlock:
+def view_block(study: Study, validation: Study | None, asked: Sequence[Mapping[str, Any]] = ()) -> ReportedBlock:
     """Everything at once, so that a sweep that goes on meanwhile is seen at one moment."""
     attributes, trials, best = study.user_attrs, study.get_trials(deepcopy=False), best_trial(study)
     seeds = [] if validation is None or best is None else validation.get_trials(deepcopy=False)
     of_best = [trial for trial in seeds if best and trial.user_attrs.get("validation_of") == best.number]
-    return ReportedBlock(attributes["block"], study.study_name, attributes, trials, best, of_best)
+    own = [one for one in asked if one["block"] == attributes["block"]]
+    return ReportedBlock(attributes["block"], study.study_name, attributes, trials, best, of_best, own)
 
 
 def value_of(trial: FrozenTrial) -> float | None:

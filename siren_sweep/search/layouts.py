@@ -47,7 +47,7 @@ def within(space: Sequence[Axis], params: Params) -> dict[str, Any]:
     nearest = {}
     for axis in space:
         unit = axis.to_unit(params[axis.name])
-        allowed = not np.isnan(unit) if axis.nominal else axis.levels is None and 0 <= unit <= 1
+        allowed = not np.isnan(unit) if axis.nominal else axis.levels is None and 0 <= unit <= 1 and not axis.fixed
         nearest[axis.name] = params[axis.name] if allowed else axis.from_unit(0.0 if np.isnan(unit) else unit)
     return nearest
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from siren_sweep.search import layouts
 from siren_sweep.search.encoding import Axis, Params, key_of
+from siren_sweep.search.proposal import changed
 
 _COUPLED = 300  # candidates that change a coupled pair
 _DESIGNS = 40
@@ -29,23 +31,28 @@ def mutations(
     coupled: Sequence[tuple[str, str]],
     rng: np.random.Generator,
 ) -> list[Candidate]:
-    """All changes of one parameter of each parent (number, params), and a sample of those of two coupled ones."""
+    """All changes of one parameter of each parent (number, params), and a sample of those of two coupled ones.
+
+    A parent outside the space is first moved to its nearest point, which is a candidate too.
+    """
     levels = {axis.name: axis.candidates() for axis in space if not axis.fixed}
-    singles = [
-        Candidate({**params, name: value}, number, 1)
-        for number, params in parents
+    moved = [(number, layouts.within(space, params)) for number, params in parents]
+    configs = moved + [
+        (number, {**params, name: value})
+        for number, params in moved
         for name, values in levels.items()
         for value in values
         if value != params[name]
     ]
-    pairs = [(number, params, pair) for number, params in parents for pair in coupled]
-    doubles = []
+    pairs = [(number, params, pair) for number, params in moved for pair in coupled]
     for index in rng.integers(len(pairs), size=_COUPLED) if pairs else []:
         number, params, pair = pairs[index]
         drawn = {name: levels[name][rng.integers(len(levels[name]))] for name in pair}
         if all(drawn[name] != params[name] for name in pair):
-            doubles.append(Candidate({**params, **drawn}, number, 2))
-    return singles + doubles
+            configs.append((number, {**params, **drawn}))
+    known = dict(parents)
+    children = [Candidate(params, number, len(changed(known[number], params))) for number, params in configs]
+    return [child for child in children if child.n_changed]
 
 
 def fresh(space: Sequence[Axis], rng: np.random.Generator, n: int) -> list[Candidate]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from siren_sweep.search.encoding import Params, leaf
 
+_WORSE = "a final R2 below the parent's by more than the noise"
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -49,12 +51,13 @@ def layout_hypothesis(old: Params, new: Params) -> dict[str, Any]:
     """A layout's question: it expects nothing yet."""
     names = " and ".join(leaf(name) for name in changed(old, new))
     return hypothesis(
-        old,
-        new,
-        None,
-        f"Values of {names} are laid out side by side, all else equal, to see its effect here.",
-        "a final R2 below the parent's by more than the noise",
+        old, new, None, f"Values of {names} are laid out side by side, all else equal, to see its effect here.", _WORSE
     )
+
+
+def wanted_hypothesis(old: Params, new: Params) -> dict[str, Any]:
+    """The question of a config that a person asked for."""
+    return hypothesis(old, new, None, "A person asked for this change of the best config.", _WORSE)
 
 
 def changed(old: Params, new: Params) -> list[str]:

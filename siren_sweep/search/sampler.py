@@ -83,16 +83,17 @@ class UCBTreeSampler(BaseSampler):
         *,
         pending: Sequence[Params] = (),
         earlier: Sequence[optuna.Study] = (),
+        within: Mapping[str, BaseDistribution] | None = None,
     ) -> list[Proposal]:
         """Up to n configs, none of them in the study or pending; fewer only where none is left.
 
         `pending` are configs planned for the same batch; `earlier` are studies of earlier blocks, the last one last,
-        whose trials inform the model.
+        whose trials inform the model. `within` are narrower distributions that all proposals lie in.
         """
         space = axes(distributions)
         history = History(study, space, self._n_reports)
         rng = np.random.default_rng([self._seed, len(history.observations), len(pending)])
-        batch = _Batch(space, history, pending)
+        batch = _Batch(space, axes(within or distributions), history, pending)
         before = [History(other, space, self._n_reports) for other in earlier]
         if sum(len(one.scored) for one in [history, *before]) < _N_FITTED:
             self._start(batch, n, rng)
@@ -102,7 +103,7 @@ class UCBTreeSampler(BaseSampler):
 
     def _start(self, batch: _Batch, n: int, rng: np.random.Generator) -> None:
         """Configs spread over what the prior holds for good, or over the whole space where it knows nothing of it."""
-        candidates = mutations.fresh(batch.space, rng, _N_RANDOM)
+        candidates = mutations.fresh(batch.part, rng, _N_RANDOM)
         expected = prior_scores(batch.history, [candidate.params for candidate in candidates])
         if informed := float(np.ptp(expected)) > 0:
             price = np.log([cost(candidate.params) for candidate in candidates])
@@ -111,7 +112,7 @@ class UCBTreeSampler(BaseSampler):
         else:
             taken = len(batch.history.observations) + len(batch.pending)
             size = max(n, _N_START)
-            design = mutations.latin_hypercube(batch.space, size, np.random.default_rng([self._seed, taken // size]))
+            design = mutations.latin_hypercube(batch.part, size, np.random.default_rng([self._seed, taken // size]))
             candidates = design[taken % size :] + candidates
         allowed = batch.allowed(candidates)
         if informed:
@@ -125,9 +126,9 @@ class UCBTreeSampler(BaseSampler):
         ranked = scores(batch.nodes, self._c, self._reward)[:_N_PARENTS]
         known = {seen.number: seen for seen in batch.history.scored}
         parents = [(row.id, known[row.id].params) for row in ranked]
-        pairs = [(first, second) for first, second, _ in couplings(batch.space)]
-        candidates = mutations.mutations(batch.space, parents, pairs, rng)
-        candidates = batch.allowed(candidates + mutations.fresh(batch.space, rng, _N_FRESH))
+        pairs = [(first, second) for first, second, _ in couplings(batch.part)]
+        candidates = mutations.mutations(batch.part, parents, pairs, rng)
+        candidates = batch.allowed(candidates + mutations.fresh(batch.part, rng, _N_FRESH))
         if not candidates:
             return
         model = _Model(batch, earlier, rng)
@@ -152,10 +153,12 @@ class UCBTreeSampler(BaseSampler):
 
 
 class _Batch:
-    """The proposals so far, and the tree with them as pending nodes."""
+    """The proposals so far, and the tree with them as pending nodes; proposals lie in a `part` of the space."""
 
-    def __init__(self, space: Sequence[Axis], history: History, pending: Sequence[Params]) -> None:
-        self.space, self.history, self.pending = space, history, list(pending)
+    def __init__(
+        self, space: Sequence[Axis], part: Sequence[Axis], history: History, pending: Sequence[Params]
+    ) -> None:
+        self.space, self.part, self.history, self.pending = space, part, history, list(pending)
         self.proposals: list[Proposal] = []
         self.nodes = [seen.node for seen in history.observations]
         self._seen = {key_of(space, seen.params) for seen in history.observations}

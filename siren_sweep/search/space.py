@@ -51,27 +51,30 @@ class Space:
 
     def config(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The eight explorable parameters, absolute, by dotted name, of one point of the space."""
-        values = dict(self.fixed)
-        for name, value in params.items():
-            if name == T_PERIOD_RATIO:
-                values[T_PERIOD] = self.block.n_training_frames / value
-            elif name == "total_steps_ratio":
-                values[TOTAL_STEPS] = max(20, round(self.block.total_steps * value))
-            else:
-                values[name] = value
+        values = dict(self.fixed) | {parameter_of(name): self.value(name, value) for name, value in params.items()}
         return {name: type_of(name)(values[name]) for name in EXPLORABLE}
 
     def nearest(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The point of the space that lies closest to a config of absolute values, dimension by dimension."""
-        params = {}
-        for name, distribution in self.dimensions.items():
-            value = config[parameter_of(name)]
-            if name == T_PERIOD_RATIO:
-                value = self.block.n_training_frames / value
-            elif name == "total_steps_ratio":
-                value = value / self.block.total_steps
-            params[name] = _nearest(distribution, value)
-        return params
+        return {name: self.nearest_value(name, config[parameter_of(name)]) for name in self.dimensions}
+
+    def nearest_value(self, name: str, value: float) -> Any:
+        """The value of a dimension whose parameter comes closest to an absolute value."""
+        return _nearest(self.dimensions[name], self.coordinate(name, value))
+
+    def value(self, name: str, coordinate: Any) -> Any:
+        """The absolute value of its parameter that a dimension's value stands for."""
+        if name == T_PERIOD_RATIO:
+            return self.block.n_training_frames / coordinate
+        if name == "total_steps_ratio":
+            return max(20, round(self.block.total_steps * coordinate))
+        return coordinate
+
+    def coordinate(self, name: str, value: float) -> float:
+        """What a dimension's value would be for an absolute value of its parameter."""
+        if name == T_PERIOD_RATIO:
+            return self.block.n_training_frames / value
+        return value / self.block.total_steps if name == "total_steps_ratio" else value
 
 
 def make_space(block: Block, params: Mapping[str, str], base: Mapping[str, Any], pinned: set[str]) -> Space:

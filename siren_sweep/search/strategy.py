@@ -14,9 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 from siren_sweep.config import Strategy
 from siren_sweep.search import layouts
 from siren_sweep.search.encoding import Axis, Params, axes, key_of
-from siren_sweep.search.proposal import Proposal, layout_hypothesis, mutation_text
+from siren_sweep.search.proposal import Proposal, layout_hypothesis, mutation_text, wanted_hypothesis
 from siren_sweep.search.sampler import UCBTreeSampler
 
+ASKED_FOR = "asked for"  # the strategy of a config that a person wanted
 _REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
 
 
@@ -36,28 +37,37 @@ def plan_batch(
     base: Params,
     carried: Sequence[Params] = (),
     earlier: Sequence[optuna.Study] = (),
+    within: SearchSpace | None = None,
+    wanted: Sequence[Params] = (),
 ) -> list[Proposal]:
     """Up to n proposals, all different and none of them in the study; fewer only where the space has no more.
 
     `base` is the block's starting config. `carried` are configs that the first batch of a block must hold, its best
     guess first; `earlier` are the studies of the blocks before, the last one last, from which `UCBTreeSampler` learns.
+    `within` is a part of the space that all proposals lie in, but for the `wanted` configs, which come before all else.
     A sampler keeps no state here: one that draws random numbers must be made anew for each batch, with a seed that
     follows from the number of trials, so that a resumed sweep proposes what the undisturbed one would have.
     """
-    plan = _Plan(axes(dict(space.distributions())), study, n)
+    narrow = dict((within or space).distributions())
+    plan = _Plan(axes(narrow), study, n)
     if strategy is Strategy.auto:
         chosen = None if study.trials else Strategy.focused if carried else Strategy.grid
     else:
         chosen = strategy
+    best = _best_params(study, plan.space)
+    for params in wanted:
+        plan.add(params, ASKED_FOR, best)
     if chosen is not None:
-        centre = _best_params(study, plan.space) or layouts.within(plan.space, carried[0] if carried else base)
+        centre = layouts.within(plan.space, best or (carried[0] if carried else base))
         _lay_out(plan, chosen, centre, [] if study.trials else carried)
     if isinstance(sampler, UCBTreeSampler):
         planned = [proposal.params for proposal in plan.proposals]
         n_left = n - len(planned)
-        plan.proposals += sampler.propose(study, dict(space.distributions()), n_left, pending=planned, earlier=earlier)
+        plan.proposals += sampler.propose(
+            study, dict(space.distributions()), n_left, pending=planned, earlier=earlier, within=narrow
+        )
     else:
-        _fill_from_sampler(plan, study, sampler, dict(space.distributions()))
+        _fill_from_sampler(plan, study, sampler, narrow)
     return plan.proposals
 
 
@@ -83,7 +93,8 @@ class _Plan:
             return
         parent = self.seen.get(key_of(self.space, parent_params)) if parent_params else None
         mutation = mutation_text(parent_params, params) if parent is not None and parent_params else ""
-        hypothesis = layout_hypothesis(parent_params, params) if parent is not None and parent_params else None
+        state = wanted_hypothesis if strategy == ASKED_FOR else layout_hypothesis
+        hypothesis = state(parent_params, params) if parent is not None and parent_params else None
         self.seen[key] = self.first_number + len(self.proposals)
         self.proposals.append(Proposal(params, parent, mutation, strategy, hypothesis))
 
@@ -111,20 +122,34 @@ def _lay_out(plan: _Plan, strategy: Strategy, centre: dict[str, Any], carried: S
 def _fill_from_sampler(
     plan: _Plan, study: optuna.Study, sampler: BaseSampler, distributions: dict[str, BaseDistribution]
 ) -> None:
-    """Ask the sampler in a scratch study with the same trials, so that only planned configs enter the real one."""
+    """Ask the sampler in a scratch study with the same trials, so that only planned configs enter the real one.
+
+    Optuna takes one distribution a parameter and study, so where these are narrower than the study's, the trials
+    outside them are left out.
+    """
     if plan.full:
         return
     scratch = optuna.create_study(direction=study.direction, sampler=sampler)
-    scratch.add_trials([trial for trial in study.trials if trial.state is not TrialState.WAITING])
+    for trial in study.get_trials():
+        if trial.state is not TrialState.WAITING and _inside(plan.space, trial.params):
+            trial.distributions = {name: distributions.get(name, old) for name, old in trial.distributions.items()}
+            scratch.add_trial(trial)
     for proposal in plan.proposals:
-        scratch.enqueue_trial(proposal.params)
-        scratch.ask(distributions)
+        if _inside(plan.space, proposal.params):
+            scratch.enqueue_trial(proposal.params)
+            scratch.ask(distributions)
     for _ in range(_REPEATS * plan.n):
         if plan.full:
             return
         plan.add(scratch.ask(distributions).params, type(sampler).__name__, None)
     for params in _random_configs(plan):
         plan.add(params, "random", None)
+
+
+def _inside(space: Sequence[Axis], params: Params) -> bool:
+    """Whether a config lies in a space."""
+    known = {axis.name: params[axis.name] for axis in space if axis.name in params}
+    return len(known) == len(space) and layouts.within(space, known) == known
 
 
 def _random_configs(plan: _Plan) -> Iterable[dict[str, Any]]:

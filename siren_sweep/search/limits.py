@@ -1,0 +1,108 @@
+"""Where a person wants a block's proposals to lie: a space within the block's own.
+
+A limit is given in the parameter's own values; `nnr_f_T_period` and `total_steps`, where they are searched as ratios,
+have their dimension limited so that the parameter lies between the two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from siren_sweep.search.encoding import axes, leaf
+from siren_sweep.search.proposal import shown
+from siren_sweep.search.space import Space, parameter_of
+
+_ROUNDING = 1e-9  # relative; what a value may lose on its way through a ratio and back
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A parameter's lowest and highest value, both allowed."""
+
+    low: float
+    high: float
+
+
+def limited(space: Space, limits: Mapping[str, Limit]) -> Space:
+    """The part of a space that meets the limits, by dotted parameter; where none does, its nearest value."""
+    dimensions = dict(space.dimensions)
+    for name in space.dimensions:
+        limit = limits.get(parameter_of(name))
+        if limit is not None:
+            dimensions[name] = part_of(space, name, limit) or _nearest(space, name, limit)
+    return dataclasses.replace(space, dimensions=dimensions)
+
+
+def fault(space: Space, parameter: str, limit: Limit) -> str | None:
+    """Why a block cannot keep a limit at all, or None."""
+    name = dimension_of(space, parameter)
+    if name is None:
+        fixed = space.fixed[parameter]
+        if limit.low <= fixed <= limit.high:
+            return None
+        return f"{leaf(parameter)} does not vary in this sweep, it is {shown(fixed)}"
+    if part_of(space, name, limit) is not None:
+        return None
+    rule = "be one of" if isinstance(space.dimensions[name], CategoricalDistribution) else "lie in"
+    return f"{leaf(parameter)} must {rule} {values_text(space, name)} in this block, got {limit_text(limit)}"
+
+
+def dimension_of(space: Space, parameter: str) -> str | None:
+    """The dimension that sets a parameter, None where it does not vary."""
+    return next((name for name in space.dimensions if parameter_of(name) == parameter), None)
+
+
+def part_of(space: Space, name: str, limit: Limit) -> BaseDistribution | None:
+    """A dimension's values that keep its parameter within a limit; None where there are none."""
+    distribution = space.dimensions[name]
+    ends = sorted(space.coordinate(name, value) for value in (limit.low, limit.high))
+    low, high = ends[0] * (1 - _ROUNDING), ends[1] * (1 + _ROUNDING)
+    if isinstance(distribution, CategoricalDistribution):
+        kept = [value for value in distribution.choices if low <= value <= high]  # type: ignore[operator]
+        return CategoricalDistribution(kept) if kept else None
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if low > distribution.high or high < distribution.low:
+        return None
+    if isinstance(distribution, FloatDistribution):
+        bottom, top = (min(max(end, distribution.low), distribution.high) for end in ends)
+        return FloatDistribution(bottom, top, log=distribution.log)
+    step, start = distribution.step, distribution.low
+    first = start + max(math.ceil((low - start) / step), 0) * step
+    last = start + math.floor((min(high, distribution.high) - start) / step) * step
+    return IntDistribution(first, last, log=distribution.log, step=step) if first <= last else None
+
+
+def limit_text(limit: Limit) -> str:
+    """`30`, or `5 .. 30`."""
+    return shown(limit.low) if limit.low == limit.high else f"{shown(limit.low)} .. {shown(limit.high)}"
+
+
+def _nearest(space: Space, name: str, limit: Limit) -> BaseDistribution:
+    """The single value of a dimension whose parameter comes nearest to a limit that it cannot meet."""
+    value = space.value(name, space.nearest_value(name, limit.low))
+    part = part_of(space, name, Limit(value, value))
+    assert part is not None
+    return part
+
+
+def values_text(space: Space, name: str) -> str:
+    """The values of a dimension's parameter: `64, 128`, or `5 .. 4096`."""
+    distribution = space.dimensions[name]
+    if isinstance(distribution, CategoricalDistribution):
+        return ", ".join(shown(space.value(name, choice)) for choice in distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = sorted(space.value(name, end) for end in (distribution.low, distribution.high))
+    return limit_text(Limit(low, high))
+
+
+def single(space: Space, name: str, value: float) -> Any:
+    """What a dimension is set to for a value of its parameter that it can have."""
+    part = part_of(space, name, Limit(value, value))
+    assert part is not None
+    return axes({name: part})[0].candidates()[0]
