@@ -16,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 
 from siren_sweep.search import mutations
 from siren_sweep.search.encoding import axes
+from siren_sweep.search.history import History
 from siren_sweep.search.knowledge import couplings
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
@@ -224,11 +225,8 @@ def test_plain_optimize_improves_with_any_distributions() -> None:
 
 def test_asking_for_four_grows_no_faster_than_linearly() -> None:
     """Counted in the trials that the model is fitted to, not in seconds: at most 100 of however many."""
-    from siren_sweep.search.history import History
-    from siren_sweep.search.sampler import _fitted_to
-
     study = optuna.create_study(direction="maximize")
     first = searched(1).trials[0].params
     grid = [{**first, "graph_model.omega_f": 5.0 + index} for index in range(600)]
     study.add_trials([told(params, r2(params), SPACE) for params in grid])
-    assert len(_fitted_to(History(study, axes(SPACE), 20))) == 100
+    assert len(History(study, axes(SPACE), 20).fitted) == 100

@@ -15,6 +15,7 @@ from siren_sweep.search.curves import Gains, Scale, curve
 from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.search.tree import Node
 
+_BEST, _RECENT, _SPREAD = 40, 30, 30  # trials that a model is fitted to, of a long study
 _UNSEEN_SPREAD = 0.3  # of the final score of a trial that stopped without a report at a known fraction
 
 
@@ -60,6 +61,18 @@ class History:
     @property
     def scored(self) -> list[Observation]:
         return [seen for seen in self.observations if seen.score is not None]
+
+    @property
+    def fitted(self) -> list[Observation]:
+        """The told trials that a model sees: all, or of a long study the best, the latest, and some of the rest."""
+        told = [seen for seen in self.observations if seen.state.is_finished() and not seen.lacked]
+        if len(told) <= _BEST + _RECENT + _SPREAD:
+            return told
+        ranked = sorted(told, key=lambda seen: -(seen.score if seen.score is not None else -math.inf))
+        kept = {seen.number for seen in ranked[:_BEST]} | {seen.number for seen in told[-_RECENT:]}
+        rest = [seen for seen in told if seen.number not in kept]
+        kept |= {rest[int(index)].number for index in np.linspace(0, len(rest) - 1, _SPREAD)}
+        return [seen for seen in told if seen.number in kept]
 
     @property
     def best(self) -> float | None:

@@ -39,7 +39,6 @@ _N_PARENTS = 8  # nodes of highest UCB whose children are compared
 _PAIR_HANDICAP, _FRESH_HANDICAP = 0.3, 0.6  # of the log expected improvement
 _START_COST = 0.2  # expected score that a config costing e times as much must have more, to be among the first
 _COST_POWER = 0.3  # of the cost that the expected improvement is divided by
-_BEST, _RECENT, _SPREAD = 40, 30, 30  # trials that the model is fitted to, of a long study
 _WORST = 2.0  # scores farther below the median than this many times the best is above it are cut there
 _CROWDED = 0.15  # distance, in ranges, from an infeasible config within which nothing is proposed
 
@@ -203,11 +202,11 @@ class _Model:
         self._batch = batch
         self._features = Features(batch.space)
         self._n_earlier = len(earlier)
-        own = _fitted_to(batch.history)
+        own = batch.history.fitted
         x, y, variance = self._columns(own, age=0)
         trend = prior_scores(batch.history, [seen.params for seen in own])
         for age, history in enumerate(reversed(earlier), 1):
-            older = _fitted_to(history)
+            older = history.fitted
             if older:
                 rows = self._columns(older, age)
                 shift = float(np.median(y) - np.median(rows[1])) if len(own) >= _N_START else 0.0
@@ -273,18 +272,6 @@ def prior_scores(history: History, configs: Sequence[Params]) -> np.ndarray:
     if not history.scale.nines:
         return np.zeros(len(configs))
     return Prior.load()([features_of_prior(params, history.n_frames) for params in configs])
-
-
-def _fitted_to(history: History) -> list[Observation]:
-    """The told trials that the model sees: all, or of a long study the best, the latest, and some of the rest."""
-    told = [seen for seen in history.observations if seen.state.is_finished() and not seen.lacked]
-    if len(told) <= _BEST + _RECENT + _SPREAD:
-        return told
-    ranked = sorted(told, key=lambda seen: -(seen.score if seen.score is not None else -math.inf))
-    kept = {seen.number for seen in ranked[:_BEST]} | {seen.number for seen in told[-_RECENT:]}
-    rest = [seen for seen in told if seen.number not in kept]
-    kept |= {rest[int(index)].number for index in np.linspace(0, len(rest) - 1, _SPREAD)}
-    return [seen for seen in told if seen.number in kept]
 
 
 def _handicap(candidate: Candidate) -> float:

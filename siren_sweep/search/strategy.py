@@ -13,8 +13,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config import Strategy
 from siren_sweep.search import layouts
+from siren_sweep.search.boundary import adapted
 from siren_sweep.search.encoding import Axis, Params, axes, key_of
-from siren_sweep.search.proposal import Proposal, layout_hypothesis, mutation_text, wanted_hypothesis
+from siren_sweep.search.proposal import (
+    Proposal,
+    changed,
+    hypothesis,
+    layout_hypothesis,
+    mutation_text,
+    wanted_hypothesis,
+)
 from siren_sweep.search.sampler import UCBTreeSampler
 
 ASKED_FOR = "asked for"  # the strategy of a config that a person wanted
@@ -43,7 +51,8 @@ def plan_batch(
     """Up to n proposals, all different and none of them in the study; fewer only where the space has no more.
 
     `base` is the block's starting config. `carried` are configs that the first batch of a block must hold, its best
-    guess first; `earlier` are the studies of the blocks before, the last one last, from which `UCBTreeSampler` learns.
+    guess first; `earlier` are the studies of the blocks before, the last one last, from which `UCBTreeSampler` learns,
+    and by which the best guess adapts.
     `within` is a part of the space that all proposals lie in, but for the `wanted` configs, which come before all else.
     A sampler keeps no state here: one that draws random numbers must be made anew for each batch, with a seed that
     follows from the number of trials, so that a resumed sweep proposes what the undisturbed one would have.
@@ -59,7 +68,9 @@ def plan_batch(
         plan.add(params, ASKED_FOR, best)
     if chosen is not None:
         centre = layouts.within(plan.space, best or (carried[0] if carried else base))
-        _lay_out(plan, chosen, centre, [] if study.trials else carried)
+        if carried and not study.trials:
+            _carry(plan, chosen, carried, study.user_attrs.get("n_training_frames"), earlier)
+        _lay_out(plan, chosen, centre)
     if isinstance(sampler, UCBTreeSampler):
         planned = [proposal.params for proposal in plan.proposals]
         n_left = n - len(planned)
@@ -85,8 +96,13 @@ class _Plan:
     def full(self) -> bool:
         return len(self.proposals) >= self.n
 
-    def add(self, params: Params, strategy: str, parent_params: Params | None) -> None:
-        """Append one config, if there is room for it and it is new; its parent is named where it is a trial."""
+    def add(
+        self, params: Params, strategy: str, parent_params: Params | None, stated: dict[str, Any] | None = None
+    ) -> None:
+        """Append one config, if there is room for it and it is new; its parent is named where it is a trial.
+
+        `stated` is its hypothesis, by default the layout's question.
+        """
         params = {axis.name: params[axis.name] for axis in self.space}
         key = key_of(self.space, params)
         if self.full or key in self.seen:
@@ -94,15 +110,27 @@ class _Plan:
         parent = self.seen.get(key_of(self.space, parent_params)) if parent_params else None
         mutation = mutation_text(parent_params, params) if parent is not None and parent_params else ""
         state = wanted_hypothesis if strategy == ASKED_FOR else layout_hypothesis
-        hypothesis = state(parent_params, params) if parent is not None and parent_params else None
+        question = state(parent_params, params) if parent is not None and parent_params else None
         self.seen[key] = self.first_number + len(self.proposals)
-        self.proposals.append(Proposal(params, parent, mutation, strategy, hypothesis))
+        self.proposals.append(Proposal(params, parent, mutation, strategy, stated or question))
 
 
-def _lay_out(plan: _Plan, strategy: Strategy, centre: dict[str, Any], carried: Sequence[Params]) -> None:
+def _carry(
+    plan: _Plan, strategy: Strategy, carried: Sequence[Params], n_frames: float | None, earlier: Sequence[optuna.Study]
+) -> None:
+    """The configs of before, then the best guess as it adapts to the frames. They are roots, for others to be compared
+    with, but for those that differ from the best guess in one parameter."""
+    guess = layouts.within(plan.space, carried[0])
+    for params in (layouts.within(plan.space, one) for one in carried):
+        plan.add(params, strategy, guess if len(changed(guess, params)) == 1 else None)
+    if n_frames and (found := adapted(plan.space, guess, n_frames, earlier)):
+        falsified = "a final R2 below that of the config carried as it was by more than the noise"
+        stated = hypothesis(guess, found.params, found.expectation, found.rationale, falsified)
+        plan.add(found.params, strategy, guess if len(changed(guess, found.params)) == 1 else None, stated)
+
+
+def _lay_out(plan: _Plan, strategy: Strategy, centre: dict[str, Any]) -> None:
     """Fill the plan by a layout around the centre, which goes first when it has not run."""
-    for params in carried:
-        plan.add(layouts.within(plan.space, params), strategy, centre)
     free, done = layouts.ordered(plan.space), plan.first_number // plan.n
     if not free:
         plan.add(centre, strategy, None)
