@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config import EXPLORABLE
 from siren_sweep.paths import trial_folder
-from siren_sweep.search.proposal import Proposal
+from siren_sweep.search.proposal import SAMPLER_STATE, Proposal
 from siren_sweep.studies import plan_key, trial_id
 
 MAX_DEATHS = 2  # a config that took its worker with it so often is failed
@@ -37,6 +37,7 @@ def store_plan(study: Study, proposals: Sequence[Proposal], attributes: Sequence
                 "mutation": proposal.mutation,
                 "strategy": proposal.strategy,
                 "hypothesis": proposal.hypothesis,
+                SAMPLER_STATE: proposal.sampler_state,
                 **own,
             },
         }

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from siren_sweep.config import Strategy
-from siren_sweep.search.proposal import Proposal
+from siren_sweep.search.proposal import SAMPLER_STATE, Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.search.strategy import plan_batch
 
@@ -162,3 +164,18 @@ def test_failed_trials_are_not_run_again() -> None:
     again = plan(study)
     assert len(again) == 4
     assert not {one.params[OMEGA] for one in again} & {trial.params[OMEGA] for trial in study.trials}
+
+
+def test_a_sampler_that_keeps_its_state_in_its_trials_goes_on_from_batch_to_batch() -> None:
+    space = Space({OMEGA: FloatDistribution(5, 2000, log=True), RATE: FloatDistribution(1e-6, 1e-2, log=True)})
+    study, generations = empty(), []
+    for batch in range(6):
+        proposals = plan(study, CmaEsSampler(seed=batch), space=space, base={OMEGA: 80.0, RATE: 1e-4})
+        generations.append(max(one.sampler_state.get("cma:generation", -1) for one in proposals))
+        for one in proposals:
+            attributes = {SAMPLER_STATE: json.loads(json.dumps(one.sampler_state))}
+            study.enqueue_trial(one.params, user_attrs=attributes)
+            trial = study.ask(dict(space.distributions()))
+            study.tell(trial, -(math.log10(one.params[OMEGA] / 100) ** 2))
+    assert generations == sorted(generations)
+    assert generations[-1] >= 2

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from siren_sweep.search.encoding import Params, leaf
 
+SAMPLER_STATE = "sampler_state"  # the attribute of a trial that holds it
 _WORSE = "a final R2 below the parent's by more than the noise"
 
 
@@ -16,7 +17,8 @@ class Proposal:
     """One config of a batch, with what a record of it needs.
 
     `parent` is a trial number of the same study, also one of the same batch (the proposals are numbered in their
-    order, on from the study's last trial); None for a root.
+    order, on from the study's last trial); None for a root. `sampler_state` is what the sampler wrote to the trial for
+    itself: some of Optuna's keep their state there.
     """
 
     params: dict[str, Any]
@@ -24,6 +26,7 @@ class Proposal:
     mutation: str
     strategy: str
     hypothesis: dict[str, Any] | None
+    sampler_state: dict[str, Any] = field(default_factory=dict)
 
 
 def mutation_text(old: Params, new: Params) -> str:

@@ -16,6 +16,7 @@ from siren_sweep.search import layouts
 from siren_sweep.search.boundary import adapted
 from siren_sweep.search.encoding import Axis, Params, axes, key_of
 from siren_sweep.search.proposal import (
+    SAMPLER_STATE,
     Proposal,
     changed,
     hypothesis,
@@ -97,7 +98,13 @@ class _Plan:
         return len(self.proposals) >= self.n
 
     def add(
-        self, params: Params, strategy: str, parent_params: Params | None, stated: dict[str, Any] | None = None
+        self,
+        params: Params,
+        strategy: str,
+        parent_params: Params | None,
+        *,
+        stated: dict[str, Any] | None = None,
+        sampler_state: dict[str, Any] | None = None,
     ) -> None:
         """Append one config, if there is room for it and it is new; its parent is named where it is a trial.
 
@@ -112,7 +119,7 @@ class _Plan:
         state = wanted_hypothesis if strategy == ASKED_FOR else layout_hypothesis
         question = state(parent_params, params) if parent is not None and parent_params else None
         self.seen[key] = self.first_number + len(self.proposals)
-        self.proposals.append(Proposal(params, parent, mutation, strategy, stated or question))
+        self.proposals.append(Proposal(params, parent, mutation, strategy, stated or question, sampler_state or {}))
 
 
 def _carry(
@@ -126,7 +133,7 @@ def _carry(
     if n_frames and (found := adapted(plan.space, guess, n_frames, earlier)):
         falsified = "a final R2 below that of the config carried as it was by more than the noise"
         stated = hypothesis(guess, found.params, found.expectation, found.rationale, falsified)
-        plan.add(found.params, strategy, guess if len(changed(guess, found.params)) == 1 else None, stated)
+        plan.add(found.params, strategy, guess if len(changed(guess, found.params)) == 1 else None, stated=stated)
 
 
 def _lay_out(plan: _Plan, strategy: Strategy, centre: dict[str, Any]) -> None:
@@ -153,13 +160,16 @@ def _fill_from_sampler(
     """Ask the sampler in a scratch study with the same trials, so that only planned configs enter the real one.
 
     Optuna takes one distribution a parameter and study, so where these are narrower than the study's, the trials
-    outside them are left out.
+    outside them are left out. What a sampler writes to its trials (CMA-ES its distribution, the grid its place) comes
+    along with the proposal, and is there again at the next batch, as long as the space is the same.
     """
     if plan.full:
         return
     scratch = optuna.create_study(direction=study.direction, sampler=sampler)
     for trial in study.get_trials():
         if trial.state is not TrialState.WAITING and _inside(plan.space, trial.params):
+            if trial.distributions == distributions:
+                trial.system_attrs = {**trial.system_attrs, **trial.user_attrs.get(SAMPLER_STATE, {})}
             trial.distributions = {name: distributions.get(name, old) for name, old in trial.distributions.items()}
             scratch.add_trial(trial)
     for proposal in plan.proposals:
@@ -169,7 +179,9 @@ def _fill_from_sampler(
     for _ in range(_REPEATS * plan.n):
         if plan.full:
             return
-        plan.add(scratch.ask(distributions).params, type(sampler).__name__, None)
+        number = scratch.ask(distributions).number
+        asked = scratch.get_trials(deepcopy=False)[number]
+        plan.add(asked.params, type(sampler).__name__, None, sampler_state=asked.system_attrs)
     for params in _random_configs(plan):
         plan.add(params, "random", None)
 
