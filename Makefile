@@ -59,9 +59,12 @@ check: setup ## lint, format, types, and that imports go down only
 bench: setup ## the training step against the plain loop and the machine's matrix products
 	$(RUN) bench/engine.py
 
-bench-search: setup ## samplers and pruners against tables of real learning curves: half an hour on one idle core
+bench-search: setup ## samplers and pruners against tables of real learning curves: an hour on one core
 	for table in frames_100 frames_1000; do \
-		OMP_NUM_THREADS=1 $(RUN) bench/search/replay.py --table bench/search/tables/$$table.npz --json bench/results/search_$$table.json; \
+		OMP_NUM_THREADS=1 $(RUN) bench/search/replay.py --table bench/search/tables/$$table.npz \
+			--json bench/results/search_$$table.json && \
+		$(RUN) bench/search/plots.py bench/results/search_$$table.json $$table && \
+		$(RUN) bench/search/compare.py bench/results/search_$$table.json || exit 1; \
 	done
 
 lock: ## requirements.lock again, from pyproject.toml

@@ -20,10 +20,12 @@ OURS = ("ucb_tree", "ucb")
 SHOWN = {  # pair: line colour
     OURS: "#c0392b",
     ("random", "successive_halving"): "#2c3e50",
+    ("tpe", "successive_halving"): "#1abc9c",
+    ("gp", "successive_halving"): "#8e44ad",
     ("tpe", "hyperband"): "#2980b9",
     ("tpe", "none"): "#7fb3d5",
     ("tpe_univariate", "none"): "#27ae60",
-    ("gp", "none"): "#8e44ad",
+    ("gp", "none"): "#c39bd3",
     ("cmaes", "none"): "#d68910",
     ("random", "none"): "#95a5a6",
 }

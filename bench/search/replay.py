@@ -92,15 +92,15 @@ def main() -> None:
         print(line(rows[-1]), f"{(time.monotonic() - started) / n:.2f} s each", flush=True)
 
 
-def repeat(table: Table, sampler_name: str, pruner_name: str, seed: int) -> Run:
-    """One search, until a top config has finished and the first LONG trials have run."""
+def repeat(table: Table, sampler_name: str, pruner_name: str, seed: int, least: int = LONG) -> Run:
+    """One search, until a top config has finished and at least so many trials have run."""
     sampler = SAMPLERS[sampler_name](seed)
     study = optuna.create_study(
         study_name=f"replay {seed}", direction="maximize", sampler=sampler, pruner=PRUNERS[pruner_name]()
     )
     seen, replayed = np.zeros(len(table.final), bool), _Replayed(table, study)
     while len(replayed.rows) + BATCH <= min(LONGEST, len(table.final)):
-        if len(replayed.rows) >= LONG and np.isfinite(replayed.cost_to_top):
+        if len(replayed.rows) >= least and np.isfinite(replayed.cost_to_top):
             break
         if isinstance(sampler, UCBTreeSampler):
             trials = [study.ask(table.values()) for _ in _enqueued(study, sampler, table, seen)]
