@@ -54,6 +54,8 @@ def typed(cfg: DictConfig) -> Config:
     config.outputs_dir = os.path.abspath(config.outputs_dir)
     if config.dataset.path is not None:
         config.dataset.path = os.path.abspath(config.dataset.path)
+    if config.sweep.learn_from is not None:
+        config.sweep.learn_from = os.path.abspath(config.sweep.learn_from)
     return config
 
 

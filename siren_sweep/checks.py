@@ -120,6 +120,7 @@ def _by_key(key: str, always: dict[str, Any], later: dict[int, dict[str, Any]]) 
 def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
     """What makes a sweep this sweep, flat and as JSON values: a resumed one must have the same."""
     flat: dict[str, Any] = {"dataset.n_input_neurons": cfg.dataset.n_input_neurons}
+    flat["sweep.learn_from"] = cfg.sweep.learn_from
     for group in SETTING_GROUPS:
         node = getattr(cfg, group)
         _flatten(flat, group, node if isinstance(node, dict) else dataclasses.asdict(node))

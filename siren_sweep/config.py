@@ -162,9 +162,10 @@ class SearchSpace:
 
 @dataclass
 class SweepName:
-    """The folder of a sweep under `outputs_dir`."""
+    """The folder of a sweep under `outputs_dir`; `learn_from` is one whose trials its model knows from the start."""
 
     name: str = "sweep"
+    learn_from: str | None = None
 
 
 @dataclass

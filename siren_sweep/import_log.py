@@ -22,7 +22,7 @@ from siren_sweep.config import EXPLORABLE, METRICS, metadata_of, type_of
 from siren_sweep.errors import DataError, OutputError, SweepError, SweepStateError
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
 from siren_sweep.record.log_parser import Entry, parse_log
-from siren_sweep.search.space import RATIOS, T_PERIOD, Space, parameter_of
+from siren_sweep.search.space import RATIOS, T_PERIOD, T_PERIOD_RATIO, Space, parameter_of
 from siren_sweep.studies import mark_ended, study_name
 
 _WIDE = 1e12  # where a parameter has no bound
@@ -54,25 +54,28 @@ def import_log(file: Path, folder: Path) -> tuple[list[Entry], list[str]]:
 
 
 def earlier_study(imported: Study, space: Space) -> Study:
-    """A study in memory with the imported trials that lie in a block's space, as its own parameters.
+    """A study in memory with the trials of a log, or of another sweep, that lie in a block's space, in its parameters.
 
-    It serves as one of the `earlier` studies of `plan_batch`.
+    Where T_period is searched as a ratio, a trial at another number of frames counts by its ratio. It serves as one of
+    the `earlier` studies of `plan_batch`.
     """
     study = optuna.create_study(direction="maximize")
     for key in ("n_training_frames", "block"):
         study.set_user_attr(key, imported.user_attrs[key])
+    scale = space.block.n_training_frames / imported.user_attrs["n_training_frames"]
     for trial in imported.get_trials(deepcopy=False):
-        params = space.nearest(trial.user_attrs["config"])
-        if _meets(space.config(params), trial.user_attrs["config"]):
-            attributes = {**trial.user_attrs, "parent": None}  # it may be one of those that are left out
-            value = trial.value if trial.state is TrialState.COMPLETE else None
+        config = dict(trial.user_attrs["config"])
+        config[T_PERIOD] *= scale if T_PERIOD_RATIO in space.dimensions else 1.0
+        params = space.nearest(config)
+        if _meets(space.config(params), config):
             study.add_trial(
                 create_trial(
                     state=trial.state,
-                    value=value,
+                    value=trial.value if trial.state is TrialState.COMPLETE else None,
                     params=params,
                     distributions=space.distributions(),
-                    user_attrs=attributes,
+                    user_attrs={**trial.user_attrs, "parent": None},  # it may be one of those that are left out
+                    intermediate_values=trial.intermediate_values,
                 )
             )
     return study

@@ -76,6 +76,10 @@ class SweepPaths:
     def report(self) -> Path:
         return self.root / "report.html"
 
+    @property
+    def pictures(self) -> Path:
+        return self.root / "pictures"
+
     def best_file(self, block: int, ending: str) -> Path:
         """`best/block_01.yaml`, `.safetensors`, `.pt` or `.png`."""
         return self.best / f"block_{block:02d}{ending}"

@@ -95,6 +95,16 @@ def has_ended(study: Study) -> bool:
     return bool(study.user_attrs.get("ended"))
 
 
+def mark_shown(study: Study) -> None:
+    """Say that the record and the report of a block that is over are written."""
+    study.set_user_attr("shown", True)
+
+
+def is_shown(study: Study) -> bool:
+    """Whether the record and the report tell of the block's end."""
+    return bool(study.user_attrs.get("shown"))
+
+
 def instructions(studies: Mapping[int, Study]) -> list[dict[str, Any]]:
     """What a person asked of the sweep while it ran, in order; `siren_sweep.instructions` says what a record holds."""
     found: list[dict[str, Any]] = studies[1].user_attrs.get(INSTRUCTIONS, []) if 1 in studies else []

@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from siren_sweep import checks, export
+from siren_sweep import checks, export, warm_start
 from siren_sweep.app import typed
 from siren_sweep.batch import BatchRun, enqueue_plan, store_plan
 from siren_sweep.blocks import BlockCallback, BlockStart, explorable, start_block
@@ -45,9 +45,11 @@ from siren_sweep.studies import (
     create,
     finished,
     has_ended,
+    is_shown,
     last_batch,
     load,
     mark_ended,
+    mark_shown,
     open_batch,
     open_storage,
     study_name,
@@ -77,6 +79,7 @@ def _prepare(cfg: Config, overrides: checks.SweepOverrides, outputs: OutputPaths
     paths, hashes = None, {}
     try:
         paths = outputs.sweep(cfg.sweep.name)
+        wrong += filter(None, [warm_start.fault(cfg, paths)])
     except SweepError as error:
         wrong.append(str(error))
     if cfg.dataset.path is not None and not (wrong and cfg.dataset.generate):
@@ -127,6 +130,8 @@ class Sweep:
         first = load(self._storage, study_name(1))
         if first is not None:
             checks.refuse_changes(first, self._settings, self._cfg.sweep.name)
+        if self._cfg.sweep.learn_from is not None:
+            warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
         with Monitor(self._cfg, self._outputs, self._paths, self._storage):
             best: dict[str, Any] | None = None
             for number, block in enumerate(self._cfg.blocks.schedule, 1):
@@ -138,6 +143,8 @@ class Sweep:
                     if self._instructions.end_sweep(number):
                         print(f"the sweep ends at block {number}, as asked; the same command goes on", file=sys.stderr)
                         return
+                elif not is_shown(study):
+                    self._show(study)
                 best = _winner(study, number).user_attrs["config"]
             self._instructions.close(study)
 
@@ -154,8 +161,12 @@ class Sweep:
         validate(self._storage, study, n_seeds, self._launcher, inherited, self._slots.n_threads)
         self._export(study)
         mark_ended(study)
+        self._show(study)
+
+    def _show(self, study: Study) -> None:
         self._view(write_record)
         self._view(write_report, self._outputs)
+        mark_shown(study)
 
     def _goes_on(self, study: Study, start: BlockStart) -> bool:
         """Whether a batch is open or one more to be planned; between two, what a person asked for is taken up."""
@@ -215,6 +226,10 @@ class Sweep:
         """The batch's configs, from the seed and the studies alone: a resumed sweep proposes the same."""
         seed = self._cfg.training.seed + 1000 * start.number + batch
         blocks, part = all_blocks(self._storage), self._instructions.part_of(start.space)
+        known = warm_start.earlier(self._storage, start.space)
+        carried, best = start.carried, warm_start.best_known(known)
+        if start.number == 1 and best:
+            carried = [best, start.base]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = hydra.utils.instantiate(self._cfg.sampler, seed=seed)
@@ -227,8 +242,8 @@ class Sweep:
                 n,
                 strategy=self._cfg.claude.strategy,
                 base=start.base,
-                carried=start.carried,
-                earlier=[blocks[number] for number in sorted(blocks) if number < start.number],
+                carried=carried,
+                earlier=known + [blocks[number] for number in sorted(blocks) if number < start.number],
                 within=part,
                 wanted=self._instructions.wanted(start.number),
             )

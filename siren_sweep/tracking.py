@@ -18,7 +18,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
-from siren_sweep.studies import best_trial, has_ended
+from siren_sweep.registry import register
+from siren_sweep.studies import best_trial, has_ended, is_shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,7 +59,7 @@ class Mirror:
                 for trial in own.get_trials(deepcopy=False):
                     if trial.state is not TrialState.WAITING:
                         self._send_trial(own.study_name, trial, block.run_id)
-            if has_ended(study):
+            if has_ended(study) and (is_shown(study) or over):
                 self._end_block(study, number, block)
         if over and not sweep.ended:
             self._client.set_terminated(sweep.run_id)
@@ -109,8 +110,21 @@ class Mirror:
             self._client.set_tag(block.run_id, "best_trial", best.number)
             for ending in (".yaml", ".png"):
                 self._client.log_artifact(block.run_id, str(self._paths.best_file(number, ending)))
+            saved = self._paths.trial(study.study_name, best.number)
+            register(self._client, block.run_id, self._paths.root.name, study, best, saved)
+        self._send_views(number, block)
         self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")
         block.ended = True
+
+    def _send_views(self, number: int, block: _Sent) -> None:
+        """The report with its pictures, and the record, as they stand at the block's end."""
+        paths, name = self._paths, self._paths.root.name
+        record = [paths.record / f"{name}_{kind}" for kind in ("analysis.md", "memory.md", "ucb_scores.txt")]
+        pictures = [*paths.pictures.glob(f"block_{number:02d}_*.svg"), *paths.pictures.glob("sweep_*.svg")]
+        for folder, files in (("report", [paths.report, *sorted(pictures)]), ("record", record)):
+            for file in files:
+                if file.exists():
+                    self._client.log_artifact(block.run_id, str(file), folder)
 
     def _run(
         self,

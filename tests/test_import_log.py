@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from conftest import run_command, told
 from optuna.trial import TrialState
 from planted import CONFIG, OMEGA, RATE, PlantedSweep
 
-from siren_sweep.config import EXPLORABLE, Block
+from siren_sweep import warm_start
+from siren_sweep.config import EXPLORABLE, Block, Strategy
 from siren_sweep.errors import DataError, SweepStateError
 from siren_sweep.export import open_sweep
 from siren_sweep.import_log import earlier_study, import_log
+from siren_sweep.paths import SweepPaths
 from siren_sweep.record.log_parser import parse_log
 from siren_sweep.record.trials import read_blocks
 from siren_sweep.record.writer import record_files, write_record
+from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.search.space import make_space
+from siren_sweep.search.strategy import plan_batch
+from siren_sweep.studies import all_blocks, open_storage
 
 LOG = """\
 # Experiment Log: flyvis_noise_005
@@ -175,6 +183,70 @@ def test_imported_trials_within_a_space_serve_a_sweep(blocks: dict[int, optuna.S
     space = make_space(Block(10, 5000), params, base | {EXPLORABLE[7]: 5000}, set())
     study = earlier_study(blocks[1], space)
     assert [(trial.value, trial.params[OMEGA]) for trial in study.trials] == [(0.85, 80.0)]
+
+
+def planted_log(best: float) -> str:
+    """48 trials at 10 frames whose R2 peaks at one omega_f, far from where the prior has its best."""
+    entries = []
+    for index, omega in enumerate(np.geomspace(5, 4000, 48)):
+        r2 = 0.97 - 0.1 * math.log10(omega / best) ** 2
+        entries.append(
+            f"## Iter {index + 1}: good\nConfig: hidden_dim=128, n_layers=5, omega={omega:.4g}, lr=1e-4, batch_size=8, "
+            f"T_period=10, total_steps=5000, n_frames=10\nMetrics: final_r2={r2:.6f}\nMutation: none\n"
+        )
+    return "\n".join(entries)
+
+
+def test_a_sweep_starts_where_a_log_was_best_and_its_model_knows_the_log(tmp_path: Path) -> None:
+    (tmp_path / "old_analysis.md").write_text(planted_log(1500.0))
+    import_log(tmp_path / "old_analysis.md", tmp_path / "old")
+    storage = open_storage(None, SweepPaths(make(tmp_path / "new")))
+    warm_start.adopt(storage, tmp_path / "old")
+    (tmp_path / "old" / "study.db").unlink()
+    warm_start.adopt(storage, tmp_path / "old")  # a resumed sweep needs the folder no more
+    base = CONFIG | {EXPLORABLE[0]: 128, EXPLORABLE[1]: 5, EXPLORABLE[4]: 1.0, EXPLORABLE[6]: 8, EXPLORABLE[7]: 5000}
+    base[RATE] = 1e-4
+    space = make_space(Block(10, 5000), {OMEGA: "tag(log, interval(5, 4096))"}, base, set())
+    known = warm_start.earlier(storage, space)
+    assert [len(study.trials) for study in known] == [48]
+    best = warm_start.best_known(known)
+    assert best is not None
+    assert best[OMEGA] == pytest.approx(1500, rel=0.1)
+    study = optuna.create_study(direction="maximize")
+    study.set_user_attr("n_training_frames", 10)
+    for earlier, near in ((known, True), ([], False)):
+        options = {"strategy": Strategy.auto, "base": space.nearest(base), "earlier": earlier}
+        proposals = UCBTreeSampler(0).propose(study, space.distributions(), 4, earlier=earlier)
+        assert (proposals[0].params[OMEGA] == pytest.approx(1500, rel=0.3)) == near
+        first = plan_batch(study, space, UCBTreeSampler(0), 4, carried=[best] if earlier else [], **options)[0]
+        assert (first.params == best) == near
+    assert all_blocks(storage) == {}  # nothing of it is a result of the sweep
+
+
+def test_a_log_at_other_frames_counts_by_its_ratio(tmp_path: Path) -> None:
+    text = planted_log(1500.0).replace("n_frames=10", "n_frames=100").replace("T_period=10", "T_period=50")
+    (tmp_path / "old_analysis.md").write_text(text)
+    import_log(tmp_path / "old_analysis.md", tmp_path / "old")
+    base = CONFIG | {EXPLORABLE[0]: 128, EXPLORABLE[1]: 5, EXPLORABLE[4]: 1.0, EXPLORABLE[6]: 8, EXPLORABLE[7]: 5000}
+    params = {OMEGA: "tag(log, interval(5, 4096))", "T_period_ratio": "choice(1.0, 2.0)"}
+    space = make_space(Block(10, 5000), params, base | {RATE: 1e-4}, set())
+    study = earlier_study(open_sweep(tmp_path / "old")[2][1], space)
+    assert {trial.params["T_period_ratio"] for trial in study.trials} == {2.0}
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [([], "must name a folder with a study.db"), (["sampler=random"], "teaches sampler=ucb_tree alone")],
+)
+def test_a_wrong_place_to_learn_from_is_told_before_a_start(
+    more: list[str], why: str, told_here: Callable[..., str], own_data: list[str]
+) -> None:
+    assert why in told_here("-m", "blocks=tiny", *own_data, "sweep.learn_from=nowhere", *more)
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def test_random_logs_raise_nothing() -> None:

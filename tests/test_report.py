@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import optuna
@@ -257,6 +258,15 @@ def test_report_is_the_same_when_it_is_made_again(html: str, sweep: SweepPaths) 
     paths, outputs, studies, validations = open_sweep(sweep.root)
     write_report(paths, outputs, studies, validations)
     assert paths.report.read_text("utf-8") == html
+
+
+def test_its_pictures_are_files_of_their_own_too(html: str, sweep: SweepPaths) -> None:
+    files = sorted(file.name for file in sweep.pictures.iterdir())
+    assert files == ["block_03_curves.svg", "block_03_tree.svg", "sweep_r2.svg"]
+    for name in files:
+        root = ElementTree.parse(sweep.pictures / name).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "--ink" in (root[0].text or "")
 
 
 def test_video_is_a_short_small_loop_of_truth_beside_prediction(html: str, field: StimulusField) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -17,7 +18,8 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from safetensors.numpy import load_file
 
-from siren_sweep.config import EXPLORABLE
+from siren_sweep.config import EXPLORABLE, trial_config
+from siren_sweep.data import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.studies import all_blocks, all_validations, open_storage
 
@@ -167,10 +169,25 @@ def test_mlflow_has_a_run_for_every_trial_in_its_state(
         block = mlflow_runs[f"block_{number:02d}"]
         assert block.data.tags["mlflow.parentRunId"] == mlflow_runs["sweep"].info.run_id
         assert block.data.metrics["final_r2"] == study.best_value
-        assert {item.path for item in client.list_artifacts(block.info.run_id)} == {
-            f"block_{number:02d}.png",
-            f"block_{number:02d}.yaml",
+        name, run_id = f"block_{number:02d}", block.info.run_id
+        assert {item.path for item in client.list_artifacts(run_id)} == {
+            f"{name}.png",
+            f"{name}.yaml",
+            "report",
+            "record",
         }
+        assert {item.path for item in client.list_artifacts(run_id, "report")} == {
+            "report/report.html",
+            "report/sweep_r2.svg",
+            f"report/{name}_curves.svg",
+            f"report/{name}_tree.svg",
+        }
+        assert {item.path for item in client.list_artifacts(run_id, "record")} == {
+            "record/small_analysis.md",
+            "record/small_memory.md",
+            "record/small_ucb_scores.txt",
+        }
+        assert "of 2 blocks begun" in Path(client.download_artifacts(run_id, "report/report.html")).read_text()
         for trial in study.trials:
             run = mlflow_runs[f"block_{number:02d}/trial_{trial.number:04d}"]
             assert run.info.status == statuses[trial.state]
@@ -187,6 +204,27 @@ def test_mlflow_has_a_run_for_every_trial_in_its_state(
                 assert [point.step for point in history] == [2 * index for index in range(1, 21)]
             artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
             assert artifacts == {"config.yaml", "weights.safetensors"}
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries that MLflow loads a model with
+def test_each_best_model_is_registered_once_and_gives_its_figure(
+    studies: dict[int, optuna.Study], paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow.pyfunc
+
+    outputs = OutputPaths(paths.root.parent)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_url(outputs.mlflow_db))
+    client = MlflowClient()
+    assert {int(one.version) for one in client.search_model_versions("name = 'small'")} == {1, 2}
+    for number, study in studies.items():
+        version = client.get_model_version_by_alias("small", f"block_{number:02d}")
+        assert version.tags["trial"] == str(study.best_trial.number)
+        field = field_of(trial_config(yaml.safe_load(paths.best_file(number, ".yaml").read_text())), outputs)
+        t, x, y = (np.repeat(np.arange(field.n_frames), field.n_unique), *np.tile(field.positions.T, field.n_frames))
+        model = mlflow.pyfunc.load_model(f"models:/small@block_{number:02d}")
+        error = model.predict(pd.DataFrame({"t": t, "x": x, "y": y}).astype(float)) - np.array(field.targets).ravel()
+        r2 = 1 - np.square(error).sum() / np.square(field.targets - np.mean(field.targets)).sum()
+        assert r2 == pytest.approx(study.best_value, abs=1e-5)
 
 
 def test_the_winner_is_trained_again_with_another_seed(paths: SweepPaths, mlflow_runs: dict) -> None:

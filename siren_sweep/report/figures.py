@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from siren_sweep.pictures import PREDICTION, TRUTH
-from siren_sweep.report.markup import Markup, element
+from siren_sweep.report.markup import Markup, element, resource
 
 # What a figure is drawn in, and the page's own colour that takes its place.
 INK, MUTED, GRID, ACCENT, BAD, SOFT, PAPER = "#010101", "#707071", "#d0d0d1", "#0a6ebd", "#b4451f", "#9aa7b2", "#fefefe"
@@ -87,6 +87,14 @@ def inline_svg(figure: Figure, name: str, description: str) -> Markup:
     body = re.sub(r' id="[a-zA-Z.]+[a-zA-Z0-9]*_\d+"', "", body)  # numbered alike in every figure, referred to by none
     opening = f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
     return Markup(f"{opening}{element('title', description)}{body}")
+
+
+def standalone(svg: Markup) -> str:
+    """An `<svg>` element of the page as a file of its own, with the page's style."""
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    style = f"<style><![CDATA[{resource('style.css')}:root {{ background: var(--paper); }}]]></style>"
+    head, _, body = svg.partition(">")
+    return f"{head.replace('<svg', f'<svg {spaces}', 1)}>{style}{body}"
 
 
 def figure_element(content: Markup, caption: object, class_: str | None = None) -> Markup:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import html
+from importlib.resources import files
 
 
 class Markup(str):
     """Text that is HTML already and goes into a page as it is."""
 
     __slots__ = ()
+
+
+def resource(name: str) -> str:
+    """A file of the report's own: its template, its style."""
+    return files("siren_sweep.report").joinpath(name).read_text("utf-8")
 
 
 def element(name: str, *children: object, **attributes: object) -> Markup:

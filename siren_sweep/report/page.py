@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from string import Template
 
 from optuna.study import Study
@@ -15,9 +14,9 @@ from siren_sweep.record.evidence import current
 from siren_sweep.record.trials import read_blocks
 from siren_sweep.report import charts
 from siren_sweep.report.established import established, verdicts
-from siren_sweep.report.figures import figure_element
+from siren_sweep.report.figures import figure_element, standalone
 from siren_sweep.report.importance import parameter_importances
-from siren_sweep.report.markup import Markup, element, joined, scrolling
+from siren_sweep.report.markup import Markup, element, joined, resource, scrolling
 from siren_sweep.report.prediction import predictions
 from siren_sweep.report.scale import class_of, colour, shown_r2
 from siren_sweep.report.tables import best_table, settings_table, trials_table, validated
@@ -29,7 +28,10 @@ from siren_sweep.studies import instructions
 def write_report(
     paths: SweepPaths, outputs: OutputPaths, studies: Mapping[int, Study], validation: Mapping[int, Study]
 ) -> None:
-    """Write `report.html` of a sweep in any state. Raises OutputError where the disk will not have it."""
+    """Write `report.html` of a sweep in any state, and its pictures as files.
+
+    Raises OutputError where the disk will not have it.
+    """
     asked = instructions(studies)
     blocks = [view_block(study, validation.get(number), asked) for number, study in sorted(studies.items())]
     judgements = current(read_blocks(studies, validation))
@@ -53,12 +55,23 @@ def write_report(
             for index, (name, content) in numbered
         ),
     )
-    resources = files("siren_sweep.report")
-    page = Template(resources.joinpath("page.html").read_text("utf-8")).substitute(
-        title=joined(f"{paths.root.name}: report"), style=resources.joinpath("style.css").read_text("utf-8"), body=body
+    page = Template(resource("page.html")).substitute(
+        title=joined(f"{paths.root.name}: report"), style=resource("style.css"), body=body
     )
     with replacing(paths.report) as file:
         file.write_text(page, "utf-8")
+    for name, picture in _pictures(blocks).items():
+        with replacing(paths.pictures / f"{name}.svg") as file:
+            file.write_text(standalone(picture), "utf-8")
+
+
+def _pictures(blocks: Sequence[ReportedBlock]) -> dict[str, Markup]:
+    """What stands in files of its own too, by name: the trials of all blocks, curves and tree of the last one."""
+    pictures = {"sweep_r2": charts.r2_by_block(blocks)}
+    for block in blocks[-1:]:
+        name = f"block_{block.number:02d}"
+        pictures |= {f"{name}_curves": charts.learning_curves(block), f"{name}_tree": tree_view(block)}
+    return pictures
 
 
 def _head(paths: SweepPaths, blocks: Sequence[ReportedBlock]) -> Markup:
