@@ -10,7 +10,7 @@ RUN := .venv/bin/python
 SWEEP ?= outputs/demo
 QUICK := not slow and not browser and not gpu and not chaos
 
-.PHONY: help setup sweep test test-slow test-browser test-gpu ui export check bench bench-search chaos lock clean
+.PHONY: help setup sweep test test-slow test-browser test-gpu ui export report check bench bench-search chaos lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ ui: setup ## the MLflow UI of outputs/ at http://127.0.0.1:5000
 
 export: setup ## the best configs of SWEEP (outputs/demo) again
 	$(RUN) -m siren_sweep.export $(SWEEP)
+
+report: setup ## the report of SWEEP (outputs/demo) again
+	$(RUN) -m siren_sweep.report $(SWEEP)
 
 check: setup ## lint, format, types, and that imports go down only
 	.venv/bin/ruff check

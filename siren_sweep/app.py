@@ -15,6 +15,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from siren_sweep.base_config import with_base
 from siren_sweep.config import Config, faults
 from siren_sweep.errors import ConfigError, SweepError
 from siren_sweep.paths import OutputPaths
@@ -65,6 +66,7 @@ def main() -> None:
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors come here, and are told in one way
     try:
+        sys.argv[1:] = with_base(sys.argv[1:])
         hydra.main(config_path=conf_dir(), config_name="config", version_base="1.3")(task)()
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -20,7 +20,7 @@ FLOORS = [
     {"train"},
     {"search"},
     {"studies"},
-    {"blocks", "data", "pictures", "mlflow_model", "registry"},
+    {"blocks", "base_config", "data", "pictures", "mlflow_model", "registry"},
     {"trial", "tracking", "export", "progress", "lock"},
     {"record", "single", "launch", "mps", "monitor", "bare", "sync", "command_line", "app"},
     {"report", "import_log", "checks", "hydra_jobs", "batch", "summary", "instructions", "warm_start"},
