@@ -72,6 +72,8 @@ def scores(
         "learning_rate_NNR_f": rate,
         "sampling": sampling,
         "lr_schedule": schedule,
+        "first_layer_rate": "plain",  # as the runs of the present results had it
+        "hidden_precision": "float32",
     }
     values = {"graph_model": model, "training": training, "claude": {"total_steps": case["steps"]}}
     results = (train(field, trial_config({**values, "training": {**training, "seed": seed}})) for seed in SEEDS)

@@ -25,6 +25,7 @@ from siren_sweep.stimulus import write_synthetic
 from siren_sweep.train import train
 
 ROOT = Path(__file__).parents[2]
+EXACT = {"first_layer_rate": "plain", "hidden_precision": "float32"}  # as all runs so far had it
 RANGES = {  # log-uniform
     "omega_f": (4, 400),
     "learning_rate_NNR_f": (5e-5, 2e-2),
@@ -89,7 +90,7 @@ def _config(row: dict[str, Any]) -> Any:
     return trial_config(
         {
             "graph_model": {name: row[name] for name in model},
-            "training": {name: row[name] for name in training} | {"n_training_frames": row["n_frames"]},
+            "training": {name: row[name] for name in training} | {"n_training_frames": row["n_frames"], **EXACT},
             "claude": {"total_steps": row["total_steps"]},
         }
     )
