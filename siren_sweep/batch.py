@@ -37,7 +37,7 @@ def store_plan(study: Study, proposals: Sequence[Proposal], attributes: Sequence
                 "mutation": proposal.mutation,
                 "strategy": proposal.strategy,
                 "hypothesis": proposal.hypothesis,
-                SAMPLER_STATE: proposal.sampler_state,
+                **({SAMPLER_STATE: proposal.sampler_state} if proposal.sampler_state else {}),
                 **own,
             },
         }
