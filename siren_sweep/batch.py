@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from siren_sweep.config import EXPLORABLE
-from siren_sweep.paths import trial_folder
+from siren_sweep.errors import SweepError, SweepStateError
+from siren_sweep.hydra_jobs import job_error
+from siren_sweep.lock import wait_for_end
+from siren_sweep.paths import SweepPaths, trial_folder
 from siren_sweep.search.proposal import SAMPLER_STATE, Proposal
+from siren_sweep.storage import wait_for
 from siren_sweep.studies import plan_key, trial_id
 
 MAX_DEATHS = 2  # a config that took its worker with it so often is failed
-
-log = logging.getLogger(__name__)
 
 
 def open_trials(study: Study) -> list[FrozenTrial]:
@@ -47,15 +49,28 @@ def store_plan(study: Study, proposals: Sequence[Proposal], attributes: Sequence
 
 
 def enqueue_plan(study: Study, batch: int, distributions: Mapping[str, BaseDistribution]) -> None:
-    """Enqueue what the plan of a batch holds and the study does not yet, and start those trials."""
-    known = {
-        trial.user_attrs["slot"] for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("batch") == batch
-    }
+    """Add what the plan of a batch holds and the study does not yet, each trial whole in one write."""
     for entry in study.user_attrs.get(plan_key(batch), []):
-        if entry["attributes"]["slot"] not in known:
-            study.enqueue_trial(entry["params"], user_attrs=entry["attributes"])
-    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        study.ask(dict(distributions))
+        params, attributes = entry["params"], entry["attributes"]
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=params,
+            distributions={name: distributions[name] for name in params},
+            user_attrs=attributes,
+        )
+        wait_for(functools.partial(_add_once, study, trial))
+
+
+def _add_once(study: Study, trial: FrozenTrial) -> None:
+    """Add a planned trial, if its slot of the batch has none: a write may have arrived of which no answer came."""
+    place = ("batch", "slot")
+    taken = [[other.user_attrs.get(key) for key in place] for other in study.get_trials(deepcopy=False)]
+    if [trial.user_attrs[key] for key in place] not in taken:
+        study.add_trial(trial)
+
+
+class _NotBegun(Exception):
+    """A job that was never started: no worker died of it."""
 
 
 class BatchRun:
@@ -69,12 +84,13 @@ class BatchRun:
         self,
         storage: BaseStorage,
         study: Study,
+        paths: SweepPaths,
         launch: Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]],
         inherited: Sequence[str],
         callbacks: Sequence[Callable[[Study, FrozenTrial], None]],
     ) -> None:
         self._storage, self._study, self._launch, self._inherited = storage, study, launch, list(inherited)
-        self._callbacks = list(callbacks)
+        self._paths, self._callbacks = paths, list(callbacks)
 
     def run(self, n_threads: int) -> None:
         """Run all open trials and tell the study; the callbacks are called after each tell, as Optuna does."""
@@ -82,7 +98,7 @@ class BatchRun:
         while missing := [trial.number for trial in trials if self._outcome(trial.number) is None]:
             self._launch_once(missing, n_threads)
         for trial in trials:
-            self._tell(trial.number)
+            wait_for(functools.partial(self._tell, trial.number))
             for callback in self._callbacks:
                 callback(self._study, self._trial(trial.number))
 
@@ -92,14 +108,32 @@ class BatchRun:
         jobs = [self._overrides(self._trial(number), n_threads) for number in numbers]
         first = self._trial(numbers[0]).user_attrs["iteration"] - 1
         try:
-            reasons = [_reason(result) for result in self._launch(jobs, first)]
+            errors = [job_error(result) for result in self._launch(jobs, first)]
+        except SweepError:
+            raise
         except Exception as error:  # a launcher that gives up a whole batch when one job dies hard
-            if all(self._trial(number).user_attrs.get("deaths") for number in numbers):
-                raise
-            reasons = [f"the launcher gave up: {type(error).__name__}: {error}"] * len(numbers)
-        for number, reason in zip(numbers, reasons, strict=True):
+            errors = self._given_up(numbers, error)
+        faults = []  # that a person can mend, and no trial is to be blamed for: it runs when the sweep goes on
+        for number, met in zip(numbers, errors, strict=True):
             if self._outcome(number) is None:
-                self._count_death(number, reason or "the worker left no outcome")
+                if isinstance(met, SweepError):
+                    faults.append(met)
+                elif not isinstance(met, _NotBegun):
+                    self._count_death(number, str(met or "the worker left no outcome") or type(met).__name__)
+        if faults:
+            raise faults[0]
+
+    def _given_up(self, numbers: Sequence[int], error: Exception) -> list[Exception | None]:
+        """What became of the jobs of a launcher that gave up: those that still train are waited for."""
+        why = RuntimeError(f"the launcher gave up: {type(error).__name__}: {error}")
+        ends: list[Exception | None] = []
+        for number in numbers:
+            lock = self._paths.trial(self._study.study_name, number).lock
+            began = wait_for_end(lock) == self._trial(number).user_attrs["attempt"]
+            ends.append(why if began else _NotBegun())
+        if all(isinstance(end, _NotBegun) for end in ends):
+            raise SweepStateError(f"{why}; no trial had begun") from error
+        return ends
 
     def _count_death(self, number: int, reason: str) -> None:
         deaths = [*self._trial(number).user_attrs.get("deaths", []), reason]
@@ -113,12 +147,13 @@ class BatchRun:
     def _tell(self, number: int) -> None:
         outcome = self._outcome(number)
         assert outcome is not None
+        tell = functools.partial(self._study.tell, number, skip_if_finished=True)
         if outcome["status"] in ("finished", "truncated"):
-            self._study.tell(number, outcome["metrics"]["final_r2"])
+            tell(outcome["metrics"]["final_r2"])
         elif outcome["status"] == "stopped":
-            self._study.tell(number, state=TrialState.PRUNED)
+            tell(state=TrialState.PRUNED)
         else:
-            self._study.tell(number, state=TrialState.FAIL)
+            tell(state=TrialState.FAIL)
 
     def _overrides(self, trial: FrozenTrial, n_threads: int) -> list[str]:
         """The Hydra overrides of one trial: what the person gave, then what makes this trial this trial."""
@@ -145,13 +180,3 @@ class BatchRun:
 
     def _set(self, number: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(trial_id(self._storage, self._study, number), key, value)
-
-
-def _reason(result: JobReturn) -> str | None:
-    """Why a job failed, or None."""
-    if result.status is not JobStatus.FAILED:
-        return None
-    try:
-        return f"the job failed and returned {result.return_value!r}"  # a failed job's property raises its error
-    except Exception as error:
-        return str(error) or type(error).__name__

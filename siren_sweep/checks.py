@@ -14,7 +14,7 @@ from optuna.study import Study
 
 from siren_sweep.blocks import at_frames, explorable, start_block
 from siren_sweep.command_line import parse
-from siren_sweep.config import EXPLORABLE, Block, Config, bound_fault, faults, metadata_of
+from siren_sweep.config import ADDRESSES, EXPLORABLE, Block, Config, bound_fault, faults, metadata_of
 from siren_sweep.errors import ConfigError, SweepError, SweepStateError
 from siren_sweep.search.space import RATIO_BOUNDS, RATIOS, STARTS, distribution_of, parameter_of, parse_dimension
 
@@ -46,7 +46,8 @@ def sort_overrides(arguments: Sequence[str]) -> SweepOverrides:
         else:
             if name in EXPLORABLE:
                 sorted_.pinned.add(name)
-            sorted_.inherited.append(text)
+            if name not in ADDRESSES:
+                sorted_.inherited.append(text)
     return sorted_
 
 

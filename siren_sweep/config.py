@@ -220,6 +220,8 @@ EXPLORABLE = (
     "claude.total_steps",
 )
 
+ADDRESSES = ("storage.url", "tracking.uri")  # that may hold a password: no job is told, nor any file
+
 
 def trial_config(values: Mapping[str, Any]) -> TrialConfig:
     """A `TrialConfig` from nested plain values; keys that it does not know are left out.

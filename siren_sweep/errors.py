@@ -9,6 +9,7 @@ SweepError                 caught once, at the top: printed without a traceback,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -41,3 +42,8 @@ class OutputError(SweepError):
 
 class SweepStateError(SweepError):
     """The sweep of that name runs already, or was started with another config."""
+
+
+def redacted(text: str) -> str:
+    """A text without the user and password that an address in it may carry."""
+    return re.sub(r"//[^/@\s]+@", "//", text)

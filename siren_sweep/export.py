@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from siren_sweep.config import METRICS, trial_config
 from siren_sweep.data import field_of
 from siren_sweep.errors import OutputError, SweepError
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
-from siren_sweep.studies import all_blocks, all_validations, best_trial, complete, open_storage
+from siren_sweep.studies import STORAGE_URL_VARIABLE, all_blocks, all_validations, best_trial, complete, open_storage
 
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
@@ -73,7 +74,7 @@ def _write_config(study: Study, trial: FrozenTrial, paths: SweepPaths) -> None:
 
 def _write_weights_and_picture(study: Study, trial: FrozenTrial, paths: SweepPaths, outputs: OutputPaths) -> None:
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     from siren_sweep.pictures import prediction_picture
 
@@ -81,9 +82,9 @@ def _write_weights_and_picture(study: Study, trial: FrozenTrial, paths: SweepPat
     saved = paths.trial(study.study_name, trial.number)
     weights = load_file(saved.weights)
     with replacing(paths.best_file(block, ".safetensors")) as file:
-        save_file(weights, file)
-    with replacing(paths.best_file(block, ".pt")) as file:
-        torch.save(weights, file)
+        file.write_bytes(save(weights))
+    with replacing(paths.best_file(block, ".pt")) as file, file.open("wb") as out:
+        torch.save(weights, out)
     cfg = trial_config(yaml.safe_load(saved.config.read_text()))
     title = f"block {block}: {study.user_attrs['n_training_frames']} frames, final R2 {trial.value:.4f}"
     prediction_picture(paths.best_file(block, ".png"), cfg, weights, field_of(cfg, outputs), title)
@@ -103,7 +104,7 @@ def _known_entries(paths: SweepPaths) -> list[dict[str, Any]]:
 def open_sweep(folder: Path) -> tuple[SweepPaths, OutputPaths, dict[int, Study], dict[int, Study]]:
     """The studies of a sweep's folder and its validation studies, by block. Raises OutputError where it holds none."""
     paths = SweepPaths(folder.absolute())
-    if not paths.study_db.is_file():
+    if not paths.study_db.is_file() and STORAGE_URL_VARIABLE not in os.environ:
         raise OutputError(f"a sweep's folder holds study.db; there is none in {str(folder)!r}")
     storage = open_storage(None, paths)
     return paths, OutputPaths(paths.root.parent), all_blocks(storage), all_validations(storage)

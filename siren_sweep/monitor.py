@@ -12,10 +12,12 @@ from types import TracebackType
 from optuna.storages import BaseStorage
 
 from siren_sweep.config import Config
+from siren_sweep.errors import redacted
+from siren_sweep.interrupts import AtOnce
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.progress import ProgressView
 from siren_sweep.studies import all_blocks, all_validations
-from siren_sweep.tracking import Mirror, redacted
+from siren_sweep.tracking import Mirror
 
 INTERVAL_S = 1.0
 RETRY_S = 30.0  # after MLflow could not be reached
@@ -42,6 +44,9 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        if kind is not None and issubclass(kind, AtOnce):
+            self._view.close()
+            return
         self._thread.join()
         self._retry_at = 0.0
         self._look(over=kind is None)

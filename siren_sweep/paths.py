@@ -53,6 +53,10 @@ class SweepPaths:
         return self.root / "study.db"
 
     @property
+    def study_copy(self) -> Path:
+        return self.root / "study.copy.db"
+
+    @property
     def lock(self) -> Path:
         return self.root / "sweep.lock"
 
@@ -105,6 +109,10 @@ class TrialPaths:
     @property
     def checkpoint(self) -> Path:
         return self.root / "checkpoint"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "trial.lock"
 
     @property
     def result(self) -> Path:

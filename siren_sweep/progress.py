@@ -100,6 +100,7 @@ def _ended_line(block: int, trial: FrozenTrial) -> str:
     change = f"  [{attributes['mutation']}]" if attributes["mutation"] else ""
     if outcome["status"] in ("finished", "truncated"):
         metrics = outcome["metrics"]
-        return f"{head}R2 {metrics['final_r2']:.4f}  {metrics['training_time_min']:.2f} min{change}"
+        flag = f"  {outcome['reason']}" if outcome["reason"] else ""
+        return f"{head}R2 {metrics['final_r2']:.4f}  {metrics['training_time_min']:.2f} min{flag}{change}"
     ending = "" if outcome["status"] == "stopped" else f"{outcome['status']}: "
     return f"{head}{ending}{outcome['reason']}{change}"

@@ -5,6 +5,7 @@ Everything else (export, MLflow, pictures, the record) is a view over these and 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
+from siren_sweep.storage import patient, storage_reason, wait_for
 
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
 BUSY_TIMEOUT_S = 120.0
@@ -25,16 +27,24 @@ _PLAN = "batch_"
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def open_storage(url: str | None, paths: SweepPaths) -> BaseStorage:
-    """The sweep's storage; null is the sqlite file in its folder. Raises OutputError."""
+def open_storage(url: str | None, paths: SweepPaths, existing: bool = False) -> BaseStorage:
+    """The sweep's storage; null is the sqlite file in its folder. Raises OutputError.
+
+    An `existing` one, as a worker opens, is not made where its file is gone, and waited for where its server is.
+    """
     address = os.environ.get(STORAGE_URL_VARIABLE) or url or sqlite_url(paths.study_db)
     engine = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if address.startswith("sqlite") else {"pool_pre_ping": True}
     try:
         if address == sqlite_url(paths.study_db):
+            if existing and not paths.study_db.exists():
+                raise OutputError(f"{paths.study_db} is gone")
             create_once(paths.study_db, lambda file: RDBStorage(sqlite_url(file)).engine.dispose())
-        return get_storage(RDBStorage(address, engine_kwargs=engine))
+        connect = functools.partial(RDBStorage, address, engine_kwargs=engine)
+        return patient(get_storage(wait_for(connect) if existing else connect()))
+    except OutputError:
+        raise
     except Exception as error:  # SQLAlchemy's, the driver's and Optuna's own kinds
-        reason = str(error).splitlines()[0].replace(address, "<storage.url>")
+        reason = storage_reason(error).replace(address, "<storage.url>")
         raise OutputError(f"the storage of the studies cannot be opened ({type(error).__name__}: {reason})") from None
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from siren_sweep.errors import redacted
 from siren_sweep.paths import OutputPaths, sqlite_url
-from siren_sweep.tracking import redacted
 
 
 class PrintSummary(Callback):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
-import signal
+import os
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from siren_sweep.config import Config
 from siren_sweep.data import ensure_data, field_of
 from siren_sweep.errors import DataError, SweepError, SweepStateError
 from siren_sweep.instructions import Instructions
+from siren_sweep.interrupts import interrupts
 from siren_sweep.launch import n_gpus, slots
 from siren_sweep.lock import locked
 from siren_sweep.monitor import Monitor
@@ -38,7 +37,9 @@ from siren_sweep.record.writer import write_record
 from siren_sweep.report.page import write_report
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.strategy import plan_batch
+from siren_sweep.storage import restore, save_copy, storage_errors
 from siren_sweep.studies import (
+    STORAGE_URL_VARIABLE,
     all_blocks,
     all_validations,
     best_trial,
@@ -63,11 +64,15 @@ log = logging.getLogger(__name__)
 def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) -> None:
     """Run, or go on with, the sweep of a composed config. Raises ConfigError and its kind before anything trains."""
     cfg = typed(config)
+    if cfg.storage.url is not None:  # workers have it from here, and from no file
+        os.environ.setdefault(STORAGE_URL_VARIABLE, cfg.storage.url)
     overrides = checks.sort_overrides(arguments)
     outputs = OutputPaths(Path(cfg.outputs_dir))
     paths, data_hashes = _prepare(cfg, overrides, outputs)
     gpus = n_gpus(cfg.training.device)
-    with locked(paths), _sigterm_as_interrupt(), shared_gpus(cfg.claude.n_parallel, gpus):
+    with locked(paths), interrupts(), storage_errors(), shared_gpus(cfg.claude.n_parallel, gpus):
+        if notice := restore(paths):
+            print(notice, file=sys.stderr)
         if hasattr(launcher, "warm_up"):
             launcher.warm_up()
         Sweep(cfg, overrides, launcher, outputs, paths, data_hashes).run()
@@ -120,6 +125,8 @@ class Sweep:
         self._cfg, self._overrides, self._launcher = cfg, overrides, launcher
         self._outputs, self._paths, self._data_hashes = outputs, paths, data_hashes
         self._settings = checks.settings(cfg, overrides)
+        if STORAGE_URL_VARIABLE in os.environ:  # a storage that another sweep could be given as well
+            self._settings["sweep.name"] = cfg.sweep.name
         self._pinned = {name: explorable(cfg, name) for name in overrides.pinned}
         self._storage = open_storage(cfg.storage.url, paths)
         self._instructions = Instructions(self._storage, paths, cfg.claude.n_iter_block)
@@ -128,7 +135,7 @@ class Sweep:
     def run(self) -> None:
         """All blocks, each exported as it ends."""
         first = load(self._storage, study_name(1))
-        if first is not None:
+        if first is not None and "settings" in first.user_attrs:  # a crash may have come before its first words
             checks.refuse_changes(first, self._settings, self._cfg.sweep.name)
         if self._cfg.sweep.learn_from is not None:
             warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
@@ -152,13 +159,16 @@ class Sweep:
         while self._goes_on(study, start) and self._plan(study, start):
             self._view(write_record)
             callback = BlockCallback(self._instructions.n_trials(start.number), self._export)
-            run = BatchRun(self._storage, study, self._launcher.launch, self._overrides.inherited, [callback])
+            inherited = self._overrides.inherited
+            run = BatchRun(self._storage, study, self._paths, self._launcher.launch, inherited, [callback])
             run.run(self._slots.n_threads)
+            if STORAGE_URL_VARIABLE not in os.environ:  # a server's are its own to copy
+                save_copy(self._paths)
         if best_trial(study) is None and self._instructions.end_sweep(start.number):
             return  # the block can still be gone on with
         n_seeds = self._cfg.claude.n_validation_seeds
         inherited = self._overrides.inherited
-        validate(self._storage, study, n_seeds, self._launcher, inherited, self._slots.n_threads)
+        validate(self._storage, study, self._paths, n_seeds, self._launcher, inherited, self._slots.n_threads)
         self._export(study)
         mark_ended(study)
         self._show(study)
@@ -267,20 +277,3 @@ def _winner(study: Study, number: int) -> FrozenTrial:
         reasons = sorted({trial.user_attrs["outcome"]["reason"] for trial in finished(study)})
         raise SweepStateError(f"no trial of block {number} has finished: " + "; ".join(reasons))
     return winner
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM (preemption) stops a sweep as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from siren_sweep.errors import SweepError
+from siren_sweep.errors import SweepError, redacted
 from siren_sweep.export import open_sweep
 from siren_sweep.lock import locked
 from siren_sweep.studies import has_ended
-from siren_sweep.tracking import Mirror, redacted
+from siren_sweep.tracking import Mirror
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ and once.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,12 @@ class Mirror:
         outcome = attributes["outcome"]
         metrics = {name: value for name, value in outcome["metrics"].items() if value is not None}
         self._log_metrics(run.run_id, [(name, value, 0, _end_ms(trial)) for name, value in metrics.items()])
-        self._client.set_tag(run.run_id, "state", trial.state.name)
+        for tag, value in (
+            ("state", trial.state.name),
+            ("status", outcome["status"]),
+            ("stop_step", outcome["stop_step"]),
+        ):
+            self._client.set_tag(run.run_id, tag, value)
         if outcome["reason"]:
             self._client.set_tag(run.run_id, "reason", outcome["reason"])
         saved = self._paths.trial(study, trial.number)
@@ -190,11 +194,6 @@ def _client(uri: str) -> MlflowClient:
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(uri, registry_uri=uri)
-
-
-def redacted(text: str) -> str:
-    """A text without the user and password that an address in it may carry."""
-    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def _make_schema(uri: str) -> None:

@@ -200,7 +200,8 @@ class _Run:
                 needs = f"it would take {self._foreseen_min:.1f} minutes"
                 return Status.infeasible, f"{needs}, and claude.time_budget_min is {budget_min:g}"
         if self._elapsed_s > budget_min * 60:
-            return (Status.truncated, f"claude.time_budget_min ({budget_min:g}) was over at step {step}")
+            text = f"truncated: claude.time_budget_min ({budget_min:g}) was over at step {step}"
+            return Status.truncated, f"{text} of {self._cfg.claude.total_steps}"
         return None
 
     def _foresee(self) -> float:

@@ -7,6 +7,7 @@ touch training. Only the trial's current attempt may write.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import threading
 from collections.abc import Callable
@@ -14,15 +15,21 @@ from typing import Any
 
 import optuna
 import yaml
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
 
+from siren_sweep import memory
 from siren_sweep.config import METRICS, Config, TrialConfig
 from siren_sweep.data import field_of
 from siren_sweep.engine import resolve_device
+from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field import StimulusField
+from siren_sweep.lock import training
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths, replacing
+from siren_sweep.storage import storage_errors
 from siren_sweep.studies import load, open_storage, trial_id
 from siren_sweep.train import Report, TrainResult, train
 
@@ -62,7 +69,7 @@ def run_training(
 ) -> tuple[TrainResult, dict[str, Any]]:
     """Train one config and leave its config and weights in `paths`; returns the result and its metrics."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     torch.set_num_threads(cfg.training.n_threads)
     paths.root.mkdir(parents=True, exist_ok=True)
@@ -78,7 +85,7 @@ def run_training(
     )
     if result.final_r2 is not None:
         with replacing(paths.weights) as file:
-            save_file(result.state_dict, file)
+            file.write_bytes(save(result.state_dict))
     values = dataclasses.asdict(result) | {
         "r2_ceiling": field.r2_ceiling,
         "rank_90": field.rank_90,
@@ -100,28 +107,42 @@ def plain(cfg: TrialConfig) -> dict[str, Any]:
 
 
 def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
-    """One trial of a sweep, as a worker runs it; returns the outcome's status."""
+    """One trial of a sweep, as a worker runs it; returns the outcome's status.
+
+    Raises SweepError, and writes no outcome, where the data or the disk are at fault: no config is to be blamed.
+    """
     import hydra
 
     pruner = hydra.utils.instantiate(cfg.pruner)
     assert cfg.trial.study is not None
     assert cfg.trial.number is not None
-    storage = open_storage(cfg.storage.url, sweep)
-    study = load(storage, cfg.trial.study, pruner=pruner, sampler=optuna.samplers.RandomSampler())
-    assert study is not None
-    worker = Worker(storage, study, cfg.trial.number, cfg.trial.attempt)
-    try:
-        return _train_and_write(cfg, outputs, sweep, worker)
-    except Exception as error:  # our fault or the machine's: this slot fails, with its reason, and no other
-        log.exception("trial %d of %s failed", cfg.trial.number, cfg.trial.study)
-        return worker.write_failure(_reason(error))
+    with storage_errors():
+        storage = open_storage(cfg.storage.url, sweep, existing=True)
+        study = load(storage, cfg.trial.study, pruner=pruner, sampler=optuna.samplers.RandomSampler())
+        assert study is not None
+        worker = Worker(storage, study, cfg.trial.number, cfg.trial.attempt)
+        try:
+            with training(TrialPaths(sweep.root / cfg.trial.folder).lock, cfg.trial.attempt):
+                return _train_and_write(cfg, outputs, sweep, worker)
+        except Exception as error:  # our fault, or this config's: this slot fails, with its reason, and no other
+            if _is_the_machines(error):
+                raise
+            memory.lift_limit()
+            log.exception("trial %d of %s failed", cfg.trial.number, cfg.trial.study)
+            return worker.write_failure(failure_reason(error))
 
 
 def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worker: Worker) -> str:
     field = field_of(cfg, outputs)
     expected = worker.frozen().user_attrs["data_hash"]
     if field.data_hash != expected:
-        return worker.write_failure(f"the data changed under the sweep: hash {field.data_hash}, was {expected}")
+        raise DataError(
+            f"the data changed under the sweep {cfg.sweep.name!r}: the first {field.n_frames} frames at "
+            f"{cfg.dataset.path} have hash {field.data_hash}, and had {expected}"
+        )
+    device = resolve_device(cfg.training.device, cfg.trial.slot)
+    memory.limit_gpu(device, cfg.claude.n_parallel)
+    memory.refuse_greedy(cfg, device, cfg.claude.n_parallel)
     paths = TrialPaths(sweep.root / cfg.trial.folder)
     result, metrics = run_training(cfg, field, paths, slot=cfg.trial.slot, on_report=worker.on_report)
     worker.write_outcome(result.status.value, result.reason, metrics, result.stop_step)
@@ -191,10 +212,18 @@ def _why_pruned(stop: dict[str, Any]) -> str:
     return text
 
 
-def _reason(error: Exception) -> str:
+def _is_the_machines(error: Exception) -> bool:
+    """Whether any config would have met this: the data, the disk, the storage. Memory is what configs differ in."""
+    if isinstance(error, OSError):
+        return error.errno != errno.ENOMEM
+    return isinstance(error, (SweepError, StorageInternalError, SQLAlchemyError))
+
+
+def failure_reason(error: Exception) -> str:
+    """One line that says of what a trial died; "out of memory" wherever an allocation failed."""
     import torch
 
-    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in line:
-        return f"out of memory: {line}"
+    line = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, (MemoryError, OSError, torch.OutOfMemoryError)) or "can't allocate memory" in line:
+        return f"out of memory: {line or 'an allocation failed'}"
     return f"{type(error).__name__}: {line}"

@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from siren_sweep.batch import BatchRun, enqueue_plan, store_plan
+from siren_sweep.paths import SweepPaths
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.studies import best_trial, create, finished, last_batch, validation_name
 
@@ -17,7 +18,13 @@ UNPRUNED = ["pruner=none"]  # a stopped run says nothing of the noise
 
 
 def validate(
-    storage: BaseStorage, study: Study, n_seeds: int, launcher: Launcher, inherited: Sequence[str], n_threads: int
+    storage: BaseStorage,
+    study: Study,
+    paths: SweepPaths,
+    n_seeds: int,
+    launcher: Launcher,
+    inherited: Sequence[str],
+    n_threads: int,
 ) -> None:
     """Train the winner of a block's study with `n_seeds` other seeds; what was done before is not done again."""
     winner = best_trial(study)
@@ -43,4 +50,4 @@ def validate(
         proposals = [Proposal(winner.params, None, change, "validation", None) for change in changes]
         store_plan(own, proposals, attributes)
     enqueue_plan(own, 1, winner.distributions)
-    BatchRun(storage, own, launcher.launch, [*inherited, *UNPRUNED], []).run(n_threads)
+    BatchRun(storage, own, paths, launcher.launch, [*inherited, *UNPRUNED], []).run(n_threads)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fields import make_field_folder
+from processes import Home, Table, ended
 
 from siren_sweep.app import main
 
@@ -33,8 +34,30 @@ def own_data(field_folder: Path) -> list[str]:
     return ["dataset=flyvis", f"dataset.path={field_folder}", f"dataset.n_input_neurons={N_NEURONS}"]
 
 
+@pytest.fixture(scope="session")
+def long_command(own_data: list[str]) -> list[str]:
+    """A sweep of two batches, seconds each, to be struck in the middle."""
+    schedule = "blocks.schedule=[{n_training_frames:8,total_steps:3000}]"
+    return ["-m", "blocks=tiny", *own_data, schedule, "claude.n_iter_block=7", "training.checkpoint_every_s=0.2"]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(long_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """What `long_command` finds when nothing happens."""
+    home = Home(tmp_path_factory.mktemp("undisturbed"), long_command)
+    home.finish("tracking=none")
+    return home.table()
+
+
+@pytest.fixture
+def home(long_command: list[str], tmp_path: Path) -> Iterator[Home]:
+    """Where `long_command` is to be disturbed."""
+    with ended(Home(tmp_path, long_command)) as own:
+        yield own
+
+
 def run_command(
-    *arguments: str, cwd: Path, module: str = "siren_sweep", timeout_s: float = 240
+    *arguments: str, cwd: Path, module: str = "siren_sweep", timeout_s: float = 600
 ) -> subprocess.CompletedProcess[str]:
     """`python -m MODULE ARGUMENTS` in `cwd`."""
     return subprocess.run(

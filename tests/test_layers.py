@@ -13,12 +13,12 @@ PACKAGE = Path(__file__).parents[1] / "siren_sweep"
 
 # Ground floor first. A module imports from lower floors, and from modules of its own floor's folder.
 FLOORS = [
-    {"errors"},
+    {"errors", "interrupts"},
     {"config", "paths"},
     {"field", "stimulus", "siren", "metrics"},
     {"engine"},
     {"train"},
-    {"search"},
+    {"search", "memory", "storage"},
     {"studies"},
     {"blocks", "base_config", "data", "pictures", "mlflow_model", "registry"},
     {"trial", "tracking", "export", "progress", "lock"},

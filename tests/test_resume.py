@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,12 +16,12 @@ import pytest
 from conftest import run_command, told
 from mlflow import MlflowClient
 from optuna.trial import TrialState
+from processes import WAIT_S, until, workers
 
 from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.studies import all_blocks, open_storage
 
 SCHEDULE = "blocks.schedule=[{n_training_frames:8,total_steps:4000}]"
-WAIT_S = 240
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -72,13 +71,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         yield start_one
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {WAIT_S} s for {what}"
-        time.sleep(0.1)
-
-
 def reporting(home: Path) -> bool:
     """Whether some trial has reported; a plain read, since the sweep may be making its tables."""
     try:
@@ -87,12 +79,6 @@ def reporting(home: Path) -> bool:
     except sqlite3.OperationalError:
         return False
     return bool(found[0])
-
-
-def workers(parent: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes that the forkserver of a sweep has made."""
-    servers = [child for child in psutil.Process(parent.pid).children() if "forkserver" in " ".join(child.cmdline())]
-    return [worker for server in servers for worker in server.children()]
 
 
 def test_a_killed_worker_costs_no_trial(

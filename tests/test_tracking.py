@@ -8,8 +8,8 @@ import pytest
 from conftest import run_command, told
 from mlflow import MlflowClient
 
+from siren_sweep.errors import redacted
 from siren_sweep.paths import OutputPaths, create_once, sqlite_url
-from siren_sweep.tracking import redacted
 
 
 def test_what_an_outage_kept_back_is_sent_later_in_order_and_once(own_data: list[str], tmp_path: Path) -> None:

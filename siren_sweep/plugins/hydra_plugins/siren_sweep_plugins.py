@@ -1,5 +1,6 @@
 """The thin Sweeper and Launcher that Hydra finds. Hydra imports this at every start: nothing heavy up here."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,9 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from siren_sweep.config import ADDRESSES
 
 
 @dataclass
@@ -38,7 +41,7 @@ class SirenSweeper(Sweeper):
         self.config = config
         self.hydra_context = hydra_context
         self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=hydra_context, task_function=task_function, config=without_addresses(config)
         )
 
     def sweep(self, arguments: list[str]) -> None:
@@ -47,6 +50,17 @@ class SirenSweeper(Sweeper):
         assert self.config is not None
         assert self.launcher is not None
         run_sweep(self.config, arguments, self.launcher)
+
+
+def without_addresses(config: DictConfig) -> DictConfig:
+    """A copy of the config for a launcher, which may write it to disk: an address may hold a password."""
+    own = copy.deepcopy(config)
+    with read_write(own), open_dict(own):
+        for name in ADDRESSES:
+            OmegaConf.update(own, name, None)
+        task = own.hydra.overrides.task
+        own.hydra.overrides.task = [text for text in task if text.lstrip("+").split("=")[0] not in ADDRESSES]
+    return own
 
 
 class SlotsLauncher(Launcher):

@@ -1,0 +1,135 @@
+"""A storage that comes and goes: a database server that restarts, a disk that is full, a study file that is damaged.
+
+A server is waited for; what a waiting cannot mend is told as one OutputError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from siren_sweep.errors import OutputError, redacted
+from siren_sweep.paths import SweepPaths, replacing
+
+PATIENCE_S = 600.0  # for a database server that is gone
+PAUSE_S = 1.0
+# A second write of the same is a second trial, or refused: `wait_for` is put around what looks first.
+NOT_REPEATED = {"create_new_trial", "set_trial_state_values"}
+
+T = TypeVar("T")
+
+
+def wait_for(act: Callable[[], T]) -> T:
+    """What `act` returns; while the database server is gone it is tried again, for PATIENCE_S."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return act()
+        except (StorageInternalError, SQLAlchemyError) as error:
+            if not _server_is_gone(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE_S)
+
+
+def patient(storage: BaseStorage) -> BaseStorage:
+    """The storage, with each call that may be made twice tried again while its server is gone."""
+    for name in BaseStorage.__abstractmethods__ - NOT_REPEATED:
+        setattr(storage, name, _waiting(getattr(storage, name)))
+    return storage
+
+
+def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return wait_for(lambda: method(*args, **kwargs))
+
+    return call
+
+
+def _server_is_gone(error: Exception) -> bool:
+    """Whether a connection was lost or refused; a file has no server that could come back."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if not isinstance(cause, (OperationalError, InterfaceError)):
+        return isinstance(cause, DBAPIError) and cause.connection_invalidated
+    return not isinstance(cause.orig, sqlite3.Error)
+
+
+@contextlib.contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raises OutputError, with the driver's reason and without its address, for what a storage raises."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
+        raise OutputError(
+            f"the storage of the studies failed ({storage_reason(error)}); what was finished before stays, "
+            "and the same command goes on when this is mended"
+        ) from error
+
+
+def storage_reason(error: Exception) -> str:
+    """The driver's own words, one line; an address in them loses its user and password."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    origin = getattr(cause, "orig", None) or cause
+    lines = [line.strip() for line in str(origin).splitlines() if line.strip()]
+    return redacted(lines[0]) if lines else type(origin).__name__
+
+
+def save_copy(paths: SweepPaths) -> None:
+    """Copy the study file as it stands, whole, beside it: what `restore` goes back to.
+
+    Raises OutputError where the disk will not have it, or the study file is damaged.
+    """
+    source_url = f"{paths.study_db.absolute().as_uri()}?mode=ro"
+    with replacing(paths.study_copy) as file:
+        with (
+            contextlib.closing(sqlite3.connect(source_url, uri=True)) as source,
+            contextlib.closing(sqlite3.connect(file)) as copy,
+        ):
+            source.backup(copy)
+        if damage := _damage(file):  # page by page it is the file as it is
+            raise OutputError(f"{paths.study_db} is damaged ({damage}); the same command goes on from its last copy")
+
+
+def restore(paths: SweepPaths) -> str | None:
+    """Put the last copy in the place of a study file that is damaged; what to tell of it, or None.
+
+    Raises OutputError where the file is damaged and there is no copy of it.
+    """
+    damage = _damage(paths.study_db)
+    if damage is None:
+        return None
+    if not paths.study_copy.exists():
+        raise OutputError(
+            f"{paths.study_db} is damaged ({damage}) and has no copy beside it; the trials' own files are as they "
+            "were; move the study file away to start the sweep again"
+        )
+    aside = paths.study_db.with_name("study.damaged.db")
+    with contextlib.suppress(FileNotFoundError):  # what sqlite would roll back belongs to the damaged file
+        os.replace(f"{paths.study_db}-journal", f"{aside}-journal")
+    os.replace(paths.study_db, aside)
+    with replacing(paths.study_db) as file:
+        shutil.copyfile(paths.study_copy, file)
+    return f"{paths.study_db} was damaged ({damage}): it is now {aside.name}, and the sweep goes on from its last copy"
+
+
+def _damage(file: Path) -> str | None:
+    if not file.exists():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            database.execute("SELECT count(*) FROM studies").fetchone()
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if verdict == "ok" else str(verdict).splitlines()[0]

@@ -1,0 +1,155 @@
+"""A sweep in processes of its own, that a test starts, strikes and starts again; what it left, read from its study."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+import psutil
+
+from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.studies import all_blocks, all_validations, open_storage
+
+WAIT_S = 600
+MARK = "SIREN_SWEEP_TEST_MARK"  # in the environment of all that a sweep starts, however it came to be
+Table = list[tuple[object, ...]]
+
+
+@dataclass
+class Home:
+    """A folder with the sweep `s` in `out`, and the command that runs it."""
+
+    root: Path
+    command: Sequence[str]
+    env: dict[str, str] = field(default_factory=dict)
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    program: Sequence[str] = ("-m", "siren_sweep")
+    before: Sequence[str] = ()  # a command that runs the program
+
+    @property
+    def paths(self) -> SweepPaths:
+        return OutputPaths(self.root / "out").sweep("s")
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        """The command, running."""
+        return subprocess.Popen(
+            [*self.before, sys.executable, *self.program, *self.command, "sweep.name=s", "outputs_dir=out", *more],
+            cwd=self.root,
+            env={**os.environ, **self.env, MARK: self.mark},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, *more: str) -> str:
+        """The command, run to its good end; what it said."""
+        with self.start(*more) as sweep:
+            out, err = sweep.communicate(timeout=WAIT_S)
+        assert sweep.returncode == 0, out + err
+        assert "Traceback" not in err
+        return out + err
+
+    def refused(self, *more: str) -> str:
+        """The command, which must end by one clear message; that."""
+        with self.start(*more) as sweep:
+            return told_by(sweep)
+
+    def studies(self) -> dict[int, optuna.Study]:
+        return all_blocks(open_storage(self.env.get("SIREN_SWEEP_STORAGE_URL"), self.paths))
+
+    def table(self) -> Table:
+        """What the sweep has found: a row a trial, those of the validation too."""
+        storage = open_storage(self.env.get("SIREN_SWEEP_STORAGE_URL"), self.paths)
+        studies = [*all_blocks(storage).values(), *all_validations(storage).values()]
+        return [
+            (study.study_name, trial.number, trial.state, tuple(sorted(trial.params.items())), trial.value)
+            for study in studies
+            for trial in study.trials
+        ]
+
+    def processes(self) -> list[psutil.Process]:
+        """All that lives of what this home ever started."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def reporting(self) -> bool:
+        """Whether some trial has reported; a plain read, since the sweep may be making its tables."""
+        try:
+            address = f"{self.paths.study_db.as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+                query = "SELECT count(*) FROM trial_user_attributes WHERE key = 'reports'"
+                return bool(database.execute(query).fetchone()[0])
+        except sqlite3.Error:
+            return False
+
+    def assert_as(self, undisturbed: Table) -> None:
+        """The sweep found what the undisturbed one did, each trial once and over, and nothing of it lives on."""
+        assert self.table() == undisturbed
+        until(lambda: not self.processes(), "the end of all processes")
+
+
+def told_by(sweep: subprocess.Popen[str]) -> str:
+    """The message with which a sweep ends that cannot go on: exit code 2, no traceback."""
+    out, err = sweep.communicate(timeout=WAIT_S)
+    assert sweep.returncode == 2, out + err
+    assert "Traceback" not in out + err
+    assert err.count("error: ") == 1, err
+    return err
+
+
+@contextlib.contextmanager
+def ended(home: Home) -> Iterator[Home]:
+    """The home, and the end of all that a failed test leaves running in it."""
+    try:
+        yield home
+    finally:
+        for process in home.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {WAIT_S} s for {what}"
+        time.sleep(0.1)
+
+
+def workers(parent: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that the forkserver of a sweep has made."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(parent.pid).children()
+        servers = [child for child in children if "forkserver" in " ".join(child.cmdline())]
+        return [worker for server in servers for worker in server.children()]
+    return []
+
+
+def trial_of(worker: psutil.Process) -> str | None:
+    """`block_01/trial_0003` of the trial that a worker trains, by the files that it has open, or None."""
+    with contextlib.suppress(psutil.Error):
+        for file in worker.open_files():
+            folder = Path(file.path).parent
+            if folder.name.startswith("trial_"):
+                return f"{folder.parent.name}/{folder.name}"
+    return None
+
+
+def kill(process: psutil.Process | subprocess.Popen[str], how: signal.Signals = signal.SIGKILL) -> None:
+    """A signal to a process that may be gone already."""
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+        process.send_signal(how)
