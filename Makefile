@@ -10,7 +10,8 @@ RUN := .venv/bin/python
 SWEEP ?= outputs/demo
 QUICK := not slow and not browser and not gpu and not chaos
 
-.PHONY: help setup sweep test test-slow test-browser test-gpu ui export report check bench bench-search chaos lock clean
+.PHONY: help setup sweep test test-slow test-browser test-gpu ui export report check audit bench bench-search chaos lock \
+	clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,11 +54,15 @@ export: setup ## the best configs of SWEEP (outputs/demo) again
 report: setup ## the report of SWEEP (outputs/demo) again
 	$(RUN) -m siren_sweep.report $(SWEEP)
 
-check: setup ## lint, format, types, and that imports go down only
+check: setup ## lint, format, types, that imports go down only, and the audit where it can be made
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	$(RUN) -m pytest -q tests/test_layers.py
+	@$(RUN) .ci/audit.py || test $$? -eq 3  # not audited: said in capitals, and the rest of the check stands
+
+audit: setup ## known vulnerabilities among the locked dependencies; exit code 3 where that could not be found out
+	$(RUN) .ci/audit.py
 
 bench: setup ## the training step against the plain loop and the machine's matrix products
 	$(RUN) bench/engine.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
@@ -19,10 +20,16 @@ WITH_VALUE = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-
 
 def explain(error: Exception, arguments: Sequence[str]) -> str | None:
     """The message for a fault of the command line or of a config file; None where the fault is ours."""
-    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+    if not isinstance(error, (HydraException, OmegaConfBaseException)) and not _raised_in_hydra(error):
         return None
     wrong = faults_of(overrides_in(arguments))
     return str(ConfigError(wrong)) if wrong else _text(error)
+
+
+def _raised_in_hydra(error: Exception) -> bool:
+    """Whether Hydra's own code fell over what it was given; it does not tell every fault in its own kinds of error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] in ("hydra", "omegaconf")
 
 
 def overrides_in(arguments: Sequence[str]) -> list[str]:
@@ -46,7 +53,7 @@ def faults_of(overrides: Sequence[str]) -> list[str]:
             try:
                 for single in _singles(text):
                     wrong += faults(typed(compose("config", [single, "dataset.path=unused"])))
-            except (HydraException, OmegaConfBaseException) as error:
+            except Exception as error:  # Hydra has faults of its own kinds, and some of Python's
                 wrong.append(f"{text}: {_text(error)}")
     return wrong
 
