@@ -10,7 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from siren_sweep.config import EXPLORABLE, Block, Config, GraphModel, Training, TrialConfig, type_of
-from siren_sweep.search.space import T_PERIOD, T_PERIOD_RATIO, TOTAL_STEPS, Space, make_space
+from siren_sweep.search.space import T_PERIOD, T_PERIOD_RATIO, TOTAL_STEPS, TOTAL_STEPS_RATIO, Space, make_space
 from siren_sweep.studies import finished
 
 
@@ -61,7 +61,8 @@ def start_config(cfg: Config, block: Block) -> dict[str, Any]:
         if value == explorable(defaults, name) and name in starts:
             value = type_of(name)(starts[name])
         config[name] = value
-    return config | {T_PERIOD: frames / starts.get(T_PERIOD_RATIO, 1.0), TOTAL_STEPS: block.total_steps}
+    steps = round(block.total_steps * starts.get(TOTAL_STEPS_RATIO, 1.0))
+    return config | {T_PERIOD: frames / starts.get(T_PERIOD_RATIO, 1.0), TOTAL_STEPS: steps}
 
 
 def at_frames(

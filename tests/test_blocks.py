@@ -11,7 +11,10 @@ from siren_sweep.search.space import T_PERIOD, TOTAL_STEPS
 
 TEXTS = {"graph_model.omega_f": "tag(log,interval(5,500))", "T_period_ratio": "tag(log,interval(1,300))"}
 START = {"graph_model.omega_f": 20.0, "training.learning_rate_NNR_f": 2e-4}
-START_FROM = {1000: {"graph_model.omega_f": 30}, 100: {"graph_model.omega_f": 25, "T_period_ratio": 4}}
+START_FROM = {
+    1000: {"graph_model.omega_f": 30, "total_steps_ratio": 2},
+    100: {"graph_model.omega_f": 25, "T_period_ratio": 4},
+}
 
 
 def config() -> Config:
@@ -37,6 +40,7 @@ def test_a_start_for_more_frames_adds_to_those_for_fewer() -> None:
     at = {frames: start_config(config(), Block(frames, 500)) for frames in (99, 100, 64000)}
     assert [at[frames]["graph_model.omega_f"] for frames in at] == [20.0, 25.0, 30.0]
     assert [at[frames][T_PERIOD] for frames in at] == [99.0, 25.0, 16000.0]
+    assert [at[frames][TOTAL_STEPS] for frames in at] == [500, 500, 1000]
     assert {start["training.learning_rate_NNR_f"] for start in at.values()} == {2e-4}
 
 

@@ -122,9 +122,9 @@ def _results(blocks: Sequence[ReportedBlock]) -> Markup:
         "had no part in the choice: mean ± standard deviation. Blue: a value that differs from the block before.",
         class_="note",
     )
-    left = element("div", element("h3", "R² of every trial"), overview, _importances(blocks))
-    right = element("div", element("h3", "Best config of each block"), note, best_table(blocks))
-    return element("div", left, right, class_="grid")
+    every = element("div", element("h3", "R² of every trial"), overview)
+    beside = element("div", every, element("div", _importances(blocks)), class_="grid")
+    return joined(beside, element("h3", "Best config of each block"), note, best_table(blocks))
 
 
 def _curves(blocks: Sequence[ReportedBlock]) -> Markup:

@@ -19,12 +19,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from siren_sweep.config import EXPLORABLE, Block, bound_fault, metadata_of, type_of
 
 T_PERIOD, TOTAL_STEPS, BATCH_SIZE = EXPLORABLE[3], EXPLORABLE[7], EXPLORABLE[6]
-T_PERIOD_RATIO = "T_period_ratio"
-RATIOS = {T_PERIOD_RATIO: T_PERIOD, "total_steps_ratio": TOTAL_STEPS}
-STARTS = (*(name for name in EXPLORABLE if name not in RATIOS.values()), T_PERIOD_RATIO)  # what a start may be said in
+T_PERIOD_RATIO, TOTAL_STEPS_RATIO = "T_period_ratio", "total_steps_ratio"
+RATIOS = {T_PERIOD_RATIO: T_PERIOD, TOTAL_STEPS_RATIO: TOTAL_STEPS}
+STARTS = (*(name for name in EXPLORABLE if name not in RATIOS.values()), *RATIOS)  # what a start may be said in
 RATIO_BOUNDS: dict[str, dict[str, Any]] = {
     T_PERIOD_RATIO: {"above": 0, "high": 1e6},
-    "total_steps_ratio": {"above": 0, "high": 100},
+    TOTAL_STEPS_RATIO: {"above": 0, "high": 100},
 }
 
 
@@ -66,7 +66,7 @@ class Space:
         """The absolute value of its parameter that a dimension's value stands for."""
         if name == T_PERIOD_RATIO:
             return self.block.n_training_frames / coordinate
-        if name == "total_steps_ratio":
+        if name == TOTAL_STEPS_RATIO:
             return max(20, round(self.block.total_steps * coordinate))
         return coordinate
 
@@ -74,7 +74,7 @@ class Space:
         """What a dimension's value would be for an absolute value of its parameter."""
         if name == T_PERIOD_RATIO:
             return self.block.n_training_frames / value
-        return value / self.block.total_steps if name == "total_steps_ratio" else value
+        return value / self.block.total_steps if name == TOTAL_STEPS_RATIO else value
 
 
 def make_space(block: Block, params: Mapping[str, str], base: Mapping[str, Any], pinned: set[str]) -> Space:
