@@ -301,10 +301,12 @@ def _joint_faults(cfg: TrialConfig) -> Iterator[str]:
 
 def _coerced(default: Any, value: Any) -> Any:
     """`value` in the type of `default`; no silent truncation of a fraction to an int."""
+    if isinstance(default, StrEnum):
+        if value not in (choices := list(type(default))):
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return type(default)(value)
     if value is None or isinstance(default, str) or default is None:
         return value
-    if isinstance(default, StrEnum):
-        return type(default)(getattr(value, "value", value))
     if isinstance(default, bool):
         if not isinstance(value, bool):
             raise TypeError("must be true or false")
