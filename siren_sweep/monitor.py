@@ -16,6 +16,7 @@ from siren_sweep.errors import redacted
 from siren_sweep.interrupts import AtOnce
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.progress import ProgressView
+from siren_sweep.storage import STORAGE_ERRORS
 from siren_sweep.studies import all_blocks, all_validations
 from siren_sweep.tracking import Mirror
 
@@ -63,7 +64,9 @@ class Monitor:
         try:
             studies = all_blocks(self._storage)
             self._view.update(studies)
-        except Exception:  # progress is a service; the sweep's own errors come from its loop
+        except STORAGE_ERRORS:  # the sweep's loop meets them too, and tells
+            return
+        except Exception:  # progress is a service
             log.exception("progress could not be shown")
             return
         if not self._cfg.tracking.enabled or time.monotonic() < self._retry_at:

@@ -24,6 +24,7 @@ from siren_sweep.paths import SweepPaths, replacing
 
 PATIENCE_S = 600.0  # for a database server that is gone
 PAUSE_S = 1.0
+STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError, sqlite3.Error)
 # A second write of the same is a second trial, or refused: `wait_for` is put around what looks first.
 NOT_REPEATED = {"create_new_trial", "set_trial_state_values"}
 
@@ -70,7 +71,7 @@ def storage_errors() -> Iterator[None]:
     """Raises OutputError, with the driver's reason and without its address, for what a storage raises."""
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
+    except STORAGE_ERRORS as error:
         raise OutputError(
             f"the storage of the studies failed ({storage_reason(error)}); what was finished before stays, "
             "and the same command goes on when this is mended"
