@@ -50,7 +50,8 @@ def n_gpus(device: str) -> int:
         return 0
     import torch
 
-    return torch.cuda.device_count()
+    count = torch.cuda.device_count()
+    return min(count, 1) if ":" in device else count
 
 
 @dataclass
