@@ -31,7 +31,8 @@ import numpy as np
 import torch
 from plain_loop import PlainLoop
 
-from siren_sweep.config import Precision, TrialConfig, trial_config
+from siren_sweep.choices import Precision
+from siren_sweep.config import TrialConfig, trial_config
 from siren_sweep.engine import make_engine
 from siren_sweep.engine.precision import is_reduced, reduced_products
 from siren_sweep.field import StimulusField

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from siren_sweep.config import LrSchedule, Sampling, trial_config
+from siren_sweep.choices import LrSchedule, Sampling
+from siren_sweep.config import trial_config
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.train import train
 

@@ -13,7 +13,7 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
-from siren_sweep.config import Strategy
+from siren_sweep.choices import Strategy
 from siren_sweep.search.boundary import Adapted, adapted
 from siren_sweep.search.encoding import axes
 from siren_sweep.search.sampler import UCBTreeSampler

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from siren_sweep.config import Claude, Dataset, GraphModel, Precision, Training, trial_config
+from siren_sweep.choices import Precision
+from siren_sweep.config import Claude, Dataset, GraphModel, Training, trial_config
 from siren_sweep.errors import ConfigError
 
 GROUPS: dict[str, Any] = {"dataset": Dataset, "graph_model": GraphModel, "training": Training, "claude": Claude}

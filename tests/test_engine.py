@@ -13,7 +13,8 @@ import torch
 import zarr
 from fields import make_field_folder
 
-from siren_sweep.config import LrSchedule, Precision, Sampling, TrialConfig, trial_config
+from siren_sweep.choices import LrSchedule, Precision, Sampling
+from siren_sweep.config import TrialConfig, trial_config
 from siren_sweep.engine import initial_model, learning_rate, resolve_device
 from siren_sweep.engine.autograd import TorchEngine
 from siren_sweep.engine.batches import Batch, BatchSampler

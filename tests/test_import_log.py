@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 from planted import CONFIG, OMEGA, RATE, PlantedSweep
 
 from siren_sweep import warm_start
-from siren_sweep.config import EXPLORABLE, Block, Strategy
+from siren_sweep.choices import Strategy
+from siren_sweep.config import EXPLORABLE, Block
 from siren_sweep.errors import DataError, SweepStateError
 from siren_sweep.export import open_sweep
 from siren_sweep.import_log import earlier_study, import_log

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "siren_sweep"
 
 # Ground floor first. A module imports from lower floors, and from modules of its own floor's folder.
 FLOORS = [
-    {"errors", "interrupts"},
+    {"choices", "errors", "interrupts"},
     {"config", "paths"},
     {"field", "stimulus", "siren", "metrics"},
     {"engine"},

@@ -12,7 +12,8 @@ import yaml
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from siren_sweep.config import EXPLORABLE, Block, Strategy
+from siren_sweep.choices import Strategy
+from siren_sweep.config import EXPLORABLE, Block
 from siren_sweep.search.limits import Limit, fault, limited, part_of
 from siren_sweep.search.space import Space, make_space
 from siren_sweep.search.strategy import ASKED_FOR, plan_batch

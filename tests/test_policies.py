@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 
 from siren_sweep.app import conf_dir, typed
 from siren_sweep.blocks import start_block
-from siren_sweep.config import Config, Strategy
+from siren_sweep.choices import Strategy
+from siren_sweep.config import Config
 from siren_sweep.search.strategy import plan_batch
 
 

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from siren_sweep.config import Strategy
+from siren_sweep.choices import Strategy
 from siren_sweep.search.proposal import SAMPLER_STATE, Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.search.strategy import plan_batch

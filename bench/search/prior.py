@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from siren_sweep.config import LrSchedule, Sampling, trial_config
+from siren_sweep.choices import LrSchedule, Sampling
+from siren_sweep.config import trial_config
 from siren_sweep.field import open_field
 from siren_sweep.search.prior import FEATURES, Prior, coordinates
 from siren_sweep.stimulus import write_synthetic

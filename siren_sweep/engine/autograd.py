@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_sweep.config import LrSchedule, TrialConfig
+from siren_sweep.choices import LrSchedule
+from siren_sweep.config import TrialConfig
 from siren_sweep.engine.base import CLIP_NORM, Engine, explosion_limit, initial_model
 from siren_sweep.engine.coordinates import coordinates
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_sweep.config import LrSchedule, TrialConfig
+from siren_sweep.choices import LrSchedule
+from siren_sweep.config import TrialConfig
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField
 from siren_sweep.siren import Siren

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from siren_sweep.config import Sampling
+from siren_sweep.choices import Sampling
 from siren_sweep.field import StimulusField
 
 

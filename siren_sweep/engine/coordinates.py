@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_sweep.config import FirstLayerRate, TrialConfig
+from siren_sweep.choices import FirstLayerRate
+from siren_sweep.config import TrialConfig
 from siren_sweep.field import StimulusField
 from siren_sweep.siren import IN_FEATURES, normalised
 

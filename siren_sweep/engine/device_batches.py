@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_sweep.config import Sampling
+from siren_sweep.choices import Sampling
 from siren_sweep.field import StimulusField
 
 

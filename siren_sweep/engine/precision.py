@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from siren_sweep.config import Precision
+from siren_sweep.choices import Precision
 
 
 def is_reduced(precision: Precision, device: torch.device) -> bool:
