@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 
 from siren_sweep.errors import OutputError, redacted
 from siren_sweep.paths import SweepPaths, replacing
@@ -61,6 +61,8 @@ def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:
 def _server_is_gone(error: Exception) -> bool:
     """Whether a connection was lost or refused; a file has no server that could come back."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if isinstance(cause, PendingRollbackError):  # of a session that the lost connection left behind; rolled back now
+        return True
     if not isinstance(cause, (OperationalError, InterfaceError)):
         return isinstance(cause, DBAPIError) and cause.connection_invalidated
     return not isinstance(cause.orig, sqlite3.Error)

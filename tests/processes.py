@@ -70,12 +70,15 @@ class Home:
     def table(self) -> Table:
         """What the sweep has found: a row a trial, those of the validation too."""
         storage = open_storage(self.env.get("SIREN_SWEEP_STORAGE_URL"), self.paths)
-        studies = [*all_blocks(storage).values(), *all_validations(storage).values()]
-        return [
-            (study.study_name, trial.number, trial.state, tuple(sorted(trial.params.items())), trial.value)
-            for study in studies
-            for trial in study.trials
-        ]
+        try:
+            studies = [*all_blocks(storage).values(), *all_validations(storage).values()]
+            return [
+                (study.study_name, trial.number, trial.state, tuple(sorted(trial.params.items())), trial.value)
+                for study in studies
+                for trial in study.trials
+            ]
+        finally:  # a server's connections are left open else, and told of
+            storage._backend.engine.dispose()  # type: ignore[attr-defined]
 
     def processes(self) -> list[psutil.Process]:
         """All that lives of what this home ever started."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from processes import Home, Table, ended, kill, trial_of, until, workers
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
@@ -122,33 +122,47 @@ def test_a_second_interrupt_stops_at_once(how: signal.Signals, home: Home, undis
 
 
 def test_a_config_that_takes_too_much_memory_fails_alone(home: Home) -> None:
-    _limit_memory(home, 0.75)
-    home.finish("graph_model.hidden_dim_nnr_f=choice(16,8192)", "graph_model.n_layers_nnr_f=2", "tracking=none")
-    for study in home.studies().values():
-        for trial in study.trials:
-            if trial.user_attrs["config"]["graph_model.hidden_dim_nnr_f"] == 8192:
-                assert trial.state is TrialState.FAIL
-                assert trial.user_attrs["outcome"]["reason"].startswith("out of memory: the weights, their gradient")
-                assert "deaths" not in trial.user_attrs
-            else:
-                assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    failed = _failed_of_two_widths(home, 0.75, n_layers=2)
+    assert failed
+    for trial in failed:
+        assert trial.user_attrs["outcome"]["reason"].startswith("out of memory: the weights, their gradient")
+        assert "deaths" not in trial.user_attrs
 
 
 def test_an_allocation_that_fails_in_mid_training_fails_its_trial_alone(home: Home) -> None:
     """Weights, gradient and moments fit, and what else a run takes does not."""
-    _limit_memory(home, 1.2)
-    home.finish("graph_model.hidden_dim_nnr_f=choice(16,8192)", "graph_model.n_layers_nnr_f=1", "tracking=none")
-    trials = [trial for study in home.studies().values() for trial in study.trials]
-    failed = [trial for trial in trials if trial.state is TrialState.FAIL]
+    failed = _failed_of_two_widths(home, 1.2, n_layers=1)
     assert failed
     for trial in failed:
-        assert trial.user_attrs["config"]["graph_model.hidden_dim_nnr_f"] == 8192
         assert trial.user_attrs["outcome"]["reason"].startswith("out of memory: ")
         assert "the weights, their gradient" not in trial.user_attrs["outcome"]["reason"]
         assert "deaths" not in trial.user_attrs
 
 
-def _limit_memory(home: Home, gib: float) -> None:
-    """Let the machine seem to have as much memory as gives each slot about `gib`."""
+def _failed_of_two_widths(home: Home, gib: float, n_layers: int) -> list[FrozenTrial]:
+    """Run the space of two configs, one of them huge, with so much memory a slot; the trials of that one.
+
+    The small one must have run as if nothing had been.
+    """
     seems = f"import siren_sweep.hydra_jobs as jobs; jobs.machine_bytes = lambda: int({gib} * 2 * 2**30)"
     home.program = ("-c", f"{seems}; from siren_sweep.app import main; main()")
+    pinned = {
+        "graph_model.n_layers_nnr_f": n_layers,
+        "graph_model.omega_f": 20,
+        "graph_model.nnr_f_T_period": 8,
+        "graph_model.nnr_f_xy_period": 16,
+        "training.learning_rate_NNR_f": 1e-3,
+        "training.inr_batch_size": 2,
+        "claude.total_steps": 40,
+    }
+    space = ["graph_model.hidden_dim_nnr_f=choice(16,8192)", *(f"{name}={value}" for name, value in pinned.items())]
+    home.finish(*space, "tracking=none")
+    failed = []
+    for study in home.studies().values():
+        for trial in study.trials:
+            if trial.user_attrs["config"]["graph_model.hidden_dim_nnr_f"] == 8192:
+                assert trial.state is TrialState.FAIL
+                failed.append(trial)
+            else:
+                assert trial.state is TrialState.COMPLETE
+    return failed

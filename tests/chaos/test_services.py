@@ -87,7 +87,7 @@ def test_postgresql_restarted_in_mid_sweep_is_waited_for(home: Home, undisturbed
             until(lambda: len(home.table()) >= 4, "a batch")
             for how in ("fast", "immediate"):
                 time.sleep(3)
-                assert sweep.poll() is None
+                assert sweep.poll() is None, sweep.communicate()
                 server.ctl("stop", "-m", how)
                 time.sleep(4)
                 server.start()
