@@ -23,7 +23,6 @@ import resource
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from plain_loop import PlainLoop
 from siren_sweep.choices import Precision
 from siren_sweep.config import TrialConfig, trial_config
 from siren_sweep.engine import make_engine
-from siren_sweep.engine.precision import is_reduced, reduced_products
+from siren_sweep.engine.precision import hidden_products, is_reduced
 from siren_sweep.field import StimulusField
 from siren_sweep.siren import n_parameters
 
@@ -134,7 +133,7 @@ def step_s(run: Callable[[int], object], device: str) -> float:
 def product_gflops(field: StimulusField, cfg: TrialConfig, device: str) -> float:
     """The fastest matrix product of the config's precision, of the shapes that the module's docstring names."""
     reduced = is_reduced(cfg.training.hidden_precision, torch.device(device))
-    with reduced_products(torch.device(device)) if reduced else nullcontext():
+    with hidden_products(reduced, torch.device(device)):
         return fastest_gflops(field, cfg, device)
 
 

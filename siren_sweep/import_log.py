@@ -22,7 +22,7 @@ from siren_sweep.config import EXPLORABLE, METRICS, metadata_of, type_of
 from siren_sweep.errors import DataError, OutputError, SweepError, SweepStateError
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
 from siren_sweep.record.log_parser import Entry, parse_log
-from siren_sweep.search.space import RATIOS, T_PERIOD, T_PERIOD_RATIO, Space, parameter_of
+from siren_sweep.search.space import T_PERIOD, T_PERIOD_RATIO, Space, parameter_of
 from siren_sweep.studies import mark_ended, study_name
 
 _WIDE = 1e12  # where a parameter has no bound
@@ -115,7 +115,7 @@ def _add_block(storage: RDBStorage, block: int, entries: Sequence[Entry], source
 def _trial(entry: Entry, block: int, index: int, numbers: dict[int, int]) -> FrozenTrial:
     distributions = _distributions()
     params = {name: entry.config[parameter_of(name)] for name in distributions}
-    params["T_period_ratio"] = entry.n_frames / entry.config[T_PERIOD]
+    params[T_PERIOD_RATIO] = entry.n_frames / entry.config[T_PERIOD]
     finished = entry.final_r2 is not None
     metrics = {name: entry.metrics.get(name) for name in METRICS} | {"final_pearson_r2": entry.final_r2}
     outcome = {
@@ -154,8 +154,8 @@ def _distributions() -> dict[str, BaseDistribution]:
     found: dict[str, BaseDistribution] = {}
     for name in EXPLORABLE:
         bounds = metadata_of(name)
-        if name == RATIOS["T_period_ratio"]:
-            found["T_period_ratio"] = FloatDistribution(1 / _WIDE, _WIDE, log=True)
+        if name == T_PERIOD:
+            found[T_PERIOD_RATIO] = FloatDistribution(1 / _WIDE, _WIDE, log=True)
         elif type_of(name) is int:
             found[name] = IntDistribution(bounds["low"], bounds.get("high", int(_WIDE)), log=True)
         else:

@@ -15,11 +15,9 @@ from typing import Any
 
 import optuna
 import yaml
-from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
-from sqlalchemy.exc import SQLAlchemyError
 
 from siren_sweep import memory
 from siren_sweep.config import METRICS, Config, TrialConfig
@@ -29,7 +27,7 @@ from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field import StimulusField
 from siren_sweep.lock import training
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths, replacing
-from siren_sweep.storage import storage_errors
+from siren_sweep.storage import STORAGE_ERRORS, storage_errors
 from siren_sweep.studies import load, open_storage, trial_id
 from siren_sweep.train import Report, TrainResult, train
 
@@ -216,7 +214,7 @@ def _is_the_machines(error: Exception) -> bool:
     """Whether any config would have met this: the data, the disk, the storage. Memory is what configs differ in."""
     if isinstance(error, OSError):
         return error.errno != errno.ENOMEM
-    return isinstance(error, (SweepError, StorageInternalError, SQLAlchemyError))
+    return isinstance(error, (SweepError, *STORAGE_ERRORS))
 
 
 def failure_reason(error: Exception) -> str:

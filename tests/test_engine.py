@@ -21,7 +21,7 @@ from siren_sweep.engine.batches import Batch, BatchSampler
 from siren_sweep.engine.cpu import CpuEngine
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.engine.passes import SirenPasses, block_points
-from siren_sweep.engine.precision import is_reduced, reduced_products
+from siren_sweep.engine.precision import hidden_products, is_reduced
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.siren import Siren, normalised
@@ -138,7 +138,7 @@ def test_reduced_products_form_the_gradient_alone(field: StimulusField) -> None:
 def test_precision_is_reduced_inside_and_nowhere_else(device: str) -> None:
     backend: Any = torch.backends.cuda.matmul if device == "cuda" else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = backend.fp32_precision
-    with reduced_products(torch.device(device)):
+    with hidden_products(True, torch.device(device)):
         assert backend.fp32_precision == {"cuda": "tf32", "cpu": "bf16"}[device]
     assert backend.fp32_precision == before
     assert not is_reduced(Precision.float32, torch.device(device))

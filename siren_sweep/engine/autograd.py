@@ -8,7 +8,6 @@ the first layer's phase is float64 as everywhere, and predictions, from which al
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from siren_sweep.config import TrialConfig
 from siren_sweep.engine.base import CLIP_NORM, Engine, explosion_limit, initial_model
 from siren_sweep.engine.coordinates import coordinates
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
-from siren_sweep.engine.precision import is_reduced, reduced_products
+from siren_sweep.engine.precision import hidden_products, is_reduced
 from siren_sweep.field import StimulusField
 
 EAGER_STEPS = 3  # before a graph is captured: libraries set themselves up on their first calls
@@ -75,7 +74,7 @@ class TorchEngine(Engine):
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._sampler.generator)
         self._optimizer.zero_grad(set_to_none=True)
-        with reduced_products(self.device) if self._reduced else nullcontext(), torch.cuda.graph(graph):
+        with hidden_products(self._reduced, self.device), torch.cuda.graph(graph):
             self.train_on(self._sampler.draw())
         return graph
 

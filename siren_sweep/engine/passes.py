@@ -8,7 +8,6 @@ gradient is formed.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -16,8 +15,10 @@ from torch import Tensor
 
 from siren_sweep.engine import kernels
 from siren_sweep.engine.batches import Batch
-from siren_sweep.engine.precision import reduced_products
+from siren_sweep.engine.precision import hidden_products
 from siren_sweep.siren import IN_FEATURES
+
+CPU = torch.device("cpu")
 
 
 class FlatParameters:
@@ -64,7 +65,7 @@ class SirenPasses:
         n_points = len(batch.frame)
         size = math.ceil(n_points / math.ceil(n_points / self._block_points))  # of equal blocks
         loss, first = 0.0, self._first_layer()
-        with reduced_products(torch.device("cpu")) if self._reduced else nullcontext():
+        with hidden_products(self._reduced, CPU):
             for start in range(0, n_points, size):
                 part = slice(start, start + size)
                 block = self._forward(batch.frame[part], batch.position[part], first)

@@ -23,8 +23,11 @@ def is_reduced(precision: Precision, device: torch.device) -> bool:
 
 
 @contextmanager
-def reduced_products(device: torch.device) -> Iterator[None]:
-    """Let float32 matrix products on `device` be TF32 or bfloat16 inside."""
+def hidden_products(reduced: bool, device: torch.device) -> Iterator[None]:
+    """Inside, float32 matrix products on `device` are TF32 or bfloat16 where `reduced` says so."""
+    if not reduced:
+        yield
+        return
     backend: Any = torch.backends.cuda.matmul
     kind = "tf32"
     if device.type == "cpu":
