@@ -27,7 +27,7 @@ from siren_sweep.field import StimulusField, open_field
 
 N_FRAMES, STEPS, SEEDS = 100, 600, (1, 2, 3)
 KINDS: dict[str, dict[str, str]] = {
-    "exact": {"first_layer_rate": "plain", "hidden_precision": "float32"},
+    "exact": {"first_layer_init": "plain", "first_layer_rate": "plain", "hidden_precision": "float32"},
     "default": {},
 }
 

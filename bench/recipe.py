@@ -73,7 +73,8 @@ def scores(
         "learning_rate_NNR_f": rate,
         "sampling": sampling,
         "lr_schedule": schedule,
-        "first_layer_rate": "plain",  # as the runs of the present results had it
+        "first_layer_init": "plain",  # these three as the runs of the present results had them
+        "first_layer_rate": "plain",
         "hidden_precision": "float32",
     }
     values = {"graph_model": model, "training": training, "claude": {"total_steps": case["steps"]}}

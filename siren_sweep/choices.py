@@ -19,6 +19,13 @@ class LrSchedule(StrEnum):
     cosine = "cosine"
 
 
+class FirstLayerInit(StrEnum):
+    """The first layer's frequencies in t at the start: over many scales of time, or all of one."""
+
+    multiscale = "multiscale"
+    plain = "plain"
+
+
 class FirstLayerRate(StrEnum):
     """How far a step moves the first layer: less where coordinates exceed 1, or as far as any other layer."""
 

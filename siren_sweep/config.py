@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from siren_sweep.choices import FirstLayerRate, LrSchedule, Precision, Sampling, Strategy
+from siren_sweep.choices import FirstLayerInit, FirstLayerRate, LrSchedule, Precision, Sampling, Strategy
 from siren_sweep.errors import ConfigError
 
 # What a finished run tells, in the order in which it is printed.
@@ -66,6 +66,7 @@ class Training:
     inr_batch_size: int = bounded(8, low=1, unit="frames")
     sampling: Sampling = Sampling.points
     lr_schedule: LrSchedule = LrSchedule.cosine
+    first_layer_init: FirstLayerInit = FirstLayerInit.multiscale
     first_layer_rate: FirstLayerRate = FirstLayerRate.scaled
     hidden_precision: Precision = Precision.reduced
     seed: int = bounded(42, low=0, high=2**31 - 1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 IN_FEATURES = 3  # t, x, y
+T_SPREAD = (1 / 30, 30.0)
 
 
 class SineLayer(nn.Module):
@@ -71,6 +72,19 @@ def drawn(linear: nn.Linear, bound: float) -> nn.Linear:
     """`linear` with its weights uniform within `bound` (section 3.2 and its supplement); biases stay PyTorch's own."""
     nn.init.uniform_(linear.weight, -bound, bound)
     return linear
+
+
+def spread_in_t(model: Siren) -> None:
+    """Multiply each first-layer unit's weight for t by a factor drawn log-uniformly within `T_SPREAD`.
+
+    Drawn within one range as by Sitzmann et al., frequencies in t fit one scale of time, while video has slow drifts,
+    clips, and cuts between two frames. Frequencies even in their logarithm are those of Mildenhall et al., "NeRF"
+    (ECCV 2020), section 5.1; drawing them at random is that of Tancik et al., "Fourier Features Let Networks Learn
+    High Frequency Functions in Low Dimensional Domains" (NeurIPS 2020), section 6.
+    """
+    low, high = map(math.log, T_SPREAD)
+    weight = model.get_parameter("net.0.linear.weight").data
+    weight[:, 0] *= torch.empty(len(weight)).uniform_(low, high).exp()
 
 
 def n_parameters(hidden_dim: int, n_layers: int) -> int:

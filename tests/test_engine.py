@@ -177,6 +177,15 @@ def test_a_restored_engine_goes_on_bit_for_bit(field: StimulusField, engine_clas
     assert all(torch.equal(value, after.weights()[key]) for key, value in whole.weights().items())
 
 
+def test_a_multiscale_start_changes_the_weights_for_t_alone() -> None:
+    plain, spread = (initial_model(config(first_layer_init=kind)).state_dict() for kind in ("plain", "multiscale"))
+    name = "net.0.linear.weight"
+    assert all(torch.equal(value, spread[key]) for key, value in plain.items() if key != name)
+    assert torch.equal(plain[name][:, 1:], spread[name][:, 1:])
+    assert not torch.equal(plain[name][:, 0], spread[name][:, 0])
+    assert torch.equal(initial_model(config()).state_dict()[name], spread[name])  # the default
+
+
 def test_the_first_layer_keeps_its_bits_at_the_largest_omega_and_frame() -> None:
     """A phase of 1e7 radians, which float32 would have wrong by a radian."""
     model = Siren(32, 1, 4096.0)

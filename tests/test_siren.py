@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from siren_sweep.engine import kernels
-from siren_sweep.siren import Siren, n_parameters, normalised
+from siren_sweep.siren import T_SPREAD, Siren, n_parameters, normalised, spread_in_t
 
 
 def test_state_dict_keys_are_those_of_saved_weights() -> None:
@@ -26,6 +26,22 @@ def test_weights_are_drawn_within_their_bounds() -> None:
     bounds["net.3.weight"] = math.sqrt(6 / hidden) / omega
     for key, bound in bounds.items():
         assert 0.9 * bound < weights[key].abs().max() <= bound
+
+
+def test_frequencies_in_t_are_spread_evenly_over_decades() -> None:
+    """Of the factors, each of the range's three decades holds a third; x, y and the other layers stay as they were."""
+    model = Siren(4096, 1, 30.0)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    spread_in_t(model)
+    after, first = model.state_dict(), "net.0.linear.weight"
+    factor = after[first][:, 0] / before[first][:, 0]
+    low, high = T_SPREAD
+    assert low * 0.999 < factor.min() < 1.1 * low
+    assert high / 1.1 < factor.max() < high * 1.001
+    in_decades = torch.histogram(torch.log10(factor), bins=3, range=(math.log10(low), math.log10(high))).hist
+    assert in_decades.tolist() == pytest.approx([4096 / 3] * 3, rel=0.1)  # four standard deviations
+    assert torch.equal(after[first][:, 1:], before[first][:, 1:])
+    assert all(torch.equal(after[key], value) for key, value in before.items() if key != first)
 
 
 def test_number_of_parameters_is_counted() -> None:

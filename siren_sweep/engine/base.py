@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_sweep.choices import LrSchedule
+from siren_sweep.choices import FirstLayerInit, LrSchedule
 from siren_sweep.config import TrialConfig
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField
-from siren_sweep.siren import Siren
+from siren_sweep.siren import Siren, spread_in_t
 
 CLIP_NORM = 1.0
 EXPLOSION = 100.0  # times the loss of predicting zero everywhere; a SIREN starts near 1
@@ -88,10 +88,12 @@ def resolve_device(device: str, slot: int = 0) -> str:
 
 def initial_model(cfg: TrialConfig) -> Siren:
     """The `Siren` that a config describes, its weights drawn on the CPU from the config's seed alone."""
-    model = cfg.graph_model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.training.seed)
-        return Siren(model.hidden_dim_nnr_f, model.n_layers_nnr_f, model.omega_f)
+        model = Siren(cfg.graph_model.hidden_dim_nnr_f, cfg.graph_model.n_layers_nnr_f, cfg.graph_model.omega_f)
+        if cfg.training.first_layer_init == FirstLayerInit.multiscale:
+            spread_in_t(model)
+    return model
 
 
 def learning_rate(cfg: TrialConfig, step: int) -> float:
