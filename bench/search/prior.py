@@ -26,7 +26,8 @@ from siren_sweep.stimulus import write_synthetic
 from siren_sweep.train import train
 
 ROOT = Path(__file__).parents[2]
-EXACT = {"first_layer_init": "plain", "first_layer_rate": "plain", "hidden_precision": "float32"}  # as all runs so far had it
+# As all runs so far had it.
+EXACT = {"first_layer_init": "plain", "first_layer_rate": "plain", "hidden_precision": "float32"}
 RANGES = {  # log-uniform
     "omega_f": (4, 400),
     "learning_rate_NNR_f": (5e-5, 2e-2),

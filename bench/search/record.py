@@ -27,7 +27,8 @@ from siren_sweep.train import train
 HERE = Path(__file__).parent
 SEED = 42
 SUBSET_SEEDS = (42, 43, 44)
-EXACT = {"first_layer_init": "plain", "first_layer_rate": "plain", "hidden_precision": "float32"}  # as all runs so far had it
+# As all runs so far had it.
+EXACT = {"first_layer_init": "plain", "first_layer_rate": "plain", "hidden_precision": "float32"}
 
 
 @dataclass(frozen=True)
