@@ -8,7 +8,7 @@ measured within a turn, since clock rates drift. Seconds on a CPU are the thread
 machine changes less; on a GPU they are the clock's.
 
 `share` is 6 * parameters flops a unique point and step, over the rate of matrix products just before and after: the
-fastest of a square 1024 product and of a hidden layer's own (forward, weight gradient, of all points at once). Products
+fastest of a square product and of a hidden layer's own (forward, weight gradient, of all points at once). Products
 are float32 on a CPU and TF32 on a GPU, ours and those that give the rate alike; `--precision reduced` takes bfloat16
 for both on a CPU with AMX, which is what training does there by default. The plain loop is float32 always.
 """
@@ -79,7 +79,7 @@ def measure(
         }
     )
     make_engine(field, cfg, device).advance(1)  # loads the code, which is not the step's own memory
-    peak_mb = peak_memory_mb(lambda: make_engine(field, cfg, device).advance(2), device)
+    peak_mb = peak_memory_mb(lambda: make_engine(field, cfg, device).advance(5), device)  # a graph is the fourth step
     plain_s, ours_s, product = interleaved(field, cfg, device)
     points = frames * field.n_unique
     gflops = 6 * n_parameters(hidden, layers) * points / ours_s / 1e9
@@ -141,7 +141,8 @@ def fastest_gflops(field: StimulusField, cfg: TrialConfig, device: str) -> float
     """The same in PyTorch's present precision."""
     hidden, points = cfg.graph_model.hidden_dim_nnr_f, cfg.training.inr_batch_size * field.n_unique
     best = 0.0
-    for m, k, n in {(1024, 1024, 1024), (points, hidden, hidden), (hidden, points, hidden)}:
+    large = 1024 if device == "cpu" else 8192  # which fills the device
+    for m, k, n in {(large, large, large), (points, hidden, hidden), (hidden, points, hidden)}:
         left, right = torch.randn(m, k, device=device), torch.randn(k, n, device=device)
         out = torch.empty(m, n, device=device)
         repeats = max(1, int((4e9 if device == "cpu" else 4e12) / (2 * m * k * n)))
@@ -159,9 +160,9 @@ def peak_memory_mb(run: Callable[[], object], device: str) -> float:
     """MB at the peak of `run` over what was there before it: the process's resident memory, or the GPU's allocator."""
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        before = torch.cuda.memory_reserved()
         run()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
+        return (torch.cuda.max_memory_reserved() - before) / 2**20
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # memory that earlier sizes freed would hide what this one takes
     peak, done = [resident_mb()], threading.Event()

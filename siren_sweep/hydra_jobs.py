@@ -12,8 +12,9 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from siren_sweep.engine import n_gpus
 from siren_sweep.errors import OutputError, SweepError
-from siren_sweep.launch import Job, n_gpus, run_jobs, slots
+from siren_sweep.launch import Job, run_jobs, slots
 from siren_sweep.memory import SHARE, machine_bytes
 
 HARD_LIMIT_FACTOR, HARD_LIMIT_EXTRA_S = (1.25, 300.0)  # over time_budget_min, at which a run truncates itself

@@ -21,6 +21,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+from siren_sweep.engine import n_gpus
 from siren_sweep.errors import OutputError, SweepError
 from siren_sweep.interrupts import check, insisted
 from siren_sweep.memory import limit_process
@@ -42,16 +43,6 @@ def slots(n_parallel: int, device: str) -> Slots:
     n_cores = len(os.sched_getaffinity(0))
     concurrency = n_parallel if n_gpus(device) else min(n_parallel, n_cores)
     return Slots(concurrency, max(1, n_cores // concurrency))
-
-
-def n_gpus(device: str) -> int:
-    """GPUs that `training.device` lets a sweep use."""
-    if device == "cpu":
-        return 0
-    import torch
-
-    count = torch.cuda.device_count()
-    return min(count, 1) if ":" in device else count
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import resource
 from pathlib import Path
 
@@ -45,22 +44,21 @@ def lift_limit() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-def limit_gpu(device: str, n_parallel: int) -> None:
-    """Share a GPU's memory equally among the slots that it has; beyond that PyTorch raises OutOfMemoryError."""
+def limit_gpu(device: str, n_sharing: int) -> None:
+    """Share a GPU's memory equally among `n_sharing` slots; beyond that PyTorch raises OutOfMemoryError."""
     if device.startswith("cuda"):
         import torch
 
-        n_sharing = math.ceil(n_parallel / torch.cuda.device_count())
         torch.cuda.set_per_process_memory_fraction(SHARE / n_sharing, torch.device(device))
 
 
-def refuse_greedy(cfg: TrialConfig, device: str, n_parallel: int) -> None:
+def refuse_greedy(cfg: TrialConfig, device: str, n_sharing: int) -> None:
     """Raises MemoryError where the weights, their gradient and Adam's two moments alone are more than a slot has.
 
     A bound from below, so that nothing is refused that could run; what else a run takes meets the limit itself.
     """
     needed = 4 * 4 * n_parameters(cfg.graph_model.hidden_dim_nnr_f, cfg.graph_model.n_layers_nnr_f)
-    available = _available_bytes(device, n_parallel)
+    available = _available_bytes(device, n_sharing)
     if needed > available:
         raise MemoryError(
             f"the weights, their gradient and Adam's moments take {needed / GIB:.2f} GiB, "
@@ -68,11 +66,10 @@ def refuse_greedy(cfg: TrialConfig, device: str, n_parallel: int) -> None:
         )
 
 
-def _available_bytes(device: str, n_parallel: int) -> int:
+def _available_bytes(device: str, n_sharing: int) -> int:
     if device.startswith("cuda"):
         import torch
 
-        n_sharing = math.ceil(n_parallel / torch.cuda.device_count())
         return int(torch.cuda.get_device_properties(device).total_memory * SHARE / n_sharing)
     soft = resource.getrlimit(resource.RLIMIT_DATA)[0]
     return machine_bytes() if soft == resource.RLIM_INFINITY else soft - _status_bytes("VmData")

@@ -29,10 +29,14 @@ def shared_gpus(n_trials: int, n_gpus: int) -> Iterator[bool]:
     if n_gpus == 0 or n_trials <= n_gpus or control is None or PIPES in os.environ:
         yield PIPES in os.environ
         return
-    with tempfile.TemporaryDirectory(prefix="mps_") as folder:  # a socket's path must be short
+    # A socket's path must be short; the service may still write while its folder goes.
+    with tempfile.TemporaryDirectory(prefix="mps_", ignore_cleanup_errors=True) as folder:
         os.environ |= {PIPES: folder, LOGS: folder}
         try:
-            runs = _succeeds(control, "-d") and _succeeds(sys.executable, "-c", PROBE)
+            # The service numbers anew the GPUs that it sees, and a process's CUDA_VISIBLE_DEVICES is of those numbers:
+            # it is for the processes alone.
+            all_gpus = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+            runs = _succeeds(control, "-d", env=all_gpus) and _succeeds(sys.executable, "-c", PROBE)
             if not runs:
                 _quit(control)
                 del os.environ[PIPES], os.environ[LOGS]
@@ -44,9 +48,9 @@ def shared_gpus(n_trials: int, n_gpus: int) -> Iterator[bool]:
                 del os.environ[PIPES], os.environ[LOGS]
 
 
-def _succeeds(*command: str) -> bool:
+def _succeeds(*command: str, env: dict[str, str] | None = None) -> bool:
     try:
-        return subprocess.run(command, capture_output=True, timeout=PATIENCE_S).returncode == 0
+        return subprocess.run(command, capture_output=True, timeout=PATIENCE_S, env=env).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 

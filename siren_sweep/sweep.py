@@ -25,10 +25,11 @@ from siren_sweep.batch import BatchRun, enqueue_plan, store_plan
 from siren_sweep.blocks import BlockCallback, BlockStart, explorable, start_block
 from siren_sweep.config import Config
 from siren_sweep.data import ensure_data, field_of
+from siren_sweep.engine import n_gpus
 from siren_sweep.errors import DataError, SweepError, SweepStateError
 from siren_sweep.instructions import Instructions
 from siren_sweep.interrupts import interrupts
-from siren_sweep.launch import n_gpus, slots
+from siren_sweep.launch import slots
 from siren_sweep.lock import locked
 from siren_sweep.monitor import Monitor
 from siren_sweep.mps import shared_gpus

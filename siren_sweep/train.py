@@ -111,7 +111,8 @@ class _Run:
         self._field, self._cfg, self._file = field, cfg, file
         self._engine = make_engine(field, cfg, device)
         self._frames = report_frames(field, cfg)
-        self._identity = checkpoints.fingerprint(cfg, field.data_hash, f"{type(self._engine).__name__} {device}")
+        kind = f"{type(self._engine).__name__} {self._engine.device.type}"  # on whichever of several GPUs
+        self._identity = checkpoints.fingerprint(cfg, field.data_hash, kind)
         self._reports: list[Report] = []
         self._best_r2 = -math.inf
         self._best_index: int | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,7 @@ from optuna.trial import FrozenTrial
 from siren_sweep import memory
 from siren_sweep.config import METRICS, Config, TrialConfig
 from siren_sweep.data import field_of
-from siren_sweep.engine import resolve_device
+from siren_sweep.engine import n_gpus, resolve_device
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field import StimulusField
 from siren_sweep.lock import training
@@ -139,8 +140,9 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
             f"{cfg.dataset.path} have hash {field.data_hash}, and had {expected}"
         )
     device = resolve_device(cfg.training.device, cfg.trial.slot)
-    memory.limit_gpu(device, cfg.claude.n_parallel)
-    memory.refuse_greedy(cfg, device, cfg.claude.n_parallel)
+    n_sharing = math.ceil(cfg.claude.n_parallel / max(1, n_gpus(cfg.training.device)))
+    memory.limit_gpu(device, n_sharing)
+    memory.refuse_greedy(cfg, device, n_sharing)
     paths = TrialPaths(sweep.root / cfg.trial.folder)
     result, metrics = run_training(cfg, field, paths, slot=cfg.trial.slot, on_report=worker.on_report)
     worker.write_outcome(result.status.value, result.reason, metrics, result.stop_step)

@@ -141,6 +141,12 @@ def test_precision_is_reduced_inside_and_nowhere_else(device: str) -> None:
     with hidden_products(True, torch.device(device)):
         assert backend.fp32_precision == {"cuda": "tf32", "cpu": "bf16"}[device]
     assert backend.fp32_precision == before
+    backend.fp32_precision = {"cuda": "tf32", "cpu": "bf16"}[device]  # as the environment may have it
+    try:
+        with hidden_products(False, torch.device(device)):
+            assert backend.fp32_precision == "ieee"
+    finally:
+        backend.fp32_precision = before
     assert not is_reduced(Precision.float32, torch.device(device))
     assert is_reduced(Precision.reduced, torch.device("cuda"))
 
@@ -170,7 +176,9 @@ def test_a_restored_engine_goes_on_bit_for_bit(field: StimulusField, engine_clas
     whole, before, after = (engine_class(field, config()) for _ in range(3))
     whole.advance(30)
     before.advance(11)
-    after.restore(before.snapshot())
+    snapshot = before.snapshot()
+    before.advance(4)  # of which the snapshot knows nothing
+    after.restore(snapshot)
     for n_steps in (1, 5, 13):  # nor does it matter how the steps are cut into calls
         after.advance(n_steps)
     assert after.step == whole.step == 30
@@ -304,7 +312,7 @@ def test_weights_of_a_small_last_block_count_too(field: StimulusField) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("sampling", list(Sampling))
 def test_a_graph_takes_the_way_of_eager_steps(field: StimulusField, sampling: Sampling) -> None:
-    """50 steps, 47 of them by the graph, then a restored engine's 50, end near the CPU's fit of the same batches."""
+    """50 steps, 47 of them by the graph, end where eager ones do; a restored engine goes on to the bit."""
     cfg, device = config(sampling=sampling, learning_rate_NNR_f=1e-4), torch.device("cuda")
     engine, eager, resumed = (TorchEngine(field, cfg, device) for _ in range(3))
     assert engine.advance(50) is None
@@ -316,7 +324,7 @@ def test_a_graph_takes_the_way_of_eager_steps(field: StimulusField, sampling: Sa
     resumed.restore(engine.snapshot())
     engine.advance(50)
     resumed.advance(50)
-    torch.testing.assert_close(engine.predict(frames), resumed.predict(frames), atol=2e-2, rtol=0)
+    assert all(torch.equal(value, resumed.weights()[key]) for key, value in engine.weights().items())
 
 
 @pytest.mark.gpu

@@ -16,7 +16,9 @@ from siren_sweep import mps
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script, calls = tmp_path / mps.CONTROL, tmp_path / "calls"
-    script.write_text(f'#!/bin/sh\necho "$1 $([ "$1" = -d ] || cat) in $CUDA_MPS_PIPE_DIRECTORY" >> {calls}\n')
+    script.write_text(
+        f'#!/bin/sh\necho "$1 $([ "$1" = -d ] || cat) in $CUDA_MPS_PIPE_DIRECTORY$CUDA_VISIBLE_DEVICES" >> {calls}\n'
+    )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv(mps.PIPES, raising=False)
@@ -24,12 +26,13 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_runs_while_trials_share_gpus_and_no_longer(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mps, "PROBE", "")
+    monkeypatch.setattr(mps, "PROBE", 'import os; assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"')
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # which the service must not have, and the processes must
     with mps.shared_gpus(n_trials=4, n_gpus=1) as runs:
         folder = os.environ[mps.PIPES]
         assert runs
         assert calls.read_text() == f"-d  in {folder}\n"
-    assert calls.read_text().splitlines()[1:] == [f" quit in {folder}"]
+    assert calls.read_text().splitlines()[1:] == [f" quit in {folder}1"]
     assert mps.PIPES not in os.environ
     assert not Path(folder).exists()
 

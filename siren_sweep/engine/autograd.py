@@ -7,6 +7,7 @@ the first layer's phase is float64 as everywhere, and predictions, from which al
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -54,27 +55,31 @@ class TorchEngine(Engine):
         self._eager_steps = 0
 
     def advance(self, n_steps: int) -> int | None:
-        for _ in range(n_steps):
-            if self._graph is not None:
-                self._graph.replay()
-            elif self._eager_steps < EAGER_STEPS or self.device.type != "cuda":
-                self.train_on(self._sampler.draw())
-                self._eager_steps += 1
-            else:
-                self._graph = self._captured()
-                self._graph.replay()
+        with torch.cuda.device_of(self._rate):  # a graph is captured on the current device; on a CPU this does nothing
+            for _ in range(n_steps):
+                self._advance_once()
         self.step += n_steps
         if exploded_at := int(self._exploded_at):  # the one wait for the device
             self.step = exploded_at
             return exploded_at
         return None
 
+    def _advance_once(self) -> None:
+        if self._graph is not None:
+            self._graph.replay()
+        elif self._eager_steps < EAGER_STEPS or self.device.type != "cuda":
+            self.train_on(self._sampler.draw())
+            self._eager_steps += 1
+        else:
+            self._graph = self._captured()
+            self._graph.replay()
+
     def _captured(self) -> torch.cuda.CUDAGraph:
         """A step as a CUDA graph; capturing carries nothing out."""
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._sampler.generator)
         self._optimizer.zero_grad(set_to_none=True)
-        with hidden_products(self._reduced, self.device), torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=torch.cuda.Stream(self.device)):  # PyTorch's own is the first device's
             self.train_on(self._sampler.draw())
         return graph
 
@@ -82,8 +87,9 @@ class TorchEngine(Engine):
         """One step on `batch`, without a look at any value."""
         self._optimizer.zero_grad(set_to_none=True)
         inputs = torch.cat([self._t[batch.frame, None], self._xy[batch.position]], dim=1)  # (n_points, 3)
-        loss = (batch.weight * (self._model(inputs) - batch.target).square()).sum()
-        loss.backward()
+        with hidden_products(self._reduced, self.device):
+            loss = (batch.weight * (self._model(inputs) - batch.target).square()).sum()
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), CLIP_NORM, foreach=True)
         if self._training.lr_schedule == LrSchedule.cosine:
             half_turn = torch.cos(self._steps_done * (math.pi / self._total_steps))
@@ -98,7 +104,8 @@ class TorchEngine(Engine):
         n_frames, n_unique = len(frames), len(self._xy)
         t = self._t[torch.from_numpy(frames).to(self.device)]
         inputs = torch.cat([t.repeat_interleave(n_unique)[:, None], self._xy.repeat(n_frames, 1)], dim=1)
-        output: Tensor = self._model(inputs)
+        with hidden_products(False, self.device):
+            output: Tensor = self._model(inputs)
         return output.view(n_frames, n_unique)
 
     def weights(self) -> dict[str, Tensor]:
@@ -112,7 +119,7 @@ class TorchEngine(Engine):
         return {
             "step": self.step,
             "model": self.weights(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": copy.deepcopy(self._optimizer.state_dict()),  # which holds the tensors that steps write to
             "generator": self._sampler.generator.get_state(),
         }
 
@@ -120,6 +127,7 @@ class TorchEngine(Engine):
         self._graph, self._eager_steps = None, 0  # the graph knows the tensors that are replaced here
         self.step = snapshot["step"]
         self._steps_done.fill_(self.step)
+        self._exploded_at.zero_()
         self.load_weights(snapshot["model"])
         self._optimizer.load_state_dict(snapshot["optimizer"])
         for group in self._optimizer.param_groups:

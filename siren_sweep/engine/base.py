@@ -67,6 +67,14 @@ def make_engine(field: StimulusField, cfg: TrialConfig, device: str) -> Engine:
     return TorchEngine(field, cfg, torch.device(device))
 
 
+def n_gpus(device: str) -> int:
+    """GPUs that `training.device` lets a sweep use."""
+    if device == "cpu":
+        return 0
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return min(count, 1) if ":" in device else count
+
+
 def resolve_device(device: str, slot: int = 0) -> str:
     """ "cpu" or "cuda:N" for what a person writes.
 

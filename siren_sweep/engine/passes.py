@@ -55,9 +55,10 @@ class SirenPasses:
     def predict(self, frame: np.ndarray, position: np.ndarray) -> Tensor:
         """Luminance (n,) float32 at points `frame`, `position` (n,) int64."""
         output, first = torch.empty(len(frame)), self._first_layer()
-        for start in range(0, len(frame), self._block_points):
-            part = slice(start, start + self._block_points)
-            output[part] = self._forward(frame[part], position[part], first).output
+        with hidden_products(False, CPU):
+            for start in range(0, len(frame), self._block_points):
+                part = slice(start, start + self._block_points)
+                output[part] = self._forward(frame[part], position[part], first).output
         return output.add_(self.parameters.biases[-1])
 
     def accumulate(self, batch: Batch) -> float:

@@ -24,16 +24,14 @@ def is_reduced(precision: Precision, device: torch.device) -> bool:
 
 @contextmanager
 def hidden_products(reduced: bool, device: torch.device) -> Iterator[None]:
-    """Inside, float32 matrix products on `device` are TF32 or bfloat16 where `reduced` says so."""
-    if not reduced:
-        yield
-        return
+    """Inside, float32 matrix products on `device` are TF32 or bfloat16 where `reduced` says so, and else float32,
+    whatever the environment has set (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE)."""
     backend: Any = torch.backends.cuda.matmul
     kind = "tf32"
     if device.type == "cpu":
         backend, kind = torch.backends.mkldnn.matmul, "bf16"  # type: ignore[attr-defined]
     before = backend.fp32_precision
-    backend.fp32_precision = kind
+    backend.fp32_precision = kind if reduced else "ieee"
     try:
         yield
     finally:
