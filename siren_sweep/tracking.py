@@ -33,6 +33,7 @@ class _Sent:
 
     run_id: str
     n_reports: int = 0
+    last_ms: int = 0  # the time of the last report
     ended: bool = False
 
 
@@ -98,11 +99,11 @@ class Mirror:
             return
         assert trial.datetime_start is not None
         start_ms = int(trial.datetime_start.timestamp() * 1000)
-        points = [
-            (name, report[field], report["step"], start_ms + int(report["elapsed_s"] * 1000))
-            for report in new
-            for field, name in CURVES.items()
-        ]
+        points = []
+        for report in new:
+            # A second attempt may be faster than the first, whose reports it goes on from: time does not go back.
+            run.last_ms = max(run.last_ms + 1, start_ms + int(report["elapsed_s"] * 1000))
+            points += [(name, report[field], report["step"], run.last_ms) for field, name in CURVES.items()]
         self._log_metrics(run.run_id, points)
         run.n_reports = new[-1]["index"]
 
@@ -158,8 +159,9 @@ class Mirror:
             page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
             for run in page:
                 ended = run.info.status != "RUNNING"
-                n_reports = 0 if ended else len(self._client.get_metric_history(run.info.run_id, "r2"))
-                known[run.data.tags.get("key", "")] = _Sent(run.info.run_id, n_reports, ended)
+                sent = [] if ended else self._client.get_metric_history(run.info.run_id, "r2")
+                last_ms = max((point.timestamp for point in sent), default=0)
+                known[run.data.tags.get("key", "")] = _Sent(run.info.run_id, len(sent), last_ms, ended)
             token = page.token
             if not token:
                 return known

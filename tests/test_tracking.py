@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 import pytest
 from conftest import run_command, told
 from mlflow import MlflowClient
 
 from siren_sweep.errors import redacted
 from siren_sweep.paths import OutputPaths, create_once, sqlite_url
+from siren_sweep.studies import create, study_name
+from siren_sweep.tracking import Mirror
 
 
 def test_what_an_outage_kept_back_is_sent_later_in_order_and_once(own_data: list[str], tmp_path: Path) -> None:
@@ -73,3 +76,28 @@ def test_a_file_that_is_made_once_is_whole_or_not_there(tmp_path: Path) -> None:
     create_once(file, lambda temporary: temporary.write_text("first") and None)
     create_once(file, lambda temporary: temporary.write_text("second") and None)
     assert file.read_text() == "first"
+
+
+def test_time_does_not_go_back_in_a_curve_that_a_faster_attempt_goes_on_with(tmp_path: Path) -> None:
+    outputs = OutputPaths(tmp_path)
+    paths = outputs.sweep("s")
+    paths.root.mkdir()
+    of_block = {"block": 1, "n_training_frames": 10, "data_hash": "0"}
+    study = create(optuna.storages.InMemoryStorage(), study_name(1), of_block)
+    trial = study.ask()
+    of_trial = {"batch": 1, "slot": 0, "iteration": 1, "parent": None, "mutation": "", "strategy": "grid", "seed": 42}
+    for name, value in {**of_block, **of_trial, "config": {}}.items():
+        trial.set_user_attr(name, value)
+    seconds = {1: 10.0, 2: 20.0}  # of the first attempt; the second reaches the third and fourth report in 3 and 4
+    for attempt in (seconds, {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}):
+        values = {"r2": 0.5, "mse": 0.1, "learning_rate": 1e-4, "steps_per_s": 9.0}
+        reports = [{"index": i, "step": 100 * i, "elapsed_s": s, **values} for i, s in attempt.items()]
+        trial.set_user_attr("reports", reports)
+        Mirror(None, outputs, paths).update({1: study}, {}, over=False)
+    client = MlflowClient(sqlite_url(outputs.mlflow_db))
+    (experiment,) = client.search_experiments(filter_string="name = 's'")
+    (run,) = client.search_runs([experiment.experiment_id], filter_string="tags.key LIKE '%trial%'")
+    points = [(point.step, point.timestamp) for point in client.get_metric_history(run.info.run_id, "r2")]
+    assert [step for step, _ in points] == [100, 200, 300, 400]
+    assert points == sorted(points)
+    assert len({when for _, when in points}) == 4
