@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from record import EXACT
 
 from siren_sweep.choices import LrSchedule, Sampling
 from siren_sweep.config import trial_config
@@ -26,8 +27,6 @@ from siren_sweep.stimulus import write_synthetic
 from siren_sweep.train import train
 
 ROOT = Path(__file__).parents[2]
-# As all runs so far had it.
-EXACT = {"first_layer_init": "plain", "first_layer_rate": "plain", "hidden_precision": "float32"}
 RANGES = {  # log-uniform
     "omega_f": (4, 400),
     "learning_rate_NNR_f": (5e-5, 2e-2),

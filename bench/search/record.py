@@ -1,6 +1,6 @@
 """Records tables of real learning curves for the replay: trains every config of a grid, exact R2 at each twentieth.
 
-    nice -n 19 python bench/search/record.py frames_100 --data ../shared/data/natural_a
+    nice -n 19 python bench/search/record.py frames_100 --data PATH
 
 Finished rows go to a JSON-lines file at once, so a stopped recording goes on where it was. The grid is visited in a
 shuffled order, so that a part of a table is a fair sample of it. `--seeds` trains a few configs with other seeds.
@@ -27,7 +27,7 @@ from siren_sweep.train import train
 HERE = Path(__file__).parent
 SEED = 42
 SUBSET_SEEDS = (42, 43, 44)
-# As all runs so far had it.
+# As all runs so far had it, of the tables and of the prior.
 EXACT = {"first_layer_init": "plain", "first_layer_rate": "plain", "hidden_precision": "float32"}
 
 

@@ -78,15 +78,15 @@ def n_gpus(device: str) -> int:
 def resolve_device(device: str, slot: int = 0) -> str:
     """ "cpu" or "cuda:N" for what a person writes.
 
-    `auto` and `cuda` become the slot's GPU, slot mod n_gpus, where there is one; `auto` falls back to the CPU. Raises
-    ConfigError where there is no such device.
+    `auto` and `cuda` become the slot's GPU, slot mod their number, where there is one; `auto` falls back to the CPU.
+    Raises ConfigError where there is no such device.
     """
-    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = n_gpus("cuda")
     if device == "auto":
-        device = "cuda" if n_gpus else "cpu"
-    if device == "cuda" and n_gpus:
-        device = f"cuda:{slot % n_gpus}"
-    known = ["cpu", *(f"cuda:{index}" for index in range(n_gpus))]
+        device = "cuda" if count else "cpu"
+    if device == "cuda" and count:
+        device = f"cuda:{slot % count}"
+    known = ["cpu", *(f"cuda:{index}" for index in range(count))]
     if device not in known:
         raise ConfigError(
             f"training.device must be auto or one that this machine has ({', '.join(known)}), got {device!r}"
