@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from siren_sweep.config import TrialConfig, trial_config
-from siren_sweep.engine import resolve_device
+from siren_sweep.engine import n_threads, resolve_device
 from siren_sweep.errors import ConfigError, DataError, OutputError, SweepError
 from siren_sweep.field import StimulusField, load_cached, open_field
 from siren_sweep.paths import TrialPaths, make_writable, replacing
@@ -94,7 +94,7 @@ def run(cfg: TrialConfig, field_file: Path | None, device: str, paths: TrialPath
     device = resolve_device(device)
     field = open_given(cfg, field_file)
     make_writable(paths.root)
-    torch.set_num_threads(cfg.training.n_threads)
+    torch.set_num_threads(n_threads(cfg))
 
     def tell(report: Report) -> None:
         print(report.line(), file=sys.stderr)

@@ -24,9 +24,20 @@ METRICS = (
     "r2_ceiling",
     "training_time_min",
     "total_params",
+    "params_per_value",
     "rank_90",
     "rank_99",
 )
+# In the place of the final metrics where a trial trained some of its windows: exact over those, and named so.
+SAMPLE_NAMES = {
+    "r2": "sample_r2",
+    "r2_se": "sample_r2_se",
+    "mse": "sample_mse",
+    "pearson_r2": "sample_pearson_r2",
+    "n_trained": "sample_windows",
+    "n_windows": "n_windows",
+    "whole_time_min": "whole_time_min",
+}
 N_REPORTS = 20  # what decides happens at these many equal fractions of total_steps
 
 
@@ -55,6 +66,7 @@ class GraphModel:
     omega_f: float = bounded(80.0, above=0, high=65536)
     nnr_f_T_period: float = bounded(1.0, above=0, unit="frames")
     nnr_f_xy_period: float = bounded(1.0, above=0, unit="lattice spacings")
+    window_frames: int = bounded(0, low=0, unit="frames")  # 0: one network over all frames
 
 
 @dataclass
@@ -71,7 +83,7 @@ class Training:
     hidden_precision: Precision = Precision.reduced
     seed: int = bounded(42, low=0, high=2**31 - 1)
     device: str = "auto"  # auto: the slot's GPU where there is one, else cpu
-    n_threads: int = bounded(1, low=1, high=1024)  # CPU threads of one training run
+    n_threads: int = bounded(1, low=0, high=1024)  # CPU threads of one training run; 0: all cores
     checkpoint_every_s: float = bounded(60.0, above=0)
 
 
@@ -86,6 +98,7 @@ class Claude:
     time_budget_min: float = bounded(60.0, above=0)
     strategy: Strategy = Strategy.auto
     n_validation_seeds: int = bounded(2, low=0, high=32)
+    search_windows: int = bounded(16, low=0)  # windows that a trial of a sweep trains; 0: all
 
 
 @dataclass
@@ -183,6 +196,7 @@ EXPLORABLE = (
     "training.learning_rate_NNR_f",
     "training.inr_batch_size",
     "claude.total_steps",
+    "graph_model.window_frames",
 )
 
 ADDRESSES = ("storage.url", "tracking.uri")  # that may hold a password: no job is told, nor any file
@@ -257,10 +271,16 @@ def type_of(name: str) -> type:
 def _joint_faults(cfg: TrialConfig) -> Iterator[str]:
     if cfg.graph_model.inr_type != "siren_txy":
         yield f"graph_model.inr_type must be siren_txy, got {cfg.graph_model.inr_type!r}"
-    if cfg.training.inr_batch_size > cfg.training.n_training_frames:
+    frames, window = cfg.training.n_training_frames, cfg.graph_model.window_frames
+    if cfg.training.inr_batch_size > frames:
         yield (
-            "training.inr_batch_size must be at most training.n_training_frames "
-            f"({cfg.training.n_training_frames}), got {cfg.training.inr_batch_size}"
+            f"training.inr_batch_size must be at most training.n_training_frames ({frames}), "
+            f"got {cfg.training.inr_batch_size}"
+        )
+    elif 0 < window < cfg.training.inr_batch_size:
+        yield (
+            f"training.inr_batch_size must be at most graph_model.window_frames ({window}), "
+            f"got {cfg.training.inr_batch_size}"
         )
 
 

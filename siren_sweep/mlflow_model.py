@@ -15,25 +15,21 @@ import yaml
 from safetensors.torch import load_file
 
 from siren_sweep.config import trial_config
+from siren_sweep.fit import Fit
 from siren_sweep.paths import TrialPaths
-from siren_sweep.siren import Siren, normalised
 
 
 class Luminance:
     """A trained SIREN as a function of (t, x, y)."""
 
     def __init__(self, saved: TrialPaths) -> None:
-        self._graph = trial_config(yaml.safe_load(saved.config.read_text())).graph_model
-        self._model = Siren(self._graph.hidden_dim_nnr_f, self._graph.n_layers_nnr_f, self._graph.omega_f)
-        self._model.load_state_dict(load_file(saved.weights))
+        self._fit = Fit(trial_config(yaml.safe_load(saved.config.read_text())), load_file(saved.weights))
 
     def predict(self, model_input: Mapping[str, Any]) -> np.ndarray:
         """Luminance (n,) at the columns `t` (frames), `x` and `y` (lattice spacings), each (n,), of a data frame."""
         t, x, y = (torch.tensor(np.asarray(model_input[name], np.float64)) for name in ("t", "x", "y"))
-        space = self._graph.nnr_f_xy_period
-        inputs = [normalised(t, self._graph.nnr_f_T_period), normalised(x, space), normalised(y, space)]
         with torch.no_grad():
-            return np.asarray(self._model(torch.stack(inputs, dim=1)))
+            return np.asarray(self._fit(t, x, y))
 
 
 def _load_pyfunc(data_path: str) -> Luminance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,24 +19,15 @@ N_LATTICES, N_TRACES, TRACE_FRAMES = 4, 3, 200
 TRUTH, PREDICTION = "#222222", "#d1495b"
 
 
-def predict(cfg: TrialConfig, weights: Mapping[str, object], field: StimulusField, frames: np.ndarray) -> np.ndarray:
+def predict(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField, frames: np.ndarray) -> np.ndarray:
     """Luminance (n_frames, n_unique) of saved weights at whole frames, on the CPU."""
-    import torch
+    from siren_sweep.fit import Fit  # here, since it brings torch
 
-    from siren_sweep.siren import Siren, normalised
-
-    graph = cfg.graph_model
-    model = Siren(graph.hidden_dim_nnr_f, graph.n_layers_nnr_f, graph.omega_f)
-    model.load_state_dict(dict(weights))
-    xy = normalised(torch.from_numpy(np.array(field.positions)), graph.nnr_f_xy_period)
-    times = normalised(torch.from_numpy(frames), graph.nnr_f_T_period)
-    with torch.no_grad():
-        rows = [model(torch.cat([t.expand(len(xy), 1), xy], dim=1)).numpy() for t in times]
-    return np.stack(rows)
+    return Fit(cfg, weights).frames(frames, field.positions)
 
 
 def prediction_picture(
-    file: Path, cfg: TrialConfig, weights: Mapping[str, object], field: StimulusField, title: str
+    file: Path, cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField, title: str
 ) -> None:
     """Write a PNG: truth, prediction and their difference at evenly spaced frames; traces of three columns beside."""
     figure = Figure(figsize=(14, 9), layout="constrained")

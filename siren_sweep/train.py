@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from siren_sweep.config import N_REPORTS, TrialConfig
 from siren_sweep.engine import checkpoint as checkpoints
-from siren_sweep.engine import learning_rate, make_engine
-from siren_sweep.engine.evaluate import evaluate, report_frames
-from siren_sweep.field import StimulusField
-from siren_sweep.metrics import Metrics
+from siren_sweep.engine import learning_rate, make_engine, n_cores, n_threads
+from siren_sweep.engine.evaluate import evaluate, evaluate_windows, report_frames
+from siren_sweep.field import StimulusField, cut, frames_of, spread
+from siren_sweep.fit import Fit
+from siren_sweep.metrics import Metrics, Moments, pooled, r2_standard_error
 from siren_sweep.siren import n_parameters
 
 CALL_S = 0.1  # how long the engine runs between looks at the clock
@@ -64,9 +64,23 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What a run that trained some of its windows says: exact over all frames and neurons of those."""
+
+    n_trained: int
+    n_windows: int
+    r2: float
+    r2_se: float  # standard error of `r2` as an estimate of what all windows would give
+    mse: float
+    pearson_r2: float
+    whole_time_min: float  # what all windows would take, on all cores of the machine
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """What a run leaves. The final metrics are exact, over all frames and neurons, of the weights in `state_dict`:
-    the best of those evaluated. They are None where the run neither finished nor was truncated."""
+    the best of those evaluated. They are None where the run neither finished nor was truncated, and where it trained
+    some of its windows only: `sample` then has that part's. Parameters are those of all windows."""
 
     status: Status
     reason: str | None
@@ -78,6 +92,8 @@ class TrainResult:
     training_time_min: float
     total_params: int
     foreseen_min: float | None
+    sample: Sample | None
+    border_jump: float | None  # see `Fit.border_jump`
     reports: list[Report]
     state_dict: dict[str, Tensor]
 
@@ -90,13 +106,17 @@ def train(
     on_report: Callable[[Report], str | None] | None = None,
     on_step: Callable[[int], None] | None = None,
     checkpoint: Path | None = None,
+    n_windows: int = 0,
 ) -> TrainResult:
     """Train the `Siren` of `cfg` on `field`, going on from `checkpoint` where there is one of this very run.
+
+    Where `cfg` has more than `n_windows` windows, so many of them are trained, evenly spread; 0: all. The time budget
+    is held against what all would take.
 
     `on_report` returns a reason to stop, or None. `on_step` is told the step about ten times a second; what it raises
     ends the run, once the checkpoint is written. Raises ConfigError where `device` is not there.
     """
-    run = _Run(field, cfg, device, checkpoint)
+    run = _Run(field, cfg, device, checkpoint, n_windows)
     status, reason = run.go(on_report or (lambda report: None), on_step or (lambda step: None))
     return run.result(status, reason)
 
@@ -107,12 +127,14 @@ _Ending = tuple[Status, str | None]
 class _Run:
     """The state of one call of `train`."""
 
-    def __init__(self, field: StimulusField, cfg: TrialConfig, device: str, file: Path | None) -> None:
+    def __init__(self, field: StimulusField, cfg: TrialConfig, device: str, file: Path | None, n_windows: int) -> None:
         self._field, self._cfg, self._file = field, cfg, file
-        self._engine = make_engine(field, cfg, device)
-        self._frames = report_frames(field, cfg)
+        every = cut(field.n_frames, cfg.graph_model.window_frames)
+        self._windows, self._n_windows = spread(every, n_windows), len(every)
+        self._engine = make_engine(field, cfg, device, self._windows)
+        self._frames = report_frames(self._windows, cfg)
         kind = f"{type(self._engine).__name__} {self._engine.device.type}"  # on whichever of several GPUs
-        self._identity = checkpoints.fingerprint(cfg, field.data_hash, kind)
+        self._identity = checkpoints.fingerprint(cfg, field.data_hash, kind, len(self._windows))
         self._reports: list[Report] = []
         self._best_r2 = -math.inf
         self._best_index: int | None = None
@@ -143,6 +165,8 @@ class _Run:
     def result(self, status: Status, reason: str | None) -> TrainResult:
         """The result of the best weights seen; exact metrics where the run came to its end."""
         final: Metrics | None = None
+        sample: Sample | None = None
+        jump: float | None = None
         if status == Status.truncated:
             self._look(None)
             self._save()
@@ -151,7 +175,12 @@ class _Run:
         stop_step = self._engine.step
         if status in (Status.finished, Status.truncated):
             self._engine.load_weights(self._best_weights)
-            final = evaluate(self._engine, self._field, np.arange(self._field.n_frames))
+            parts = evaluate_windows(self._engine, self._field)
+            if len(parts) < self._n_windows:
+                sample = self._sample(parts)
+            else:
+                final = pooled(parts)
+                jump = Fit(self._cfg, self._best_weights).border_jump(self._field.targets, self._field.positions)
         model = self._cfg.graph_model
         return TrainResult(
             status=status,
@@ -162,11 +191,35 @@ class _Run:
             best_index=self._best_index,
             stop_step=stop_step,
             training_time_min=self._elapsed_s / 60,
-            total_params=n_parameters(model.hidden_dim_nnr_f, model.n_layers_nnr_f),
+            total_params=self._n_windows * n_parameters(model.hidden_dim_nnr_f, model.n_layers_nnr_f),
             foreseen_min=self._foreseen_min,
+            sample=sample,
+            border_jump=jump,
             reports=self._reports,
             state_dict=self._best_weights,
         )
+
+    def _sample(self, parts: Sequence[Moments]) -> Sample:
+        metrics = pooled(parts)
+        return Sample(
+            n_trained=len(parts),
+            n_windows=self._n_windows,
+            r2=metrics.r2,
+            r2_se=r2_standard_error(parts, self._n_windows),
+            mse=metrics.mse,
+            pearson_r2=metrics.pearson_r2,
+            whole_time_min=self._elapsed_s / 60 * self._whole_factor,
+        )
+
+    @property
+    def _whole_factor(self) -> float:
+        """How much longer the run would be with all windows; the whole run has all cores of the machine."""
+        if len(self._windows) == self._n_windows:
+            return 1.0
+        factor = self._n_windows / len(self._windows)
+        if self._engine.device.type == "cpu":
+            factor *= min(n_threads(self._cfg), len(self._windows)) / n_cores()
+        return factor
 
     def _advance(self, last_step: int, on_step: Callable[[int], None]) -> _Ending | None:
         """Carry the engine to `last_step`; an ending where it does not get there."""
@@ -209,8 +262,10 @@ class _Run:
         """Minutes for the whole run; a point evaluated costs about a third of a point trained on."""
         cfg = self._cfg
         trained = cfg.claude.total_steps - self._engine.step
-        evaluated = (N_REPORTS - len(self._reports)) * len(self._frames) + self._field.n_frames
-        return (self._elapsed_s + self._step_s * (trained + evaluated / (3 * cfg.training.inr_batch_size))) / 60
+        evaluated = (N_REPORTS - len(self._reports)) * len(self._frames) + len(frames_of(self._windows))
+        step_frames = cfg.training.inr_batch_size * len(self._windows)
+        seconds = self._elapsed_s + self._step_s * (trained + evaluated / (3 * step_frames))
+        return seconds / 60 * self._whole_factor
 
     def _look(self, index: int | None) -> Metrics:
         """Evaluate the present weights, and keep them where they are the best so far."""

@@ -21,9 +21,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from siren_sweep import memory
-from siren_sweep.config import METRICS, Config, TrialConfig
+from siren_sweep.config import METRICS, SAMPLE_NAMES, Config, TrialConfig
 from siren_sweep.data import field_of
-from siren_sweep.engine import n_gpus, resolve_device
+from siren_sweep.engine import n_gpus, n_threads, resolve_device
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field import StimulusField
 from siren_sweep.lock import training
@@ -65,12 +65,16 @@ def run_training(
     slot: int = 0,
     on_report: Callable[[Report], str | None] | None = None,
     on_step: Callable[[int], None] | None = None,
+    n_windows: int = 0,
 ) -> tuple[TrainResult, dict[str, Any]]:
-    """Train one config and leave its config and weights in `paths`; returns the result and its metrics."""
+    """Train one config and leave its config and weights in `paths`; returns the result and its metrics.
+
+    Of more than `n_windows` windows so many are trained, and their metrics have names of their own; 0: all.
+    """
     import torch
     from safetensors.torch import save
 
-    torch.set_num_threads(cfg.training.n_threads)
+    torch.set_num_threads(n_threads(cfg))
     paths.root.mkdir(parents=True, exist_ok=True)
     with replacing(paths.config) as file:
         file.write_text(yaml.safe_dump(plain(cfg), sort_keys=False))
@@ -81,16 +85,27 @@ def run_training(
         on_report=on_report,
         on_step=on_step or check_interrupt,
         checkpoint=paths.checkpoint,
+        n_windows=n_windows,
     )
     if result.final_r2 is not None:
         with replacing(paths.weights) as file:
             file.write_bytes(save(result.state_dict))
-    values = dataclasses.asdict(result) | {
-        "r2_ceiling": field.r2_ceiling,
-        "rank_90": field.rank_90,
-        "rank_99": field.rank_99,
-    }
-    return result, {name: values[name] for name in METRICS}
+    return result, metrics_of(result, field)
+
+
+def metrics_of(result: TrainResult, field: StimulusField) -> dict[str, Any]:
+    """The metrics of a run: `METRICS`, and with windows `border_jump`; or of a part of the windows, `sample_r2` and
+    the like in the place of `final_r2`."""
+    values = {item.name: getattr(result, item.name) for item in dataclasses.fields(result)}
+    values |= {name: getattr(field, name) for name in ("r2_ceiling", "rank_90", "rank_99")}
+    values["params_per_value"] = result.total_params / (field.n_frames * field.n_unique)
+    metrics = {name: values[name] for name in METRICS}
+    if result.border_jump is not None:
+        metrics["border_jump"] = result.border_jump
+    if result.sample is None:
+        return metrics
+    own = {name: value for name, value in metrics.items() if not name.startswith("final_")}
+    return {**{SAMPLE_NAMES[name]: value for name, value in vars(result.sample).items()}, **own}
 
 
 def plain(cfg: TrialConfig) -> dict[str, Any]:
@@ -144,7 +159,9 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
     memory.limit_gpu(device, n_sharing)
     memory.refuse_greedy(cfg, device, n_sharing)
     paths = TrialPaths(sweep.root / cfg.trial.folder)
-    result, metrics = run_training(cfg, field, paths, slot=cfg.trial.slot, on_report=worker.on_report)
+    result, metrics = run_training(
+        cfg, field, paths, slot=cfg.trial.slot, on_report=worker.on_report, n_windows=cfg.claude.search_windows
+    )
     worker.write_outcome(result.status.value, result.reason, metrics, result.stop_step)
     return result.status.value
 

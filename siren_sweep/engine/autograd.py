@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from siren_sweep.engine.base import CLIP_NORM, Engine, explosion_limit, initial_
 from siren_sweep.engine.coordinates import coordinates
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.engine.precision import hidden_products, is_reduced
-from siren_sweep.field import StimulusField
+from siren_sweep.field import StimulusField, Window
 
 EAGER_STEPS = 3  # before a graph is captured: libraries set themselves up on their first calls
 
@@ -29,11 +30,11 @@ EAGER_STEPS = 3  # before a graph is captured: libraries set themselves up on th
 class TorchEngine(Engine):
     """Autograd over the module, with PyTorch's fused Adam."""
 
-    def __init__(self, field: StimulusField, cfg: TrialConfig, device: torch.device) -> None:
-        self.step, self.device = 0, device
+    def __init__(self, field: StimulusField, cfg: TrialConfig, device: torch.device, windows: Sequence[Window]) -> None:
+        self.step, self.device, self.windows = 0, device, tuple(windows)
         self._training, self._total_steps = cfg.training, cfg.claude.total_steps
         self._limit = explosion_limit(field)
-        self._coordinates = coordinates(field, cfg)
+        self._coordinates = coordinates(np.arange(field.n_frames), field.positions, cfg)
         self._model = initial_model(cfg).to(device)
         self.load_weights(self._model.state_dict())
         self._rate = torch.tensor(cfg.training.learning_rate_NNR_f, device=device)

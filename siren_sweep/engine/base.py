@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor
 from siren_sweep.choices import FirstLayerInit, LrSchedule
 from siren_sweep.config import TrialConfig
 from siren_sweep.errors import ConfigError
-from siren_sweep.field import StimulusField
+from siren_sweep.field import StimulusField, Window, cut
 from siren_sweep.siren import Siren, spread_in_t
 
 CLIP_NORM = 1.0
@@ -28,8 +30,9 @@ class Engine(ABC):
     the clock or on how its steps are cut into calls.
     """
 
-    step: int  # steps done
+    step: int  # steps done, of every network
     device: torch.device
+    windows: tuple[Window, ...]  # each with a network of its own; a single one of all frames is the plain case
 
     @abstractmethod
     def advance(self, n_steps: int) -> int | None:
@@ -37,11 +40,15 @@ class Engine(ABC):
 
     @abstractmethod
     def predict(self, frames: np.ndarray) -> Tensor:
-        """Luminance at every position of `frames` (n,): (n, n_unique) float32 on the engine's device."""
+        """Luminance at every position of `frames` (n,) of the windows: (n, n_unique) float32 on the engine's device."""
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the parameters in the CPU's memory, under the keys of `Siren`."""
+        """A copy of the parameters in the CPU's memory, under the keys of `Siren`, after `key_prefix` of the window."""
+
+    def _owners(self, frames: np.ndarray) -> np.ndarray:
+        """For each of the frames (n,), the place in `windows` of the one that answers for it."""
+        return np.searchsorted([window.start for window in self.windows], frames, side="right") - 1
 
     @abstractmethod
     def load_weights(self, weights: dict[str, Tensor]) -> None:
@@ -56,15 +63,39 @@ class Engine(ABC):
         """Go back to a `snapshot`."""
 
 
-def make_engine(field: StimulusField, cfg: TrialConfig, device: str) -> Engine:
-    """The engine for `device`, as `resolve_device` gives it."""
+def make_engine(field: StimulusField, cfg: TrialConfig, device: str, windows: Sequence[Window] | None = None) -> Engine:
+    """The engine for `device`, as `resolve_device` gives it; it trains the `windows`, by default all of the config."""
+    if windows is None:
+        windows = cut(field.n_frames, cfg.graph_model.window_frames)
     if device == "cpu" and importlib.util.find_spec("numba"):
         from siren_sweep.engine.cpu import CpuEngine
 
-        return CpuEngine(field, cfg)
+        return CpuEngine(field, cfg, windows)
     from siren_sweep.engine.autograd import TorchEngine
 
-    return TorchEngine(field, cfg, torch.device(device))
+    return TorchEngine(field, cfg, torch.device(device), windows)
+
+
+def key_prefix(window: Window) -> str:
+    """What stands before the names of a window's weights: `window_0012.`, and nothing where there is one window."""
+    return "" if window.alone else f"window_{window.index:04d}."
+
+
+def window_seed(cfg: TrialConfig, window: Window) -> int:
+    """The seed of a window's network and batches: its own, whichever windows are trained beside it."""
+    if window.alone:
+        return cfg.training.seed
+    return int(np.random.SeedSequence([cfg.training.seed, window.index]).generate_state(1)[0])
+
+
+def n_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def n_threads(cfg: TrialConfig) -> int:
+    """CPU threads of a run: as many as the config says, or as there are cores."""
+    return cfg.training.n_threads or n_cores()
 
 
 def n_gpus(device: str) -> int:
@@ -94,10 +125,10 @@ def resolve_device(device: str, slot: int = 0) -> str:
     return device
 
 
-def initial_model(cfg: TrialConfig) -> Siren:
-    """The `Siren` that a config describes, its weights drawn on the CPU from the config's seed alone."""
+def initial_model(cfg: TrialConfig, seed: int | None = None) -> Siren:
+    """The `Siren` that a config describes, its weights drawn on the CPU from a seed alone, by default the config's."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(cfg.training.seed)
+        torch.manual_seed(cfg.training.seed if seed is None else seed)
         model = Siren(cfg.graph_model.hidden_dim_nnr_f, cfg.graph_model.n_layers_nnr_f, cfg.graph_model.omega_f)
         if cfg.training.first_layer_init == FirstLayerInit.multiscale:
             spread_in_t(model)

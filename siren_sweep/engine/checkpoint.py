@@ -14,21 +14,30 @@ import torch
 
 from siren_sweep.config import TrialConfig
 
-FORMAT = 1
+FORMAT = 2
 NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and the one that goes on from it
     "dataset": ("name", "path", "generate"),
     "training": ("device", "n_threads", "checkpoint_every_s"),
-    "claude": ("n_parallel", "n_iter_block", "ucb_c", "time_budget_min", "strategy", "n_validation_seeds"),
+    "claude": (
+        "n_parallel",
+        "n_iter_block",
+        "ucb_c",
+        "time_budget_min",
+        "strategy",
+        "n_validation_seeds",
+        "search_windows",
+    ),
 }
 
 
-def fingerprint(cfg: TrialConfig, data_hash: str, engine: str) -> str:
-    """What makes two runs the same one: the config's training part, the data, and the kind of engine."""
+def fingerprint(cfg: TrialConfig, data_hash: str, engine: str, n_windows: int) -> str:
+    """What makes two runs the same one: the config's training part, the data, the kind of engine, and how many windows
+    are trained."""
     values: dict[str, Any] = dataclasses.asdict(cfg)
     for group, names in NOT_THE_RUN.items():
         for name in names:
             del values[group][name]
-    return json.dumps([FORMAT, values, data_hash, engine], sort_keys=True)
+    return json.dumps([FORMAT, values, data_hash, engine, n_windows], sort_keys=True)
 
 
 def save(file: Path, state: dict[str, Any], identity: str) -> None:

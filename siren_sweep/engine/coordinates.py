@@ -17,7 +17,6 @@ from torch import Tensor
 
 from siren_sweep.choices import FirstLayerRate
 from siren_sweep.config import TrialConfig
-from siren_sweep.field import StimulusField
 from siren_sweep.siren import IN_FEATURES, normalised
 
 FIRST_WEIGHT = "net.0.linear.weight"
@@ -43,10 +42,13 @@ class Coordinates:
         return self.scale.to(weights[FIRST_WEIGHT])
 
 
-def coordinates(field: StimulusField, cfg: TrialConfig) -> Coordinates:
-    """The coordinates of a field's frames and positions under a config."""
-    t = normalised(torch.arange(field.n_frames), cfg.graph_model.nnr_f_T_period)
-    xy = normalised(torch.from_numpy(np.array(field.positions)), cfg.graph_model.nnr_f_xy_period)
+def coordinates(frames: np.ndarray, positions: np.ndarray, cfg: TrialConfig) -> Coordinates:
+    """The coordinates of frames (n_frames,) and positions (n_unique, 2) under a config.
+
+    Frames are counted from the start of what a network answers for; the one before it is -1.
+    """
+    t = normalised(torch.from_numpy(frames), cfg.graph_model.nnr_f_T_period)
+    xy = normalised(torch.from_numpy(np.array(positions)), cfg.graph_model.nnr_f_xy_period)
     scale = torch.ones(IN_FEATURES, dtype=torch.float64)
     if cfg.training.first_layer_rate == FirstLayerRate.scaled:
         largest = torch.cat([t.abs().max()[None], xy.abs().amax(0)])

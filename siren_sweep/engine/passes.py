@@ -1,13 +1,15 @@
 """The SIREN's forward and backward pass on a CPU, written out.
 
 Points go through the network block by block, so that a block's activations stay in the caches. The matrix products are
-PyTorch's, into buffers that are kept; all else is in `kernels`. Products of hidden layers may be bfloat16 while a
-gradient is formed.
+PyTorch's, into buffers that are kept; all else is in `kernels`. What precision the products have, the caller says by
+`precision.hidden_products`.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,10 +17,21 @@ from torch import Tensor
 
 from siren_sweep.engine import kernels
 from siren_sweep.engine.batches import Batch
-from siren_sweep.engine.precision import hidden_products
 from siren_sweep.siren import IN_FEATURES
 
-CPU = torch.device("cpu")
+
+class Workspace(threading.local):
+    """Buffers by their number of points and widths, for all networks of an engine; each thread has its own."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[tuple[int, ...], _Block] = {}
+
+    def block(self, n_points: int, hidden: Sequence[int]) -> _Block:
+        """Buffers for `n_points` points of a network with these widths."""
+        key = (n_points, *hidden)
+        if key not in self.blocks:
+            self.blocks[key] = _Block(n_points, hidden)
+        return self.blocks[key]
 
 
 class FlatParameters:
@@ -39,26 +52,35 @@ class SirenPasses:
     """A SIREN over the points of a field: `parameters`, and the `gradient` that `accumulate` adds to."""
 
     def __init__(
-        self, weights: dict[str, Tensor], omega: float, t: np.ndarray, xy: np.ndarray, reduced: bool = False
+        self,
+        weights: dict[str, Tensor],
+        omega: float,
+        t: np.ndarray,
+        xy: np.ndarray,
+        reduced: bool = False,
+        workspace: Workspace | None = None,
     ) -> None:
-        """`weights` under the keys of `Siren`; t (n_frames,) and xy (n_unique, 2), normalised, float64."""
+        """`weights` under the keys of `Siren`; t (n_frames,) and xy (n_unique, 2), normalised, float64.
+
+        `reduced`: the products will be bfloat16, which asks for another number of points a block. Networks that are
+        trained in turn share a `workspace`.
+        """
         vector = torch.cat([value.reshape(-1) for value in weights.values()])
         self.parameters = FlatParameters(vector, weights)
         self.gradient = FlatParameters(torch.zeros_like(vector), weights)
         self._transposed = [weight.T for weight in self.parameters.weights]
         self._omega, self._t, self._xy = omega, t, xy
-        self._reduced = reduced
         self._block_points = block_points(len(self.parameters.biases[0]), reduced)
         self._d_first = np.zeros((IN_FEATURES, len(self.parameters.biases[0])), np.float32)
-        self._blocks: dict[int, _Block] = {}
+        self._hidden = [len(bias) for bias in self.parameters.biases[:-1]]
+        self._workspace = workspace or Workspace()
 
     def predict(self, frame: np.ndarray, position: np.ndarray) -> Tensor:
         """Luminance (n,) float32 at points `frame`, `position` (n,) int64."""
         output, first = torch.empty(len(frame)), self._first_layer()
-        with hidden_products(False, CPU):
-            for start in range(0, len(frame), self._block_points):
-                part = slice(start, start + self._block_points)
-                output[part] = self._forward(frame[part], position[part], first).output
+        for start in range(0, len(frame), self._block_points):
+            part = slice(start, start + self._block_points)
+            output[part] = self._forward(frame[part], position[part], first).output
         return output.add_(self.parameters.biases[-1])
 
     def accumulate(self, batch: Batch) -> float:
@@ -66,11 +88,10 @@ class SirenPasses:
         n_points = len(batch.frame)
         size = math.ceil(n_points / math.ceil(n_points / self._block_points))  # of equal blocks
         loss, first = 0.0, self._first_layer()
-        with hidden_products(self._reduced, CPU):
-            for start in range(0, n_points, size):
-                part = slice(start, start + size)
-                block = self._forward(batch.frame[part], batch.position[part], first)
-                loss += self._backward(block, batch, part)
+        for start in range(0, n_points, size):
+            part = slice(start, start + size)
+            block = self._forward(batch.frame[part], batch.position[part], first)
+            loss += self._backward(block, batch, part)
         self.gradient.weights[0].add_(torch.from_numpy(self._d_first).T)
         self._d_first[...] = 0
         return loss
@@ -83,7 +104,7 @@ class SirenPasses:
 
     def _forward(self, frame: np.ndarray, position: np.ndarray, first: tuple[np.ndarray, np.ndarray]) -> _Block:
         """A block with its activations and slopes filled; its `output` lacks the bias."""
-        block, omega = self._block(len(frame)), np.float32(self._omega)
+        block, omega = self._workspace.block(len(frame), self._hidden), np.float32(self._omega)
         activations, slopes = block.activation_arrays, block.slope_arrays
         kernels.first_sine(self._t, self._xy, frame, position, *first, omega, activations[0], slopes[0])
         for layer in range(1, len(activations)):
@@ -123,17 +144,11 @@ class SirenPasses:
         kernels.first_backward(*first, *points, self._d_first, gradient.bias_arrays[0])
         return loss
 
-    def _block(self, n_points: int) -> _Block:
-        if n_points not in self._blocks:
-            hidden = [len(bias) for bias in self.parameters.biases[:-1]]
-            self._blocks[n_points] = _Block(n_points, hidden)
-        return self._blocks[n_points]
-
 
 class _Block:
     """Buffers for `n_points` points: activations and slopes (n_points, h) of each sine layer, output (n_points,)."""
 
-    def __init__(self, n_points: int, hidden: list[int]) -> None:
+    def __init__(self, n_points: int, hidden: Sequence[int]) -> None:
         self.activations = [torch.empty(n_points, h) for h in hidden]
         self.slopes = [torch.empty(n_points, h) for h in hidden]
         self.output = torch.empty(n_points)

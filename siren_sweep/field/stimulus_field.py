@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from dataclasses import dataclass
@@ -46,6 +47,25 @@ class StimulusField:
     @property
     def n_unique(self) -> int:
         return len(self.positions)
+
+    def part(self, frames: slice) -> StimulusField:
+        """Some frames in a row as a field; its ranks and its hash are the whole field's.
+
+        The spread within positions is known for the whole field only; the part is charged its share of it.
+        """
+        targets = self.targets[frames]
+        values, weight = targets.astype(np.float64), self.multiplicity
+        within = self.ss_within * len(targets) / self.n_frames
+        total = float((values @ weight).sum())
+        mean = total / (len(targets) * self.n_neurons)
+        return dataclasses.replace(
+            self,
+            targets=targets,
+            ss_within=within,
+            total=total,
+            total_sq=float((np.square(values) @ weight).sum()) + within,
+            sst=float((np.square(values - mean) @ weight).sum()) + within,
+        )
 
     @property
     def r2_ceiling(self) -> float:
