@@ -77,7 +77,8 @@ class Training:
     learning_rate_NNR_f: float = bounded(1e-4, above=0, high=1.0)
     inr_batch_size: int = bounded(8, low=1, unit="frames")
     sampling: Sampling = Sampling.points
-    lr_schedule: LrSchedule = LrSchedule.cosine
+    lr_schedule: LrSchedule = LrSchedule.warm_cosine
+    adam_beta2: float = bounded(0.95, above=0, high=0.99999)  # how slowly Adam forgets squared gradients
     first_layer_init: FirstLayerInit = FirstLayerInit.multiscale
     first_layer_rate: FirstLayerRate = FirstLayerRate.scaled
     hidden_precision: Precision = Precision.reduced

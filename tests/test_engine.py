@@ -267,6 +267,13 @@ def test_learning_rate_falls_by_half_a_cosine() -> None:
     assert learning_rate(config(lr_schedule="constant"), 99) == 1e-3
 
 
+def test_learning_rate_rises_over_the_first_tenth() -> None:
+    warm, falling = config(), config(lr_schedule="cosine")
+    assert [learning_rate(warm, step) / learning_rate(falling, step) for step in (0, 4, 9, 10, 99)] == pytest.approx(
+        [0.1, 0.5, 1, 1, 1]
+    )
+
+
 @pytest.mark.parametrize("engine_class", [cpu_engine, torch_engine])
 def test_the_first_exploded_step_is_told(field: StimulusField, engine_class: Any) -> None:
     def first_bad_step(size: int) -> int:

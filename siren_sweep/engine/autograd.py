@@ -18,7 +18,7 @@ from torch import Tensor
 
 from siren_sweep.choices import LrSchedule
 from siren_sweep.config import TrialConfig
-from siren_sweep.engine.base import CLIP_NORM, Engine, explosion_limit, initial_model
+from siren_sweep.engine.base import CLIP_NORM, WARM_UP_SHARE, Engine, explosion_limit, initial_model
 from siren_sweep.engine.coordinates import coordinates
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.engine.precision import hidden_products, is_reduced
@@ -40,7 +40,10 @@ class TorchEngine(Engine):
         self._rate = torch.tensor(cfg.training.learning_rate_NNR_f, device=device)
         on_gpu = device.type == "cuda"
         self._reduced = on_gpu and is_reduced(cfg.training.hidden_precision, device)
-        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=self._rate, fused=True, capturable=on_gpu)
+        betas = (0.9, cfg.training.adam_beta2)
+        self._optimizer = torch.optim.Adam(
+            self._model.parameters(), lr=self._rate, betas=betas, fused=True, capturable=on_gpu
+        )
         self._sampler = DeviceSampler(
             field,
             n_frames=cfg.training.inr_batch_size,
@@ -92,9 +95,12 @@ class TorchEngine(Engine):
             loss = (batch.weight * (self._model(inputs) - batch.target).square()).sum()
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), CLIP_NORM, foreach=True)
-        if self._training.lr_schedule == LrSchedule.cosine:
+        if self._training.lr_schedule != LrSchedule.constant:
             half_turn = torch.cos(self._steps_done * (math.pi / self._total_steps))
-            self._rate.copy_(self._training.learning_rate_NNR_f * 0.5 * (1 + half_turn))
+            rate = self._training.learning_rate_NNR_f * 0.5 * (1 + half_turn)
+            if self._training.lr_schedule == LrSchedule.warm_cosine:
+                rate *= torch.clamp((self._steps_done + 1) / (WARM_UP_SHARE * self._total_steps), max=1)
+            self._rate.copy_(rate)
         self._optimizer.step()
         self._steps_done += 1
         first_bad = (self._exploded_at == 0) & ~(loss.detach() <= self._limit)

@@ -155,9 +155,9 @@ class _Network:
         """One step on `batch`; its loss before the step."""
         passes = self._passes
         loss = passes.accumulate(batch)
-        rate = learning_rate(self._cfg, self.step)
+        rate, beta2 = learning_rate(self._cfg, self.step), self._cfg.training.adam_beta2
         self.step += 1
-        kernels.adam(passes.parameters.array, passes.gradient.array, *self._moments, rate, self.step, CLIP_NORM)
+        kernels.adam(passes.parameters.array, passes.gradient.array, *self._moments, rate, beta2, self.step, CLIP_NORM)
         return loss
 
     def predict(self, frames: np.ndarray) -> Tensor:

@@ -160,13 +160,20 @@ def first_backward(
             d_bias[j] += d_phase
 
 
-@compiled("(f4[::1], f4[::1], f4[::1], f4[::1], f8, i8, f8)")
+@compiled("(f4[::1], f4[::1], f4[::1], f4[::1], f8, f8, i8, f8)")
 def adam(
-    theta: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, rate: float, step: int, clip: float
+    theta: np.ndarray,
+    gradient: np.ndarray,
+    mean: np.ndarray,
+    square: np.ndarray,
+    rate: float,
+    beta2: float,
+    step: int,
+    clip: float,
 ) -> None:
     """Clip the gradient's norm at `clip`, take step 1, 2, ... of Adam, and zero the gradient; all flat, (n,).
 
-    Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with its default constants.
+    Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with its constants but for beta2.
     """
     lanes = np.zeros(16)  # independent sums, so that they are formed side by side
     whole = gradient.size // 16 * 16
@@ -176,8 +183,8 @@ def adam(
     for i in range(whole, gradient.size):
         lanes[0] += f8(gradient[i]) * f8(gradient[i])
     scale = f4(min(1.0, clip / (np.sqrt(lanes.sum()) + 1e-6)))
-    b1, b2, c1, c2, epsilon = f4(0.9), f4(0.999), f4(1 - 0.9), f4(1 - 0.999), f4(1e-8)
-    size, correction = f4(rate / (1 - 0.9**step)), f4(1 / np.sqrt(1 - 0.999**step))
+    b1, b2, c1, c2, epsilon = f4(0.9), f4(beta2), f4(1 - 0.9), f4(1 - beta2), f4(1e-8)
+    size, correction = f4(rate / (1 - 0.9**step)), f4(1 / np.sqrt(1 - beta2**step))
     for i in range(theta.size):
         g = gradient[i] * scale
         mean[i] = b1 * mean[i] + c1 * g
