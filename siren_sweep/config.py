@@ -278,10 +278,10 @@ def _joint_faults(cfg: TrialConfig) -> Iterator[str]:
             f"training.inr_batch_size must be at most training.n_training_frames ({frames}), "
             f"got {cfg.training.inr_batch_size}"
         )
-    elif 0 < window < cfg.training.inr_batch_size:
+    elif cfg.training.sampling == Sampling.frames and 0 < window < cfg.training.inr_batch_size:
         yield (
-            f"training.inr_batch_size must be at most graph_model.window_frames ({window}), "
-            f"got {cfg.training.inr_batch_size}"
+            f"training.inr_batch_size must be at most graph_model.window_frames ({window}) with "
+            f"training.sampling=frames, got {cfg.training.inr_batch_size}"
         )
 
 
