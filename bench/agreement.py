@@ -33,6 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "first_layer_rate": "plain",
         "hidden_precision": "float32",
         "adam_beta2": 0.999,
+        "turn_limit": 0.0,
     },
     "default": {},
 }

@@ -74,6 +74,7 @@ def scores(
         "sampling": sampling,
         "lr_schedule": schedule,
         "adam_beta2": 0.999,
+        "turn_limit": 0.0,
         "first_layer_init": "plain",  # these as the runs of the present results had them
         "first_layer_rate": "plain",
         "hidden_precision": "float32",

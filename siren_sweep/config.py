@@ -79,6 +79,7 @@ class Training:
     sampling: Sampling = Sampling.points
     lr_schedule: LrSchedule = LrSchedule.warm_cosine
     adam_beta2: float = bounded(0.95, above=0, high=0.99999)  # how slowly Adam forgets squared gradients
+    turn_limit: float = bounded(0.35, low=0)  # of the norm of omega times a hidden layer's update; 0: none
     first_layer_init: FirstLayerInit = FirstLayerInit.multiscale
     first_layer_rate: FirstLayerRate = FirstLayerRate.scaled
     hidden_precision: Precision = Precision.reduced

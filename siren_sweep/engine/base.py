@@ -153,6 +153,21 @@ def learning_rate(cfg: TrialConfig, step: int) -> float:
     return falling * min(1.0, (step + 1) / (WARM_UP_SHARE * total))
 
 
+def update_limit(cfg: TrialConfig, step: int) -> float:
+    """What the Frobenius norm of a hidden layer's update is at most, at step 0, 1, ..., total_steps - 1.
+
+    An update dW turns the phases by omega dW a, where a are the activations of the layer below: by the root of half its
+    squared norm where these are sines of mean square one half, whatever the width. Beyond some hundredths of a radian a
+    step, kept up, a SIREN learns nothing any more; that bound does not depend on the data, while the rate at which Adam
+    reaches it does. It falls with the schedule, like the rate. Compare the update clipping of Shazeer and Stern,
+    "Adafactor" (ICML 2018), section 6, and the trust ratio of You et al., "LARS" (2017), section 4.
+    """
+    if not cfg.training.turn_limit:
+        return math.inf
+    schedule = learning_rate(cfg, step) / cfg.training.learning_rate_NNR_f
+    return cfg.training.turn_limit * schedule / cfg.graph_model.omega_f
+
+
 def explosion_limit(field: StimulusField) -> float:
     """The loss above which a run has left the data behind for good."""
     return EXPLOSION * field.total_sq / (field.n_frames * field.n_neurons)
