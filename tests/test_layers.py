@@ -17,6 +17,7 @@ FLOORS = [
     {"config", "paths"},
     {"field", "stimulus", "siren", "metrics"},
     {"engine"},
+    {"fit"},
     {"train"},
     {"search", "memory", "storage"},
     {"studies"},
