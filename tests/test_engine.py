@@ -119,7 +119,7 @@ def test_both_engines_take_the_same_way(field: StimulusField, sampling: Sampling
     for _ in range(30):
         batch = sampler.draw()
         written_out.train_on(batch)
-        autograd.train_on(DeviceBatch(**{name: torch.from_numpy(part) for name, part in vars(batch).items()}))
+        autograd.train_on(DeviceBatch(**{name: torch.from_numpy(part)[None] for name, part in vars(batch).items()}))
     one, other = written_out.weights(), autograd.weights()
     for key in start:
         assert (one[key] - other[key]).norm() < 1e-3 * (one[key] - start[key]).norm()
@@ -237,9 +237,9 @@ def drawn(kind: str, field: StimulusField, n_frames: int, sampling: Sampling) ->
         sampler = BatchSampler(field, n_frames=n_frames, sampling=sampling, seed=1)
         while True:
             yield sampler.draw()
-    on_device = DeviceSampler(field, n_frames=n_frames, sampling=sampling, seed=1, device=CPU)
-    while True:
-        yield Batch(**{name: part.numpy() for name, part in vars(on_device.draw()).items()})
+    on_device = DeviceSampler(field, cut(N_FRAMES, 0), [1], n_frames=n_frames, sampling=sampling, device=CPU)
+    for step in itertools.count():
+        yield Batch(**{name: part[0].numpy() for name, part in vars(on_device.draw(torch.tensor(step))).items()})
 
 
 @pytest.mark.parametrize("kind", ["cpu", "device"])
@@ -330,9 +330,8 @@ def test_a_graph_takes_the_way_of_eager_steps(field: StimulusField, sampling: Sa
     cfg, device = config(sampling=sampling, learning_rate_NNR_f=1e-4), torch.device("cuda")
     engine, eager, resumed = (torch_engine(field, cfg, device) for _ in range(3))
     assert engine.advance(50) is None
-    sampler = DeviceSampler(field, n_frames=8, sampling=sampling, seed=cfg.training.seed, device=device)
-    for _ in range(50):
-        eager.train_on(sampler.draw())
+    for step in range(50):
+        eager.train_on(eager._sampler.draw(torch.tensor(step, device=device)))
     frames = np.arange(N_FRAMES)
     torch.testing.assert_close(engine.predict(frames), eager.predict(frames), atol=2e-2, rtol=0)
     resumed.restore(engine.snapshot())
