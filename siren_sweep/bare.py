@@ -53,7 +53,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m siren_sweep.train", description="Train and evaluate one config.")
     parser.add_argument("config", type=Path, help="YAML with the groups dataset, graph_model, training, claude")
-    parser.add_argument("--field", type=Path, help="a field's cache file, instead of the folder dataset.path")
+    parser.add_argument(
+        "--field", type=Path, help="a field's cache file, of as many frames or more, instead of dataset.path"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 or auto; overrides training.device")
     parser.add_argument("--out", type=Path, default=Path("outputs/bare"), help="folder to write to (%(default)s)")
     return parser.parse_args(arguments)
@@ -76,13 +78,16 @@ def read_config(file: Path) -> TrialConfig:
 
 
 def open_given(cfg: TrialConfig, file: Path | None) -> StimulusField:
-    """The field of a cache file, or of the folder that the config names; DataError where it is not the config's."""
+    """The field of a cache file, which may hold more frames, or of the folder that the config names; DataError where
+    that is not the config's."""
     wanted = cfg.training.n_training_frames, cfg.dataset.n_input_neurons
     if file is None:
         if cfg.dataset.path is None:
             raise ConfigError("dataset.path must be given, or --field with a cache file")
         return open_field(Path(cfg.dataset.path), n_frames=wanted[0], n_input_neurons=wanted[1], cache_dir=None)
     field = load_cached(file)
+    if field.n_frames > wanted[0] and field.n_neurons == wanted[1]:
+        return field.first(wanted[0])
     if (field.n_frames, field.n_neurons) != wanted:
         rule = f"training.n_training_frames x dataset.n_input_neurons = {wanted[0]} x {wanted[1]} values"
         raise DataError(f"{file} must hold {rule}, got {field.n_frames} x {field.n_neurons}")

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from fields import make_field_folder
 
-from siren_sweep.bare import main
+from siren_sweep.bare import main, open_given, read_config
 from siren_sweep.field import cache_file, open_field
 from siren_sweep.siren import Siren
 
@@ -125,10 +126,32 @@ def test_a_cache_file_of_another_size_is_told(folder: Path, tmp_path: Path, caps
     assert "dataset.n_input_neurons = 30 x 14 values, got 20 x 14" in capsys.readouterr().err
 
 
+def test_the_first_frames_of_a_larger_cache_file_are_the_field_of_so_many(folder: Path, tmp_path: Path) -> None:
+    open_field(folder, n_frames=30, n_input_neurons=14, cache_dir=tmp_path)
+    file = cache_file(folder, n_frames=30, n_input_neurons=14, cache_dir=tmp_path)
+    cfg = read_config(write_config(tmp_path / "config.yaml", folder, training={"n_training_frames": 20}))
+    larger, own = open_given(cfg, file), open_given(cfg, None)
+    assert np.array_equal(larger.targets, own.targets)
+    assert (larger.data_hash, larger.rank_90, larger.rank_99) == (own.data_hash, own.rank_90, own.rank_99)
+    assert [larger.total, larger.total_sq, larger.sst] == pytest.approx([own.total, own.total_sq, own.sst], rel=1e-12)
+
+
+def test_frames_of_a_field_whose_receptors_differ_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy = make_field_folder(tmp_path / "noisy", n_frames=30, n_columns=7, n_types=2, noise=0.1)
+    open_field(noisy, n_frames=30, n_input_neurons=14, cache_dir=tmp_path)
+    file = cache_file(noisy, n_frames=30, n_input_neurons=14, cache_dir=tmp_path)
+    config = write_config(tmp_path / "config.yaml", noisy, training={"n_training_frames": 20})
+    assert main([str(config), "--field", str(file)]) == 2
+    assert "the field's 30 frames must all be used" in capsys.readouterr().err
+
+
 def test_a_run_that_diverges_is_told_with_its_reason(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write_config(tmp_path / "config.yaml", folder, training={"learning_rate_NNR_f": 1.0})
+    unbridled = {"learning_rate_NNR_f": 1.0, "lr_schedule": "constant", "turn_limit": 0}
+    config = write_config(tmp_path / "config.yaml", folder, training=unbridled)
     assert main([str(config), "--out", str(tmp_path / "out")]) == 1
     assert "diverged: the loss at step" in capsys.readouterr().err
     assert json.loads((tmp_path / "out/result.json").read_text())["status"] == "diverged"

@@ -17,6 +17,7 @@ from siren_sweep.choices import LrSchedule, Precision, Sampling
 from siren_sweep.config import TrialConfig, trial_config
 from siren_sweep.engine import initial_model, learning_rate, resolve_device
 from siren_sweep.engine.autograd import TorchEngine
+from siren_sweep.engine.base import update_limit
 from siren_sweep.engine.batches import Batch, BatchSampler
 from siren_sweep.engine.cpu import CpuEngine
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
@@ -119,7 +120,7 @@ def test_both_engines_take_the_same_way(field: StimulusField, sampling: Sampling
     for _ in range(30):
         batch = sampler.draw()
         written_out.train_on(batch)
-        autograd.train_on(DeviceBatch(**{name: torch.from_numpy(part) for name, part in vars(batch).items()}))
+        autograd.train_on(DeviceBatch(**{name: torch.from_numpy(part)[None] for name, part in vars(batch).items()}))
     one, other = written_out.weights(), autograd.weights()
     for key in start:
         assert (one[key] - other[key]).norm() < 1e-3 * (one[key] - start[key]).norm()
@@ -237,9 +238,9 @@ def drawn(kind: str, field: StimulusField, n_frames: int, sampling: Sampling) ->
         sampler = BatchSampler(field, n_frames=n_frames, sampling=sampling, seed=1)
         while True:
             yield sampler.draw()
-    on_device = DeviceSampler(field, n_frames=n_frames, sampling=sampling, seed=1, device=CPU)
-    while True:
-        yield Batch(**{name: part.numpy() for name, part in vars(on_device.draw()).items()})
+    on_device = DeviceSampler(field, cut(N_FRAMES, 0), [1], n_frames=n_frames, sampling=sampling, device=CPU)
+    for step in itertools.count():
+        yield Batch(**{name: part[0].numpy() for name, part in vars(on_device.draw(torch.tensor(step))).items()})
 
 
 @pytest.mark.parametrize("kind", ["cpu", "device"])
@@ -267,6 +268,29 @@ def test_learning_rate_falls_by_half_a_cosine() -> None:
     assert learning_rate(config(lr_schedule="constant"), 99) == 1e-3
 
 
+@pytest.mark.parametrize("engine_class", [cpu_engine, torch_engine])
+def test_a_hidden_layer_s_update_has_a_limit_that_falls_with_the_rate(field: StimulusField, engine_class: Any) -> None:
+    """At a rate far too high every update has the norm of the limit, at a low one it stays what it is."""
+
+    def norms(**settings: Any) -> list[float]:
+        engine, found = engine_class(field, config(**settings)), []
+        for _ in range(100):
+            before = engine.weights()
+            engine.advance(1)
+            after = engine.weights()
+            found.append(float((after["net.1.linear.weight"] - before["net.1.linear.weight"]).norm()))
+        return found
+
+    high = config(learning_rate_NNR_f=0.1)
+    limits = [update_limit(high, step) for step in range(100)]
+    assert norms(learning_rate_NNR_f=0.1) == pytest.approx(limits, rel=1e-3, abs=1e-7)
+    assert max(limits) == pytest.approx(0.35 / 20, rel=0.05)
+    free = norms(learning_rate_NNR_f=1e-5, turn_limit=0)
+    assert max(free) < max(limits) / 10
+    assert norms(learning_rate_NNR_f=1e-5) == free
+    assert max(norms(learning_rate_NNR_f=0.1, turn_limit=0)) > 10 * max(limits)
+
+
 def test_learning_rate_rises_over_the_first_tenth() -> None:
     warm, falling = config(), config(lr_schedule="cosine")
     assert [learning_rate(warm, step) / learning_rate(falling, step) for step in (0, 4, 9, 10, 99)] == pytest.approx(
@@ -277,7 +301,7 @@ def test_learning_rate_rises_over_the_first_tenth() -> None:
 @pytest.mark.parametrize("engine_class", [cpu_engine, torch_engine])
 def test_the_first_exploded_step_is_told(field: StimulusField, engine_class: Any) -> None:
     def first_bad_step(size: int) -> int:
-        engine = engine_class(field, config(learning_rate_NNR_f=1.0))
+        engine = engine_class(field, config(learning_rate_NNR_f=1.0, lr_schedule="constant", turn_limit=0))
         while (told := engine.advance(size)) is None:
             assert engine.step < 100
         return int(told)
@@ -337,9 +361,8 @@ def test_a_graph_takes_the_way_of_eager_steps(field: StimulusField, sampling: Sa
     cfg, device = config(sampling=sampling, learning_rate_NNR_f=1e-4), torch.device("cuda")
     engine, eager, resumed = (torch_engine(field, cfg, device) for _ in range(3))
     assert engine.advance(50) is None
-    sampler = DeviceSampler(field, n_frames=8, sampling=sampling, seed=cfg.training.seed, device=device)
-    for _ in range(50):
-        eager.train_on(sampler.draw())
+    for step in range(50):
+        eager.train_on(eager._sampler.draw(torch.tensor(step, device=device)))
     frames = np.arange(N_FRAMES)
     torch.testing.assert_close(engine.predict(frames), eager.predict(frames), atol=2e-2, rtol=0)
     resumed.restore(engine.snapshot())

@@ -1,7 +1,14 @@
-"""Batches drawn where the field lies: on a GPU, or wherever PyTorch computes. See `batches` for what they mean."""
+"""Batches drawn where the field lies: on a GPU, or wherever PyTorch computes. See `batches` for what they mean.
+
+Random numbers are those of a counter: what a window draws at a step follows from the window's seed and the number of
+the step alone, on whatever device and whichever windows are trained beside it, and there is no state to keep. Each
+place in a window's draw has a random start, drawn once, and a step adds an odd constant to it; both and the mixing are
+those of Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,49 +16,84 @@ import torch
 from torch import Tensor
 
 from siren_sweep.choices import Sampling
-from siren_sweep.field import StimulusField
+from siren_sweep.field import StimulusField, Window
+
+STRIDE, FIRST_FACTOR, SECOND_FACTOR = (  # of SplitMix64, as signed numbers
+    int(np.uint64(value).astype(np.int64)) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+LOW_BITS = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """A `Batch` as tensors on the device."""
+    """A `Batch` of each window as tensors on the device, each (n_windows, n_points); frames count from a window's
+    first `seen` one."""
 
-    frame: Tensor  # (n_points,) int64
-    position: Tensor  # (n_points,) int64
-    target: Tensor  # (n_points,) float32
-    weight: Tensor  # (n_points,) float32
+    frame: Tensor  # int64
+    position: Tensor  # int64
+    target: Tensor  # float32
+    weight: Tensor  # float32
 
 
 class DeviceSampler:
-    """Draws batches from a field that it keeps in the device's memory; nothing in a draw waits for the device."""
+    """Draws batches from the frames that windows see, which it keeps in the device's memory, each once."""
 
     def __init__(
-        self, field: StimulusField, *, n_frames: int, sampling: Sampling, seed: int, device: torch.device
+        self,
+        field: StimulusField,
+        windows: Sequence[Window],
+        seeds: Sequence[int],
+        *,
+        n_frames: int,
+        sampling: Sampling,
+        device: torch.device,
     ) -> None:
-        self.generator = torch.Generator(device).manual_seed(seed)
-        self._device, self._sampling, self._n_frames = device, sampling, n_frames
-        self._targets = torch.from_numpy(np.array(field.targets)).to(device)  # (n_frames of the field, n_unique)
-        self._inverse = torch.from_numpy(np.array(field.inverse)).to(device)  # (n_neurons,)
-        share = field.multiplicity / (field.n_neurons * n_frames)
-        self._frame_weight = torch.from_numpy(share.astype(np.float32)).to(device).repeat(n_frames)
+        self._sampling, self._n_frames, self._n_unique = sampling, n_frames, field.n_unique
+        self._keep_targets(field, windows, device)
         self._n_points = n_frames * field.n_unique
-        self._point_weight = torch.full((self._n_points,), 1 / self._n_points, device=device)
-        self._positions = torch.arange(field.n_unique, device=device).repeat(n_frames)
+        lengths = np.array([window.seen.stop - window.seen.start for window in windows])
+        self._lengths = torch.from_numpy(lengths)[:, None].to(device)  # (n_windows, 1)
+        n_places = self._n_points if sampling == Sampling.points else int(lengths.max())
+        starts = [np.random.Generator(np.random.PCG64(seed)).bytes(8 * n_places) for seed in seeds]
+        flat = np.frombuffer(b"".join(starts), "<i8").reshape(len(windows), n_places)
+        self._starts = torch.from_numpy(flat.astype(np.int64)).to(device)  # (n_windows, n_places)
+        self._beyond = torch.arange(int(lengths.max()), device=device) >= self._lengths  # (n_windows, longest)
+        share = torch.from_numpy((field.multiplicity / (field.n_neurons * n_frames)).astype(np.float32))
+        self._frame_weight = share.to(device).repeat(n_frames).expand(len(windows), -1)
+        self._point_weight = torch.full((1, 1), 1 / self._n_points, device=device).expand(len(windows), self._n_points)
+        self._positions = torch.arange(field.n_unique, device=device).repeat(n_frames).expand(len(windows), -1)
 
-    def draw(self) -> DeviceBatch:
-        """The next batch: whole frames without replacement, or independent points."""
-        return self._draw_frames() if self._sampling == Sampling.frames else self._draw_points()
+    def _keep_targets(self, field: StimulusField, windows: Sequence[Window], device: torch.device) -> None:
+        """Targets (n_rows, n_unique) of the frames that any window sees, and each window's first row (n_windows, 1)."""
+        rows = np.unique(np.concatenate([np.arange(window.seen.start, window.seen.stop) for window in windows]))
+        self._targets = torch.from_numpy(np.array(field.targets[rows])).to(device)
+        firsts = np.searchsorted(rows, [window.seen.start for window in windows])
+        self._first_row = torch.from_numpy(firsts)[:, None].to(device)
+        self._inverse = torch.from_numpy(np.array(field.inverse)).to(device)  # (n_neurons,)
 
-    def _draw_frames(self) -> DeviceBatch:
-        lots = torch.rand(len(self._targets), generator=self.generator, device=self._device)
-        frames = lots.topk(self._n_frames).indices
-        frame = frames.repeat_interleave(self._targets.shape[1], output_size=self._n_points)
-        return DeviceBatch(frame, self._positions, self._targets[frames].view(-1), self._frame_weight)
+    def draw(self, step: Tensor) -> DeviceBatch:
+        """The batch of `step` () int64: whole frames without replacement, or independent points."""
+        numbers = self._random(step)
+        return self._frames(numbers) if self._sampling == Sampling.frames else self._points(numbers)
 
-    def _draw_points(self) -> DeviceBatch:
-        frame = self._random_integers(len(self._targets))
-        position = self._inverse[self._random_integers(len(self._inverse))]
-        return DeviceBatch(frame, position, self._targets[frame, position], self._point_weight)
+    def _frames(self, numbers: Tensor) -> DeviceBatch:
+        lots = (numbers & LOW_BITS).masked_fill_(self._beyond, -1)
+        frames = lots.topk(self._n_frames, dim=1).indices  # (n_windows, n_frames)
+        target = self._targets[self._first_row + frames].view(len(frames), self._n_points)
+        frame = frames[:, :, None].expand(-1, -1, self._n_unique).reshape(len(frames), self._n_points)
+        return DeviceBatch(frame, self._positions, target, self._frame_weight)
 
-    def _random_integers(self, high: int) -> Tensor:
-        return torch.randint(high, (self._n_points,), generator=self.generator, device=self._device)
+    def _points(self, numbers: Tensor) -> DeviceBatch:
+        frame = ((numbers >> 32) & LOW_BITS) % self._lengths
+        position = self._inverse[(numbers & LOW_BITS) % len(self._inverse)]
+        return DeviceBatch(frame, position, self._targets[self._first_row + frame, position], self._point_weight)
+
+    def _random(self, step: Tensor) -> Tensor:
+        """Random numbers (n_windows, n_places) int64, of which each of the lower 63 bits is as good as another.
+
+        Shifts keep the sign, where those of SplitMix64 do not: it costs the topmost bit.
+        """
+        mixed = self._starts + step * STRIDE
+        mixed = mixed.bitwise_xor_(mixed >> 30).mul_(FIRST_FACTOR)
+        mixed = mixed.bitwise_xor_(mixed >> 27).mul_(SECOND_FACTOR)
+        return mixed.bitwise_xor_(mixed >> 31)

@@ -13,7 +13,7 @@ import numpy as np
 
 from siren_sweep.errors import DataError
 from siren_sweep.field.cache import read_cache, write_cache
-from siren_sweep.field.source import FieldSource
+from siren_sweep.field.source import BLOCK_FRAMES, FieldSource
 from siren_sweep.field.statistics import FieldStatistics
 
 
@@ -66,6 +66,23 @@ class StimulusField:
             total_sq=float((np.square(values) @ weight).sum()) + within,
             sst=float((np.square(values - mean) @ weight).sum()) + within,
         )
+
+    def first(self, n_frames: int) -> StimulusField:
+        """The first frames as the field that `open_field` would make of them, statistics and hash and all.
+
+        For that each neuron's values must be known, which they are where those of a position are alike: the whole
+        field's hash says whether they are. DataError where they are not.
+        """
+        positions = self.positions[self.inverse]
+        whole, part = FieldStatistics(positions, self.n_frames), FieldStatistics(positions, n_frames)
+        for start in range(0, self.n_frames, BLOCK_FRAMES):
+            block = np.take(self.targets[start : start + BLOCK_FRAMES], self.inverse, axis=1)
+            whole.add(block)
+            if start < n_frames:
+                part.add(block[: n_frames - start])
+        if whole.data_hash() != self.data_hash:
+            raise DataError(f"the field's {self.n_frames} frames must all be used: its receptors' values are not kept")
+        return dataclasses.replace(self, targets=self.targets[:n_frames], **_known(part, "the first frames"))
 
     @property
     def r2_ceiling(self) -> float:
@@ -125,7 +142,7 @@ def _field(*, fingerprint: str, **values: Any) -> StimulusField:
     return StimulusField(**values)
 
 
-def _known(statistics: FieldStatistics, path: Path) -> dict[str, Any]:
+def _known(statistics: FieldStatistics, path: Path | str) -> dict[str, Any]:
     if statistics.lowest == statistics.highest:
         raise DataError(f"{path} must hold values that vary, got {statistics.lowest} everywhere: R2 is undefined")
     rank_90, rank_99 = statistics.ranks(0.90, 0.99)
