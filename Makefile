@@ -49,10 +49,10 @@ ui: setup ## the MLflow UI of outputs/ at http://127.0.0.1:5000
 		--workers 1 --backend-store-uri "sqlite:///$(CURDIR)/outputs/mlflow.db"
 
 export: setup ## the best configs of SWEEP (outputs/demo) again
-	$(RUN) -m siren_sweep.export $(SWEEP)
+	.venv/bin/siren-sweep export $(SWEEP)
 
 report: setup ## the report of SWEEP (outputs/demo) again
-	$(RUN) -m siren_sweep.report $(SWEEP)
+	.venv/bin/siren-sweep report $(SWEEP)
 
 check: setup ## lint, format, types, that imports go down only, and the audit where it can be made
 	.venv/bin/ruff check

@@ -20,11 +20,11 @@ import torch
 from plain_loop import PlainLoop
 from sklearn.metrics import r2_score
 
-from siren_sweep.config import TrialConfig, trial_config
-from siren_sweep.engine import initial_model, make_engine, resolve_device
-from siren_sweep.engine.batches import BatchSampler
-from siren_sweep.engine.evaluate import evaluate
+from siren_sweep.config.schema import TrialConfig, trial_config
 from siren_sweep.field import StimulusField, open_field
+from siren_sweep.train.engine import initial_model, make_engine, resolve_device
+from siren_sweep.train.engine.batches import BatchSampler
+from siren_sweep.train.engine.evaluate import evaluate
 
 N_FRAMES, STEPS, SEEDS = 100, 600, (1, 2, 3)
 KINDS: dict[str, dict[str, Any]] = {

@@ -30,12 +30,12 @@ import numpy as np
 import torch
 from plain_loop import PlainLoop
 
-from siren_sweep.choices import Precision
-from siren_sweep.config import TrialConfig, trial_config
-from siren_sweep.engine import make_engine
-from siren_sweep.engine.precision import hidden_products, is_reduced
+from siren_sweep.config.choices import Precision
+from siren_sweep.config.schema import TrialConfig, trial_config
 from siren_sweep.field import StimulusField
-from siren_sweep.siren import n_parameters
+from siren_sweep.train.engine import make_engine
+from siren_sweep.train.engine.precision import hidden_products, is_reduced
+from siren_sweep.train.siren import n_parameters
 
 SIZES = "128x5x8,256x3x8,512x4x8,512x4x64,2048x4x8"
 COLUMNS = ("plain_ms", "ours_ms", "ratio", "points_per_s", "gflops", "product_gflops", "share", "peak_mb")

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from siren_sweep.choices import FirstLayerInit
-from siren_sweep.config import trial_config
+from siren_sweep.config.choices import FirstLayerInit
+from siren_sweep.config.schema import trial_config
 from siren_sweep.field import StimulusField, open_field
-from siren_sweep.train import train
+from siren_sweep.train.loop import train
 
 SEEDS, T_PERIOD_RATIOS = (42, 43, 44), (1, 3, 10)
 CASES: list[dict[str, Any]] = [

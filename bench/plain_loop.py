@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from siren_sweep.config import TrialConfig
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import StimulusField
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from siren_sweep.config import trial_config
+from siren_sweep.config.schema import trial_config
 from siren_sweep.field import StimulusField, open_field
-from siren_sweep.train import train
+from siren_sweep.train.loop import train
 
 RATES = (1.75e-4, 3.5e-4, 7e-4, 1.4e-3, 2.8e-3)
 CASES: list[dict[str, Any]] = [

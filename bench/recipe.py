@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from siren_sweep.choices import LrSchedule, Sampling
-from siren_sweep.config import trial_config
+from siren_sweep.config.choices import LrSchedule, Sampling
+from siren_sweep.config.schema import trial_config
 from siren_sweep.field import StimulusField, open_field
-from siren_sweep.train import train
+from siren_sweep.train.loop import train
 
 SEEDS, RATES = (1, 2, 3), (1.5e-4, 3e-4, 6e-4, 1.2e-3)
 CASES: list[dict[str, Any]] = [

@@ -22,12 +22,12 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from siren_sweep.config import N_REPORTS
+from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.search.pruner import UCBPruner
-from siren_sweep.studies import create, load, open_storage
-from siren_sweep.train import Report
-from siren_sweep.trial import Worker
+from siren_sweep.study.studies import create, load, open_storage
+from siren_sweep.sweep.worker import Worker
+from siren_sweep.train.loop import Report
 
 
 def main() -> None:

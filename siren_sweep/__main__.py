@@ -1,6 +1,6 @@
 """`python -m siren_sweep`."""
 
-from siren_sweep.app import main
+from siren_sweep.cli.main import main
 
 if __name__ == "__main__":
     main()

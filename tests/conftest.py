@@ -12,7 +12,7 @@ import pytest
 from fields import make_field_folder
 from processes import Home, Table, ended
 
-from siren_sweep.app import main
+from siren_sweep.cli.main import main
 
 N_NEURONS = 152  # of `field_folder`: 19 columns, 8 receptors each
 

@@ -11,10 +11,10 @@ import optuna
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
-from siren_sweep.config import EXPLORABLE
+from siren_sweep.config.schema import EXPLORABLE
 from siren_sweep.paths import SweepPaths
-from siren_sweep.record.trials import BlockView, State, TrialView
-from siren_sweep.studies import create, open_storage, study_name, validation_name
+from siren_sweep.study.studies import create, open_storage, study_name, validation_name
+from siren_sweep.views.record.trials import BlockView, State, TrialView
 
 OMEGA, RATE, WIDTH = EXPLORABLE[2], EXPLORABLE[5], EXPLORABLE[0]
 CONFIG: dict[str, Any] = dict(zip(EXPLORABLE, (8, 1, 20.0, 10.0, 16.0, 1e-3, 4, 20, 0), strict=True))

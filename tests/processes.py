@@ -18,7 +18,7 @@ import optuna
 import psutil
 
 from siren_sweep.paths import OutputPaths, SweepPaths
-from siren_sweep.studies import all_blocks, all_validations, open_storage
+from siren_sweep.study.studies import all_blocks, all_validations, open_storage
 
 WAIT_S = 600
 MARK = "SIREN_SWEEP_TEST_MARK"  # in the environment of all that a sweep starts, however it came to be

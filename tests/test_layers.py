@@ -5,69 +5,69 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "siren_sweep"
 
-# Ground floor first. A module imports from lower floors, and from modules of its own floor's folder.
-FLOORS = [
-    {"choices", "errors", "interrupts"},
-    {"config", "paths"},
-    {"field", "stimulus", "siren", "metrics"},
-    {"engine"},
-    {"fit"},
-    {"train"},
-    {"search", "memory", "storage"},
-    {"studies"},
-    {"blocks", "base_config", "data", "pictures", "mlflow_model", "registry"},
-    {"trial", "tracking", "export", "progress", "lock"},
-    {"record", "single", "launch", "mps", "monitor", "bare", "sync", "command_line", "app"},
-    {"report", "import_log", "checks", "hydra_jobs", "batch", "summary", "instructions", "warm_start"},
-    {"validation"},
-    {"sweep"},
-    {"plugins", "__main__", "__init__"},
-]
+# The ground first. A room imports from the rooms below it and from its own, lazily or not; no module from itself by
+# way of others.
+FLOORS = ("errors", "paths", "config", "field", "train", "search", "study", "views", "sweep", "cli")
+ABOVE = ("plugins", "__main__", "__init__")  # what Hydra and Python find; nothing of ours imports them
 
 
-def room(file: Path) -> str:
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_of(file: Path) -> str:
+    """`train.engine.cpu`."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def floor(name: str) -> int:
-    return next(level for level, rooms in enumerate(FLOORS) if name in rooms)
-
-
-def imports(file: Path) -> list[str]:
-    """The rooms that a file imports at its top level, with what it imports only for types."""
-    found = []
-    for node in ast.parse(file.read_text()).body:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            continue
+def imports(file: Path) -> set[str]:
+    """The modules of ours that a file imports anywhere: at its top, in a function, for types alone."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "siren_sweep":
-            parts = (node.module or "").split(".")
-            found += [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+            base = (node.module or "").removeprefix("siren_sweep").removeprefix(".")
+            for alias in node.names:
+                whole = f"{base}.{alias.name}".removeprefix(".")
+                found.add(whole if whole in MODULES else base)
         elif isinstance(node, ast.Import):
-            found += [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("siren_sweep.")]
+            own = (alias.name for alias in node.names if alias.name.startswith("siren_sweep."))
+            found |= {name.removeprefix("siren_sweep.") for name in own}
     return found
 
 
-@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_imports_go_down_only(file: Path) -> None:
-    own = room(file)
-    for name in imports(file):
-        assert name == own or floor(name) <= floor(own), f"{own} imports {name} from a higher floor"
-        assert name == own or floor(name) < floor(own) or file.parent == PACKAGE, f"{own} and {name} share a floor"
+MODULES = {module_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down_only(module: str) -> None:
+    room = module.split(".")[0]
+    own = len(FLOORS) if room in ABOVE else FLOORS.index(room)
+    for name in imports(MODULES[module]):
+        assert FLOORS.index(name.split(".")[0]) <= own, f"{module} imports {name} from a higher floor"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {module: imports(file) - {module} for module, file in MODULES.items()}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("siren_sweep.train", ["zarr", "hydra", "omegaconf", "optuna", "mlflow", "matplotlib", "rich", "sqlalchemy"]),
+        (
+            "siren_sweep.train.loop",
+            ["zarr", "hydra", "omegaconf", "optuna", "mlflow", "matplotlib", "rich", "sqlalchemy"],
+        ),
         ("siren_sweep.search.tree", ["torch", "optuna", "hydra", "mlflow"]),
-        ("siren_sweep.app", ["torch", "optuna", "mlflow", "zarr"]),
-        ("siren_sweep.trial", ["mlflow", "matplotlib"]),
+        ("siren_sweep.cli.main", ["torch", "optuna", "mlflow", "zarr"]),
+        ("siren_sweep.sweep.worker", ["mlflow", "matplotlib"]),
         ("hydra_plugins.siren_sweep_plugins", ["torch", "optuna", "mlflow"]),
     ],
 )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from siren_sweep.errors import ConfigError
 from siren_sweep.paths import RESERVED, OutputPaths
-from siren_sweep.storage import storage_reason
+from siren_sweep.study.storage import storage_reason
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [file for folder in ("siren_sweep", "bench", "tests") for file in sorted((ROOT / folder).rglob("*.py"))]

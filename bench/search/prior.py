@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from record import EXACT
 
-from siren_sweep.choices import LrSchedule, Sampling
-from siren_sweep.config import trial_config
+from siren_sweep.config.choices import LrSchedule, Sampling
+from siren_sweep.config.schema import trial_config
 from siren_sweep.field import open_field
+from siren_sweep.field.synthetic import write_synthetic
 from siren_sweep.search.prior import FEATURES, Prior, coordinates
-from siren_sweep.stimulus import write_synthetic
-from siren_sweep.train import train
+from siren_sweep.train.loop import train
 
 ROOT = Path(__file__).parents[2]
 RANGES = {  # log-uniform

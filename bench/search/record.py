@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from siren_sweep.config import N_REPORTS, TrialConfig, trial_config
-from siren_sweep.engine import evaluate
+from siren_sweep.config.schema import N_REPORTS, TrialConfig, trial_config
 from siren_sweep.field import StimulusField, open_field
-from siren_sweep.train import train
+from siren_sweep.train.engine import evaluate
+from siren_sweep.train.loop import train
 
 HERE = Path(__file__).parent
 SEED = 42

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from siren_sweep.config import N_REPORTS
+from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.search.encoding import Axis, Params, leaf
 from siren_sweep.search.history import History
 from siren_sweep.search.knowledge import BATCH, RATE, STEPS, STEPS_RATIO, canonical, cost, couplings

@@ -10,7 +10,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.config import N_REPORTS
+from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.search.curves import Gains, Scale, curve
 
 

@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.config import N_REPORTS
+from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.search import mutations
 from siren_sweep.search.encoding import Axis, Params, axes, key_of, leaf
 from siren_sweep.search.history import History, Lacked, Observation

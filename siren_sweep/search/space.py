@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from siren_sweep.config import EXPLORABLE, N_REPORTS, Block, bound_fault, metadata_of, type_of
+from siren_sweep.config.schema import EXPLORABLE, N_REPORTS, Block, bound_fault, metadata_of, type_of
 
 T_PERIOD, TOTAL_STEPS, BATCH_SIZE, WINDOW = EXPLORABLE[3], EXPLORABLE[7], EXPLORABLE[6], EXPLORABLE[8]
 STEPS_PER_WINDOW_FRAME = 8  # what windows of 62 to 500 frames of real video want, at 8 frames a batch

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.choices import Strategy
+from siren_sweep.config.choices import Strategy
 from siren_sweep.search import layouts
 from siren_sweep.search.boundary import adapted
 from siren_sweep.search.encoding import Axis, Params, axes, key_of

@@ -85,9 +85,11 @@ def _assert_kept(before: Table, home: Home) -> None:
 
 
 def test_a_worker_that_hangs_is_killed_at_its_limit_and_the_batch_goes_on(home: Home, undisturbed: Table) -> None:
-    limits = "import siren_sweep.hydra_jobs as jobs, siren_sweep.launch as launch; jobs.HARD_LIMIT_EXTRA_S = 60.0"
+    limits = (
+        "import siren_sweep.sweep.hydra_jobs as jobs, siren_sweep.sweep.slots as launch; jobs.HARD_LIMIT_EXTRA_S = 60.0"
+    )
     limits += "; jobs.HARD_LIMIT_FACTOR = 0.0; launch.GRACE_S = 1.0"
-    home.program = ("-c", f"{limits}; from siren_sweep.app import main; main()")
+    home.program = ("-c", f"{limits}; from siren_sweep.cli.main import main; main()")
     with home.start("tracking=none") as sweep:
         until(home.reporting, "a report")
         until(lambda: workers(sweep), "workers")
@@ -144,8 +146,8 @@ def _failed_of_two_widths(home: Home, gib: float, n_layers: int) -> list[FrozenT
 
     The small one must have run as if nothing had been.
     """
-    seems = f"import siren_sweep.hydra_jobs as jobs; jobs.machine_bytes = lambda: int({gib} * 2 * 2**30)"
-    home.program = ("-c", f"{seems}; from siren_sweep.app import main; main()")
+    seems = f"import siren_sweep.sweep.hydra_jobs as jobs; jobs.machine_bytes = lambda: int({gib} * 2 * 2**30)"
+    home.program = ("-c", f"{seems}; from siren_sweep.cli.main import main; main()")
     pinned = {
         "graph_model.n_layers_nnr_f": n_layers,
         "graph_model.omega_f": 20,

@@ -11,7 +11,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from siren_sweep.config import ADDRESSES
+from siren_sweep.config.schema import ADDRESSES
 
 
 @dataclass
@@ -33,7 +33,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="slots", node=SlotsLau
 
 
 class SirenSweeper(Sweeper):
-    """Hands the composed config and the launcher to `siren_sweep.sweep`."""
+    """Hands the composed config and the launcher to `siren_sweep.sweep.loop`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
@@ -45,7 +45,7 @@ class SirenSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from siren_sweep.sweep import run_sweep
+        from siren_sweep.sweep.loop import run_sweep
 
         assert self.config is not None
         assert self.launcher is not None
@@ -64,7 +64,7 @@ def without_addresses(config: DictConfig) -> DictConfig:
 
 
 class SlotsLauncher(Launcher):
-    """One process a job; see `siren_sweep.launch`."""
+    """One process a job; see `siren_sweep.sweep.slots`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -73,11 +73,11 @@ class SlotsLauncher(Launcher):
 
     def warm_up(self) -> None:
         """Called when a sweep's checks are over: what follows is worth a server for workers."""
-        from siren_sweep.launch import warm_up
+        from siren_sweep.sweep.slots import warm_up
 
         warm_up()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from siren_sweep.hydra_jobs import launch_in_slots
+        from siren_sweep.sweep.hydra_jobs import launch_in_slots
 
         return launch_in_slots(self.config, self.hydra_context, self.task_function, job_overrides, initial_job_idx)

@@ -1,0 +1,143 @@
+"""The subcommands: each makes a view again, or brings something in, from a sweep's folder alone."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from siren_sweep.errors import OutputError, redacted
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a subcommand; returns its exit code. Raises SweepError for a person's mistake."""
+    if arguments[0] == "train":  # which needs torch and numpy alone, and tells its own errors
+        from siren_sweep.train import bare
+
+        return bare.main(list(arguments[1:]))
+    options = _parser().parse_args(list(arguments))
+    act: Callable[[argparse.Namespace], int | None] = options.act
+    return act(options) or 0
+
+
+def names() -> dict[str, str]:
+    """The subcommands and what each does, in a line."""
+    return {name: what for name, (what, _, _, _) in _COMMANDS.items()}
+
+
+def _export(options: argparse.Namespace) -> None:
+    from siren_sweep.study.studies import open_folder
+    from siren_sweep.views.export import export_all
+
+    paths, outputs, studies, validations = open_folder(options.sweep_folder)
+    export_all(studies, validations, paths, outputs)
+    print(f"written to {paths.best}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from siren_sweep.study.studies import open_folder
+    from siren_sweep.views.report import write_report
+
+    paths, outputs, studies, validations = open_folder(options.sweep_folder)
+    write_report(paths, outputs, studies, validations)
+    print(f"written to {paths.report}")
+
+
+def _record(options: argparse.Namespace) -> None:
+    from siren_sweep.study.studies import open_folder
+    from siren_sweep.views.record.writer import write_record
+
+    paths, _, studies, validations = open_folder(options.sweep_folder)
+    write_record(paths, studies, validations)
+    print(f"written to {paths.record}")
+
+
+def _sync(options: argparse.Namespace) -> None:
+    from siren_sweep.errors import SweepError
+    from siren_sweep.study.studies import has_ended, open_folder
+    from siren_sweep.sweep.lock import locked
+    from siren_sweep.views.mlflow.mirror import Mirror
+
+    paths, outputs, blocks, validations = open_folder(options.sweep_folder)
+    with locked(paths):
+        try:
+            mirror = Mirror(options.tracking_uri, outputs, paths)
+            mirror.update(blocks, validations, over=all(has_ended(study) for study in blocks.values()))
+        except SweepError:
+            raise
+        except Exception as error:  # MLflow's, the driver's and the network's own kinds
+            raise OutputError(f"MLflow could not be reached: {redacted(str(error))}") from error
+    print(f"MLflow has all of {paths.root.name}")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from siren_sweep.study.import_log import NOTE, import_log
+
+    entries, unread = import_log(options.log, options.sweep_folder)
+    for line in unread:
+        print(line)
+    for n_frames in dict.fromkeys(entry.n_frames for entry in entries):
+        own = [entry for entry in entries if entry.n_frames == n_frames]
+        with_r2 = sum(entry.final_r2 is not None for entry in own)
+        print(f"{n_frames} frames: {len(own)} trials, {with_r2} with a final_r2")
+    print(f"written to {options.sweep_folder}; {NOTE}")
+
+
+_FOLDER: dict[str, dict[str, Any]] = {"sweep_folder": {"type": Path, "help": "outputs/<sweep.name>"}}
+# name: what it does, its function, its arguments, its examples
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict[str, dict[str, Any]], str]] = {
+    "export": (
+        "the best config of each block again, as files that run",
+        _export,
+        _FOLDER,
+        "siren-sweep export outputs/demo\nsiren-sweep --config-dir outputs/demo/best --config-name block_02",
+    ),
+    "report": ("the report again: one HTML file", _report, _FOLDER, "siren-sweep report outputs/demo"),
+    "record": ("the scientific record again, as Markdown", _record, _FOLDER, "siren-sweep record outputs/demo"),
+    "sync": (
+        "send to MLflow what an outage kept from it, in order and once",
+        _sync,
+        _FOLDER
+        | {
+            "--tracking-uri": {
+                "default": os.environ.get("MLFLOW_TRACKING_URI"),
+                "help": "of the server (default: $MLFLOW_TRACKING_URI, else the sqlite file beside the sweep)",
+            }
+        },
+        "siren-sweep sync outputs/demo\nsiren-sweep sync outputs/demo --tracking-uri http://127.0.0.1:5000",
+    ),
+    "import": (
+        "an analysis log of the old loop as the studies of a sweep",
+        _import,
+        {
+            "log": {"type": Path, "help": "a *_analysis.md"},
+            "--sweep-folder": {"type": Path, "required": True, "help": "a new folder; its study.db is made"},
+        },
+        "siren-sweep import old_analysis.md --sweep-folder outputs/OLD\nsiren-sweep -m sweep.learn_from=outputs/OLD",
+    ),
+    "train": (
+        "one config on a machine that has torch and numpy alone",
+        lambda _: None,
+        {},
+        "siren-sweep train block_03.yaml --field field.safetensors --device cuda --out run",
+    ),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="siren-sweep")
+    commands = parser.add_subparsers(required=True)
+    for name, (what, act, arguments, examples) in _COMMANDS.items():
+        own = commands.add_parser(
+            name,
+            help=what,
+            description=f"{what[0].upper()}{what[1:]}.",
+            epilog="examples:\n" + "".join(f"  {line}\n" for line in examples.splitlines()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for argument, settings in arguments.items():
+            own.add_argument(argument, **settings)
+        own.set_defaults(act=act)
+    return parser

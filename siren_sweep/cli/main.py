@@ -1,0 +1,62 @@
+"""The command `python -m siren_sweep`: from the command line to a single run, a trial of a sweep, or a sweep.
+
+Workers import this module by name: it stays light, and torch, optuna and mlflow are imported where they are needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from siren_sweep.cli import commands
+from siren_sweep.config.base import with_base
+from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.config.schema import faults
+from siren_sweep.errors import ConfigError, SweepError
+from siren_sweep.paths import OutputPaths
+
+
+def task(cfg: DictConfig) -> None:
+    """What Hydra runs for each job: a worker's trial where a sweep says which, else a single run."""
+    config = typed(cfg)
+    if wrong := faults(config):
+        raise ConfigError(wrong)
+    if config.trial.number is None:
+        from siren_sweep.cli.single import run_single
+
+        run_single(config, Path(HydraConfig.get().runtime.output_dir))
+    else:
+        from siren_sweep.sweep.worker import run_trial
+
+        outputs = OutputPaths(Path(config.outputs_dir))
+        run_trial(config, outputs, outputs.sweep(config.sweep.name))
+
+
+def main() -> None:
+    """Run a subcommand, or Hydra; a person's mistake is one message and exit code 2."""
+    from siren_sweep.config.overrides import explain
+
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors come here, and are told in one way
+    try:
+        if sys.argv[1:2] and sys.argv[1] in commands.names():
+            raise SystemExit(commands.run(sys.argv[1:]))
+        sys.argv[1:] = with_base(sys.argv[1:])
+        hydra.main(config_path=conf_dir(), config_name="config", version_base="1.3")(task)()
+    except SweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sweeping = {"-m", "--multirun"} & {*sys.argv}
+        print("stopped" + ("; the same command goes on from here" if sweeping else ""), file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:
+        text = explain(error, sys.argv[1:])
+        if text is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
+        raise SystemExit(2) from None

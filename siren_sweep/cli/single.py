@@ -1,0 +1,58 @@
+"""`python -m siren_sweep`: one training run of the composed config, outside the sweeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from siren_sweep.config.schema import Config
+from siren_sweep.errors import SweepError
+from siren_sweep.field.dataset import ensure_data, field_of
+from siren_sweep.paths import OutputPaths, TrialPaths, make_writable, replacing
+from siren_sweep.train.loop import Report, Status
+from siren_sweep.train.run import run_training
+
+
+class RunFailed(SweepError):
+    """The run ended without a result; the text says why."""
+
+
+def run_single(cfg: Config, folder: Path) -> None:
+    """Train once, with a progress bar, or plain lines where there is no terminal; print one metric a line.
+
+    Raises DataError, RunFailed.
+    """
+    outputs = OutputPaths(Path(cfg.outputs_dir))
+    make_writable(outputs.root)
+    ensure_data(cfg)
+    field = field_of(cfg, outputs)
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("training", total=cfg.claude.total_steps)
+
+        def on_report(report: Report) -> None:
+            progress.update(bar, completed=report.step, description=f"R2 {report.r2:.4f}")
+            if not console.is_terminal:
+                print(report.line(), file=sys.stderr)
+
+        paths = TrialPaths(folder)
+        result, metrics = run_training(
+            cfg, field, paths, on_report=on_report, on_step=lambda step: progress.update(bar, completed=step)
+        )
+    with replacing(paths.result) as file:
+        summary = metrics | {"status": result.status, "reason": result.reason, "stop_step": result.stop_step}
+        summary |= {"data_hash": field.data_hash, "reports": [dataclasses.asdict(item) for item in result.reports]}
+        file.write_text(json.dumps(summary, indent=1))
+    if result.status not in (Status.finished, Status.truncated):
+        raise RunFailed(f"the run ended as {result.status} at step {result.stop_step}: {result.reason}")
+    if result.status is Status.truncated:
+        print(f"truncated: {result.reason}", file=sys.stderr)
+    for name, value in metrics.items():
+        print(f"{name}: {value:.6f}" if "r2" in name else f"{name}: {value:.6g}")
+    print(f"written to {folder}", file=sys.stderr)

@@ -1,0 +1,77 @@
+"""`base=PATH.yaml`: a config of the field's existing system as the base of a run or a sweep.
+
+Its `graph_model`, `training` and `claude` values stand between the config groups and what is typed. Hydra finds them
+as the choice `given` of the group `base`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_store import ConfigStore
+
+from siren_sweep.config.schema import EXPLORABLE, TrialConfig, trial_config
+from siren_sweep.errors import ConfigError, DataError
+
+SECTIONS = ("graph_model", "training", "claude")
+_OPTION, _CHOICE = "base=", "given"
+
+
+def with_base(arguments: Sequence[str]) -> list[str]:
+    """The command's arguments with `base=PATH` replaced by the choice that Hydra now knows; what of the file is not
+    understood is printed. Raises DataError and ConfigError."""
+    given = []
+    for argument in arguments:
+        if argument.startswith(_OPTION) and argument != f"{_OPTION}null":
+            values, unknown = read_base(Path(argument.removeprefix(_OPTION).strip("'\"")))
+            ConfigStore.instance().store(group="base", name=_CHOICE, node=values, package="_global_")
+            if unknown:
+                print(f"{argument}: not understood, and left out: {', '.join(unknown)}", file=sys.stderr)
+            argument = f"{_OPTION}{_CHOICE}"
+        given.append(argument)
+    return given
+
+
+def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:
+    """The values of a config as Hydra merges them, and the keys that are not understood.
+
+    Raises DataError where the file is no YAML mapping, ConfigError with every fault of its values.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"base must be a YAML file that can be read, got {str(file)!r} ({error})") from None
+    if not isinstance(content, Mapping):
+        raise DataError(f"base must be a YAML file of sections ({', '.join(SECTIONS)}), got {str(file)!r}")
+    unknown = [str(name) for name in content if name not in SECTIONS]
+    given: dict[str, dict[str, Any]] = {}
+    for section in SECTIONS:
+        values = content.get(section) or {}
+        if not isinstance(values, Mapping):
+            raise DataError(f"{section} of base must hold names and values, got {values!r} in {str(file)!r}")
+        known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), section))}
+        given[section] = {str(name): value for name, value in values.items() if name in known and value is not None}
+        unknown += [f"{section}.{name}" for name in values if name not in known]
+    checked = _checked(given, file)
+    start = {
+        name: checked[name.partition(".")[0]][name.partition(".")[2]]
+        for name in EXPLORABLE
+        if name.partition(".")[2] in checked[name.partition(".")[0]]
+    }
+    return {**checked, "search_space": {"start": start}}, unknown
+
+
+def _checked(given: Mapping[str, Mapping[str, Any]], file: Path) -> dict[str, dict[str, Any]]:
+    """The values in their parameters' types."""
+    try:
+        cfg = trial_config(given)
+    except ConfigError as error:
+        raise ConfigError([f"{fault} in {str(file)!r}" for fault in error.faults]) from None
+    return {
+        section: {name: getattr(getattr(cfg, section), name) for name in values} for section, values in given.items()
+    }

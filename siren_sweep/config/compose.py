@@ -1,0 +1,35 @@
+"""Composing a config with Hydra, and giving it the types of the schema."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from siren_sweep.config.schema import Config
+
+ConfigStore.instance().store(name="schema", node=Config, provider="siren_sweep")
+
+
+def conf_dir() -> str:
+    """The config groups: inside the package when it was installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return str(next(path for path in (package / "conf", package.parent / "conf") if path.is_dir()))
+
+
+def typed(cfg: DictConfig) -> Config:
+    """The composed config as the dataclasses that it was checked against, its paths absolute."""
+    bare = copy.deepcopy(cfg)
+    with open_dict(bare):
+        bare.pop("hydra", None)
+    config = OmegaConf.to_object(bare)
+    assert isinstance(config, Config)
+    config.outputs_dir = os.path.abspath(config.outputs_dir)
+    if config.dataset.path is not None:
+        config.dataset.path = os.path.abspath(config.dataset.path)
+    if config.sweep.learn_from is not None:
+        config.sweep.learn_from = os.path.abspath(config.sweep.learn_from)
+    return config

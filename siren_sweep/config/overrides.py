@@ -1,0 +1,79 @@
+"""What is wrong with a command line, told whole: Hydra stops at the first fault, this looks at every override."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.config.schema import faults
+from siren_sweep.errors import ConfigError
+
+WITH_VALUE = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package", "-p", "--info", "-i"}
+
+
+def explain(error: Exception, arguments: Sequence[str]) -> str | None:
+    """The message for a fault of the command line or of a config file; None where the fault is ours."""
+    if not isinstance(error, (HydraException, OmegaConfBaseException)) and not _raised_in_hydra(error):
+        return None
+    wrong = faults_of(overrides_in(arguments))
+    return str(ConfigError(wrong)) if wrong else _text(error)
+
+
+def _raised_in_hydra(error: Exception) -> bool:
+    """Whether Hydra's own code fell over what it was given; it does not tell every fault in its own kinds of error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] in ("hydra", "omegaconf")
+
+
+def overrides_in(arguments: Sequence[str]) -> list[str]:
+    """The override strings among the arguments of the command."""
+    found, skip = [], False
+    for argument in arguments:
+        if not skip and not argument.startswith("-"):
+            found.append(argument)
+        skip = not skip and argument in WITH_VALUE
+    return found
+
+
+def faults_of(overrides: Sequence[str]) -> list[str]:
+    """A line for each override that Hydra would not take on its own; a sweep is tried at each of its values."""
+    wrong: list[str] = []
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        for text in overrides:
+            try:
+                for single in _singles(text):
+                    wrong += faults(typed(compose("config", [single, "dataset.path=unused"])))
+            except Exception as error:  # Hydra has faults of its own kinds, and some of Python's
+                wrong.append(f"{text}: {_text(error)}")
+    return wrong
+
+
+def parse(text: str) -> Override:
+    """One override in Hydra's grammar."""
+    return OverridesParser.create().parse_override(text)
+
+
+def _singles(text: str) -> list[str]:
+    override = parse(text)
+    if override.is_discrete_sweep() and not override.is_hydra_override():
+        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()][:1000]
+    return [] if override.is_sweep_override() else [text]
+
+
+def _text(error: BaseException) -> str:
+    """Hydra's own words, with the cause that it hides, on one line."""
+    parts = [str(error).strip()]
+    if error.__cause__ is not None and str(error.__cause__).strip() not in (*parts, "None"):
+        parts.append(str(error.__cause__).strip())
+    lines = [line.strip() for part in parts for line in part.split("Config search path:")[0].splitlines()]
+    noise = ("full_key:", "object_type=", "reference_type=", "To append to your config use", "See https")
+    return "; ".join(line for line in lines if line and not line.startswith(noise))

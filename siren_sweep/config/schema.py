@@ -1,0 +1,311 @@
+"""The structured configs behind `conf/`: every parameter's name, type, unit and bounds, in one place.
+
+Plain dataclasses of the standard library, so that the engine reads them on a machine without Hydra. A bound is
+field metadata: `low`/`high` are inclusive, `above` is exclusive. `faults` tells every broken bound at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from siren_sweep.config.choices import FirstLayerInit, FirstLayerRate, LrSchedule, Precision, Sampling, Strategy
+from siren_sweep.errors import ConfigError
+
+# What a finished run tells, in the order in which it is printed.
+METRICS = (
+    "final_r2",
+    "final_mse",
+    "final_pearson_r2",
+    "r2_ceiling",
+    "training_time_min",
+    "total_params",
+    "params_per_value",
+    "rank_90",
+    "rank_99",
+)
+# In the place of the final metrics where a trial trained some of its windows: exact over those, and named so.
+SAMPLE_NAMES = {
+    "r2": "sample_r2",
+    "r2_se": "sample_r2_se",
+    "mse": "sample_mse",
+    "pearson_r2": "sample_pearson_r2",
+    "n_trained": "sample_windows",
+    "n_windows": "n_windows",
+    "whole_time_min": "whole_time_min",
+}
+N_REPORTS = 20  # what decides happens at these many equal fractions of total_steps
+
+
+def bounded(default: Any, **bounds: Any) -> Any:
+    """A dataclass field with `low`, `high` (inclusive), `above` (exclusive) or `unit` in its metadata."""
+    return field(default=default, metadata=bounds)
+
+
+@dataclass
+class Dataset:
+    """Where the stimulus field lies: the folder that holds `stimulus.zarr` and `pos.zarr`."""
+
+    name: str = "synthetic"
+    path: str | None = None
+    n_input_neurons: int = bounded(1736, low=1)
+    generate: bool = False  # make the embedded synthetic scene at `path` when it is not there
+
+
+@dataclass
+class GraphModel:
+    """SIREN (t, x, y) -> luminance; names and defaults are the mission's."""
+
+    inr_type: str = "siren_txy"
+    hidden_dim_nnr_f: int = bounded(128, low=4, high=8192)
+    n_layers_nnr_f: int = bounded(5, low=1, high=32)
+    omega_f: float = bounded(80.0, above=0, high=65536)
+    nnr_f_T_period: float = bounded(1.0, above=0, unit="frames")
+    nnr_f_xy_period: float = bounded(1.0, above=0, unit="lattice spacings")
+    window_frames: int = bounded(0, low=0, unit="frames")  # 0: one network over all frames
+
+
+@dataclass
+class Training:
+    """One training run."""
+
+    n_training_frames: int = bounded(10, low=2)
+    learning_rate_NNR_f: float = bounded(1e-4, above=0, high=1.0)
+    inr_batch_size: int = bounded(8, low=1, unit="frames")
+    sampling: Sampling = Sampling.points
+    lr_schedule: LrSchedule = LrSchedule.warm_cosine
+    adam_beta2: float = bounded(0.95, above=0, high=0.99999)  # how slowly Adam forgets squared gradients
+    turn_limit: float = bounded(0.35, low=0)  # of the norm of omega times a hidden layer's update; 0: none
+    first_layer_init: FirstLayerInit = FirstLayerInit.multiscale
+    first_layer_rate: FirstLayerRate = FirstLayerRate.scaled
+    hidden_precision: Precision = Precision.reduced
+    seed: int = bounded(42, low=0, high=2**31 - 1)
+    device: str = "auto"  # auto: the slot's GPU where there is one, else cpu
+    n_threads: int = bounded(1, low=0, high=1024)  # CPU threads of one training run; 0: all cores
+    checkpoint_every_s: float = bounded(60.0, above=0)
+
+
+@dataclass
+class Claude:
+    """The search's budget; the group keeps the name that people's configs have."""
+
+    total_steps: int = bounded(5000, low=N_REPORTS)
+    n_parallel: int = bounded(4, low=1, high=64)
+    n_iter_block: int = bounded(12, low=1)
+    ucb_c: float = bounded(1.414, low=0)
+    time_budget_min: float = bounded(60.0, above=0)
+    strategy: Strategy = Strategy.auto
+    n_validation_seeds: int = bounded(2, low=0, high=32)
+    search_windows: int = bounded(16, low=0)  # windows that a trial of a sweep trains; 0: all
+
+
+@dataclass
+class Block:
+    """One step of the curriculum."""
+
+    n_training_frames: int = bounded(10, low=2)
+    total_steps: int = bounded(5000, low=N_REPORTS)
+
+
+@dataclass
+class TrialConfig:
+    """What one training run needs: the part of the composed config that `train` reads."""
+
+    dataset: Dataset = field(default_factory=Dataset)
+    graph_model: GraphModel = field(default_factory=GraphModel)
+    training: Training = field(default_factory=Training)
+    claude: Claude = field(default_factory=Claude)
+
+
+@dataclass
+class Blocks:
+    """The curriculum: one study a block."""
+
+    name: str = "full"
+    schedule: list[Block] = field(default_factory=list)
+
+
+@dataclass
+class SearchSpace:
+    """`params`: what varies, in Hydra's override grammar; `start`: where first batches begin. `params_from` and
+    `start_from` hold what replaces their lines from a number of frames on."""
+
+    params: dict[str, str] = field(default_factory=dict)
+    params_from: dict[int, dict[str, str]] = field(default_factory=dict)
+    start: dict[str, float] = field(default_factory=dict)
+    start_from: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass
+class SweepName:
+    """The folder of a sweep under `outputs_dir`; `learn_from` is one whose trials its model knows from the start."""
+
+    name: str = "sweep"
+    learn_from: str | None = None
+
+
+@dataclass
+class Tracking:
+    """Where MLflow's runs go; null: a sqlite file under `outputs_dir`."""
+
+    enabled: bool = True
+    uri: str | None = None
+
+
+@dataclass
+class Storage:
+    """Where Optuna's studies live; null: a sqlite file in the sweep's folder."""
+
+    url: str | None = None
+
+
+@dataclass
+class TrialId:
+    """Which trial of which study a worker trains; the sweeper sets it."""
+
+    study: str | None = None
+    number: int | None = None
+    attempt: int = 1
+    slot: int = 0
+    folder: str = "unused"  # of the trial's files, below the sweep's
+
+
+@dataclass
+class Config(TrialConfig):
+    """The root of the composed config."""
+
+    outputs_dir: str = "outputs"
+    sweep: SweepName = field(default_factory=SweepName)
+    blocks: Blocks = field(default_factory=Blocks)
+    search_space: SearchSpace = field(default_factory=SearchSpace)
+    sampler: dict[str, Any] = field(default_factory=dict)
+    pruner: dict[str, Any] = field(default_factory=dict)
+    tracking: Tracking = field(default_factory=Tracking)
+    storage: Storage = field(default_factory=Storage)
+    trial: TrialId = field(default_factory=TrialId)
+
+
+EXPLORABLE = (
+    "graph_model.hidden_dim_nnr_f",
+    "graph_model.n_layers_nnr_f",
+    "graph_model.omega_f",
+    "graph_model.nnr_f_T_period",
+    "graph_model.nnr_f_xy_period",
+    "training.learning_rate_NNR_f",
+    "training.inr_batch_size",
+    "claude.total_steps",
+    "graph_model.window_frames",
+)
+
+ADDRESSES = ("storage.url", "tracking.uri")  # that may hold a password: no job is told, nor any file
+
+
+def trial_config(values: Mapping[str, Any]) -> TrialConfig:
+    """A `TrialConfig` from nested plain values; keys that it does not know are left out.
+
+    Raises ConfigError, with every fault, where a value has the wrong type or breaks its bound.
+    """
+    cfg, wrong = TrialConfig(), []
+    for group in dataclasses.fields(cfg):
+        node, given = getattr(cfg, group.name), values.get(group.name) or {}
+        for item in dataclasses.fields(node):
+            if item.name in given:
+                try:
+                    setattr(node, item.name, _coerced(getattr(node, item.name), given[item.name]))
+                except (TypeError, ValueError) as error:
+                    wrong.append(f"{group.name}.{item.name} {error}, got {given[item.name]!r}")
+    wrong += faults(cfg)
+    if wrong:
+        raise ConfigError(wrong)
+    return cfg
+
+
+def faults(cfg: Any, prefix: str = "") -> list[str]:
+    """Every broken bound in a (nested) dataclass config, each as one line: the rule and the value."""
+    wrong: list[str] = []
+    for item in dataclasses.fields(cfg):
+        value, name = getattr(cfg, item.name), f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(value):
+            wrong += faults(value, f"{name}.")
+        elif isinstance(value, list):
+            wrong += [fault for index, entry in enumerate(value, 1) for fault in faults(entry, f"{name}[{index}].")]
+        elif item.metadata and (fault := bound_fault(value, item.metadata)):
+            wrong.append(f"{name} {fault}")
+    if isinstance(cfg, TrialConfig):
+        wrong += list(_joint_faults(cfg))
+    if isinstance(cfg, Config) and cfg.dataset.path is None:
+        wrong.append("dataset.path must name the folder that holds stimulus.zarr and pos.zarr, got null")
+    return wrong
+
+
+def bound_fault(value: Any, bounds: Mapping[str, Any]) -> str | None:
+    """What is wrong with one number, or None."""
+    if value is None or isinstance(value, str):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"must be a finite number, got {value}"
+    if "above" in bounds and not value > bounds["above"]:
+        return f"must be greater than {bounds['above']}, got {value}"
+    if "low" in bounds and value < bounds["low"]:
+        return f"must be at least {bounds['low']}, got {value}"
+    if "high" in bounds and value > bounds["high"]:
+        return f"must be at most {bounds['high']}, got {value}"
+    return None
+
+
+def metadata_of(name: str) -> Mapping[str, Any]:
+    """The bounds of a dotted parameter of `TrialConfig`, as `graph_model.omega_f`."""
+    group, _, leaf = name.partition(".")
+    node = type(getattr(TrialConfig(), group))
+    return next(item.metadata for item in dataclasses.fields(node) if item.name == leaf)
+
+
+def type_of(name: str) -> type:
+    """int or float: the type of a dotted explorable parameter."""
+    group, _, leaf = name.partition(".")
+    return type(getattr(getattr(TrialConfig(), group), leaf))
+
+
+def _joint_faults(cfg: TrialConfig) -> Iterator[str]:
+    if cfg.graph_model.inr_type != "siren_txy":
+        yield f"graph_model.inr_type must be siren_txy, got {cfg.graph_model.inr_type!r}"
+    frames, window = cfg.training.n_training_frames, cfg.graph_model.window_frames
+    if cfg.training.inr_batch_size > frames:
+        yield (
+            f"training.inr_batch_size must be at most training.n_training_frames ({frames}), "
+            f"got {cfg.training.inr_batch_size}"
+        )
+    elif cfg.training.sampling == Sampling.frames and 0 < window < cfg.training.inr_batch_size:
+        yield (
+            f"training.inr_batch_size must be at most graph_model.window_frames ({window}) with "
+            f"training.sampling=frames, got {cfg.training.inr_batch_size}"
+        )
+
+
+def _coerced(default: Any, value: Any) -> Any:
+    """`value` in the type of `default`; no silent truncation of a fraction to an int."""
+    if isinstance(default, StrEnum):
+        if value not in (choices := list(type(default))):
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return type(default)(value)
+    if value is None or isinstance(default, str) or default is None:
+        return value
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise TypeError("must be true or false")
+        return value
+    if isinstance(value, bool):
+        raise TypeError("must be a number")
+    try:
+        number = float(value)  # PyYAML reads 1e-4 as a string
+    except (TypeError, ValueError):
+        raise ValueError("must be a number") from None
+    if isinstance(default, int):
+        if not number.is_integer():
+            raise ValueError("must be a whole number")
+        return int(number)
+    return number

@@ -1,0 +1,1 @@
+"""The state of a sweep: Optuna studies in one storage, and what is stored in them."""

@@ -1,0 +1,164 @@
+"""`siren-sweep import LOG --sweep-folder FOLDER`: an analysis log of the old loop as studies.
+
+Each n_frames of the log becomes a block's study of finished trials, so that its record can be made and a sweep can
+learn from it (`earlier_study`). What cannot be read is listed, line by line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from siren_sweep.config.schema import EXPLORABLE, METRICS, metadata_of, type_of
+from siren_sweep.errors import DataError, OutputError, SweepStateError
+from siren_sweep.paths import SweepPaths, create_once, sqlite_url
+from siren_sweep.search.space import T_PERIOD, T_PERIOD_RATIO, WINDOW, Space, parameter_of
+from siren_sweep.study.log_parser import Entry, parse_log
+from siren_sweep.study.studies import mark_ended, study_name
+
+_WIDE = 1e12  # where a parameter has no bound
+_SLOTS = 4  # of a batch in the old loop
+_CLOSE = 0.1  # a config that a space can only meet further away than this share is none of its own
+NOTE = "final_r2 is the log's own: the old loop's is a squared Pearson correlation on 500 frames"
+
+
+def import_log(file: Path, folder: Path) -> tuple[list[Entry], list[str]]:
+    """Write the studies of a log to `folder/study.db`; the entries, and a line for each thing that was not read.
+
+    The file is made whole or not at all. Raises DataError, OutputError and SweepStateError.
+    """
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(f"the log must be a text file that can be read, got {str(file)!r} ({error})") from None
+    entries, unread = parse_log(text)
+    if not entries:
+        raise DataError(f'the log must hold entries "## Iter N: ..." with Config and Metrics lines, got {str(file)!r}')
+    paths = SweepPaths(folder.absolute())
+    if paths.study_db.exists():
+        raise SweepStateError(f"a log is imported into a folder of its own, and there is a study.db in {str(folder)!r}")
+    try:
+        create_once(paths.study_db, lambda temporary: _fill(temporary, entries, file.name))
+    except OSError as error:
+        raise OutputError(f"{paths.study_db} could not be written ({error})") from None
+    return entries, unread
+
+
+def earlier_study(imported: Study, space: Space) -> Study:
+    """A study in memory with the trials of a log, or of another sweep, that lie in a block's space, in its parameters.
+
+    Where T_period is searched as a ratio, a trial at another number of frames counts by its ratio. It serves as one of
+    the `earlier` studies of `plan_batch`.
+    """
+    study = optuna.create_study(direction="maximize")
+    for key in ("n_training_frames", "block"):
+        study.set_user_attr(key, imported.user_attrs[key])
+    scale = space.block.n_training_frames / imported.user_attrs["n_training_frames"]
+    for trial in imported.get_trials(deepcopy=False):
+        config = {WINDOW: 0, **trial.user_attrs["config"]}  # a log of before knows no windows
+        if T_PERIOD_RATIO in space.dimensions and not config[WINDOW]:
+            config[T_PERIOD] *= scale
+        params = space.nearest(config)
+        if _meets(space.config(params), config):
+            study.add_trial(
+                create_trial(
+                    state=trial.state,
+                    value=trial.value if trial.state is TrialState.COMPLETE else None,
+                    params=params,
+                    distributions=space.distributions(),
+                    user_attrs={**trial.user_attrs, "parent": None},  # it may be one of those that are left out
+                    intermediate_values=trial.intermediate_values,
+                )
+            )
+    return study
+
+
+def _meets(nearest: dict[str, Any], config: dict[str, Any]) -> bool:
+    return all(abs(nearest[name] - config[name]) <= _CLOSE * abs(config[name]) for name in EXPLORABLE)
+
+
+def _fill(database: Path, entries: Sequence[Entry], source: str) -> None:
+    storage = RDBStorage(sqlite_url(database))
+    try:
+        frames = list(dict.fromkeys(entry.n_frames for entry in entries))
+        for block, n_frames in enumerate(frames, 1):
+            _add_block(storage, block, [entry for entry in entries if entry.n_frames == n_frames], source)
+    finally:
+        storage.engine.dispose()
+
+
+def _add_block(storage: RDBStorage, block: int, entries: Sequence[Entry], source: str) -> None:
+    study = optuna.create_study(study_name=study_name(block), storage=storage, direction="maximize")
+    attributes = {
+        "block": block,
+        "n_training_frames": entries[0].n_frames,
+        "settings": {},
+        "dataset": {},
+        "data_hash": "",
+        "imported": {"file": source, "note": NOTE},
+    }
+    for key, value in attributes.items():
+        study.set_user_attr(key, value)
+    numbers = {entry.iteration: number for number, entry in enumerate(entries)}
+    study.add_trials([_trial(entry, block, index, numbers) for index, entry in enumerate(entries)])
+    mark_ended(study)
+
+
+def _trial(entry: Entry, block: int, index: int, numbers: dict[int, int]) -> FrozenTrial:
+    distributions = _distributions()
+    params = {name: entry.config[parameter_of(name)] for name in distributions}
+    params[T_PERIOD_RATIO] = entry.n_frames / entry.config[T_PERIOD]
+    finished = entry.final_r2 is not None
+    metrics = {name: entry.metrics.get(name) for name in METRICS} | {"final_pearson_r2": entry.final_r2}
+    outcome = {
+        "attempt": 1,
+        "status": "finished" if finished else "failed",
+        "reason": None if finished else "the log has no final_r2",
+        "metrics": metrics,
+        "stop_step": entry.config[EXPLORABLE[7]],
+    }
+    return create_trial(
+        state=TrialState.COMPLETE if finished else TrialState.FAIL,
+        value=entry.final_r2,
+        params=params,
+        distributions=distributions,
+        user_attrs={
+            "block": block,
+            "batch": index // _SLOTS + 1,
+            "slot": index % _SLOTS,
+            "iteration": entry.iteration,
+            "parent": numbers.get(entry.parent) if entry.parent is not None else None,
+            "mutation": entry.mutation,
+            "strategy": "imported",
+            "hypothesis": {"rationale": entry.hypothesis, "expectation": None} if entry.hypothesis else None,
+            "n_training_frames": entry.n_frames,
+            "seed": None,
+            "config": entry.config,
+            "data_hash": "",
+            "attempt": 1,
+            "outcome": outcome,
+        },
+    )
+
+
+def _distributions() -> dict[str, BaseDistribution]:
+    """As wide as the config allows, so that any log fits; T_period as a ratio, as it is searched."""
+    found: dict[str, BaseDistribution] = {}
+    for name in EXPLORABLE:
+        bounds = metadata_of(name)
+        if name == T_PERIOD:
+            found[T_PERIOD_RATIO] = FloatDistribution(1 / _WIDE, _WIDE, log=True)
+        elif name == WINDOW:
+            found[name] = IntDistribution(bounds["low"], int(_WIDE))
+        elif type_of(name) is int:
+            found[name] = IntDistribution(bounds["low"], bounds.get("high", int(_WIDE)), log=True)
+        else:
+            found[name] = FloatDistribution(1 / _WIDE, bounds.get("high", _WIDE), log=True)
+    return found

@@ -1,0 +1,165 @@
+"""Everything that can be wrong with a sweep before it starts, told at once and before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.types import Override
+from optuna.study import Study
+
+from siren_sweep.config.overrides import parse
+from siren_sweep.config.schema import ADDRESSES, EXPLORABLE, Block, Config, bound_fault, faults, metadata_of
+from siren_sweep.errors import ConfigError, SweepError, SweepStateError
+from siren_sweep.search.space import RATIO_BOUNDS, RATIOS, STARTS, distribution_of, parameter_of, parse_dimension
+from siren_sweep.sweep.block import at_frames, explorable, start_block
+
+SETTING_GROUPS = ("blocks", "search_space", "sampler", "pruner", "claude", "graph_model", "training")
+
+
+@dataclass
+class SweepOverrides:
+    """The command line of a sweep, sorted: what narrows the space, what pins a parameter, what a trial inherits."""
+
+    swept: dict[str, str] = field(default_factory=dict)
+    pinned: set[str] = field(default_factory=set)
+    inherited: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def sort_overrides(arguments: Sequence[str]) -> SweepOverrides:
+    """Sort the override strings of `-m`; what may not be swept or set is in `faults`."""
+    sorted_ = SweepOverrides()
+    for text in arguments:
+        override = parse(text)
+        name = override.key_or_group
+        if override.is_sweep_override() and not override.is_hydra_override():
+            _sweep(sorted_, name, override)
+        elif name == "training.n_training_frames":
+            sorted_.faults.append(
+                f"training.n_training_frames is set by the block and must not be set in a sweep, got {text}"
+            )
+        else:
+            if name in EXPLORABLE:
+                sorted_.pinned.add(name)
+            if name not in ADDRESSES:
+                sorted_.inherited.append(text)
+    return sorted_
+
+
+def _sweep(sorted_: SweepOverrides, name: str, override: Override) -> None:
+    if name not in EXPLORABLE:
+        rule = f"only {', '.join(EXPLORABLE)} may be swept"
+        if name == "training.n_training_frames":
+            rule = "training.n_training_frames is set by the block and must not be set in a sweep"
+        sorted_.faults.append(f"{rule}, got {override.input_line}")
+        return
+    try:
+        distribution_of(name, override)
+        sorted_.swept[name] = override.get_value_string()
+    except ValueError as error:
+        sorted_.faults.append(f"{name} {error}")
+
+
+def sweep_texts(cfg: Config, overrides: SweepOverrides, block: Block) -> dict[str, str]:
+    """A block's search space as texts: the group's lines, and what the command line has in their place."""
+    lines = at_frames(cfg.search_space.params, cfg.search_space.params_from, block.n_training_frames)
+    return {name: text for name, text in lines.items() if parameter_of(name) not in overrides.swept} | overrides.swept
+
+
+def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
+    """Every fault of the config and of the command line; the data are looked at elsewhere."""
+    wrong = overrides.faults + faults(cfg) + _search_space_faults(cfg)
+    if not cfg.blocks.schedule:
+        wrong.append("blocks.schedule must hold at least one block, got none")
+    elif not wrong:
+        for number, block in enumerate(cfg.blocks.schedule, 1):
+            start_block(cfg, number, sweep_texts(cfg, overrides, block), {}, None)
+    for group in ("sampler", "pruner"):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                hydra.utils.instantiate(getattr(cfg, group))
+        except Exception as error:  # whatever a person's class raises
+            cause = error.__cause__ or error
+            wrong.append(f"{group} cannot be made: {type(cause).__name__}: {cause}")
+    return wrong
+
+
+def _search_space_faults(cfg: Config) -> list[str]:
+    wrong = []
+    space = cfg.search_space
+    for key, lines in _by_key("params", space.params, space.params_from):
+        for name, text in lines.items():
+            if name not in EXPLORABLE and name not in RATIOS:
+                known = ", ".join((*EXPLORABLE, *RATIOS))
+                wrong.append(f"search_space.{key} may hold only {known}, got {name}")
+                continue
+            try:
+                parse_dimension(name, text)
+            except ValueError as error:
+                wrong.append(f"search_space.{key}.{name} {error}")
+    for key, start in _by_key("start", space.start, space.start_from):
+        for name, value in start.items():
+            if name not in STARTS:
+                wrong.append(f"search_space.{key} may hold only {', '.join(STARTS)}, got {name}")
+            elif not isinstance(value, int | float):
+                wrong.append(f"search_space.{key}.{name} must be a number, got {value!r}")
+            elif fault := bound_fault(value, RATIO_BOUNDS.get(name) or metadata_of(name)):
+                wrong.append(f"search_space.{key}.{name} {fault}")
+    return wrong
+
+
+def _by_key(key: str, always: dict[str, Any], later: dict[int, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(key, always), *((f"{key}_from.{frames}", lines) for frames, lines in later.items())]
+
+
+def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
+    """What makes a sweep this sweep, flat and as JSON values: a resumed one must have the same."""
+    flat: dict[str, Any] = {"dataset.n_input_neurons": cfg.dataset.n_input_neurons}
+    flat["sweep.learn_from"] = cfg.sweep.learn_from
+    for group in SETTING_GROUPS:
+        node = getattr(cfg, group)
+        _flatten(flat, group, node if isinstance(node, dict) else dataclasses.asdict(node))
+    for name in ("training.n_training_frames", "training.n_threads", "training.checkpoint_every_s"):
+        del flat[name]  # set by the block, the machine, and nobody's result
+    flat |= {f"pinned.{name}": explorable(cfg, name) for name in overrides.pinned}
+    return flat | {f"swept.{name}": text for name, text in overrides.swept.items()}
+
+
+def refuse_changes(study: Study, now: Mapping[str, Any], name: str) -> None:
+    """Raises SweepStateError where the sweep of that name was started with other settings."""
+    before = study.user_attrs["settings"]
+    differing = [
+        f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if differing:
+        lines = "\n".join(f"  - {line}" for line in differing)
+        raise SweepStateError(
+            f"the sweep {name!r} exists with another config; give this one another sweep.name, or the same config:\n"
+            f"{lines}"
+        )
+
+
+def raise_all(wrong: Sequence[str], *errors: SweepError | None) -> None:
+    """Raises ConfigError with the faults of the config and what else was found, if anything was."""
+    told = [*wrong, *(str(error) for error in errors if error is not None)]
+    if told:
+        raise ConfigError(told)
+
+
+def _flatten(flat: dict[str, Any], prefix: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _flatten(flat, f"{prefix}.{key}", item)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value, 1):
+            _flatten(flat, f"{prefix}[{index}]", item)
+    else:
+        flat[prefix] = getattr(value, "value", value)

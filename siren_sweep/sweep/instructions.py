@@ -1,0 +1,266 @@
+"""What a person asks of a running sweep: read from `user_input.md` at each batch boundary, and kept in the study.
+
+What an instruction changes is stored first, together with its answer, in one write; then the file says so. A crash
+between the two loses nothing and doubles nothing: the next start first brings the file up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from optuna.storages import BaseStorage
+from optuna.study import Study
+
+from siren_sweep.errors import OutputError
+from siren_sweep.paths import SweepPaths
+from siren_sweep.search.encoding import axes, key_of, leaf
+from siren_sweep.search.layouts import within
+from siren_sweep.search.limits import Limit, dimension_of, fault, limit_text, limited, single, values_text
+from siren_sweep.search.space import Space
+from siren_sweep.study.studies import (
+    INSTRUCTIONS,
+    best_trial,
+    finished,
+    instructions,
+    last_batch,
+    load,
+    n_trials_of,
+    study_name,
+)
+from siren_sweep.sweep import user_input
+from siren_sweep.sweep.block import BlockStart
+from siren_sweep.sweep.user_input import Bound, EndSweep, Fix, Instruction, More, Refused, StopBlock, Try
+
+_ANSWERED = "instructions_answered"  # how many of the stored ones the file holds as acknowledged
+Record = dict[str, Any]
+Asked = Instruction | Refused
+
+
+class Instructions:
+    """The instructions of one sweep, stored in its first block's study.
+
+    A record holds the line, its number, the block (0 after the last one) and the last batch when it was read, the
+    answer, and what it changes: `limit`, `try`, `more`, `stop` (the block), `end` (the sweep).
+    """
+
+    def __init__(self, storage: BaseStorage, paths: SweepPaths, n_iter_block: int) -> None:
+        self._storage, self._file, self._n_iter_block = storage, paths.user_input, n_iter_block
+        self._n_before: int | None = None  # how many there were when this process began
+        self._had_file = False
+        self._told: set[str] = set()
+
+    def take(self, start: BlockStart, study: Study) -> None:
+        """Between two batches of a block: read what is pending, decide, store, acknowledge.
+
+        A file that is broken, gone or cannot be written is told once, and stops nothing.
+        """
+        self._answer(lambda asked, known: _decided(asked, known, start, study, self._n_iter_block), start.number, study)
+
+    def close(self, study: Study) -> None:
+        """After the last block: what is still pending came too late."""
+        late = {"answer": "not done: the sweep is over"}
+        self._answer(lambda asked, known: [dict(late) for _ in asked], 0, study)
+
+    def part_of(self, space: Space) -> Space:
+        """The part of a block's space from which a person wants the proposals."""
+        return limited(space, _limits(self._records()))
+
+    def wanted(self, block: int) -> list[dict[str, Any]]:
+        """The configs, as points of the block's space, that a person wants tried in a block."""
+        return [record["try"] for record in self._records() if record["block"] == block and "try" in record]
+
+    def n_trials(self, block: int) -> int:
+        """How many trials a block has in all."""
+        return n_trials_of(self._records(), block, self._n_iter_block)
+
+    def stop_block(self, block: int) -> bool:
+        """Whether a block plans no further batch."""
+        return self.end_sweep(block) or any(one["block"] == block and one.get("stop") for one in self._records())
+
+    def end_sweep(self, block: int) -> bool:
+        """Whether the sweep ends at a block that is not over yet.
+
+        An end that was asked for before the block had any result leaves it to be gone on with, and concerns only the
+        process that read it.
+        """
+        return any(
+            one["block"] == block and one.get("end") and (one["stop"] or one["number"] > (self._n_before or 0))
+            for one in self._records()
+        )
+
+    def _answer(self, decide: Callable[[list[Asked], list[Record]], list[Record]], block: int, study: Study) -> None:
+        """Read, decide (what is asked, what was asked before), store, acknowledge."""
+        if self._n_before is None:
+            self._n_before = len(self._records())
+        self._make_file()
+        if not self._acknowledge():
+            return
+        text, note = user_input.read(self._file)
+        if note:
+            self._tell(note)
+        known, asked = self._records(), _asked(text)
+        if not asked:
+            return
+        after = last_batch(study)
+        when = f"after batch {after} of block {block}" if after else f"before the first batch of block {block}"
+        when = when if block else "after the last block"
+        for one, decided in zip(asked, decide(asked, known), strict=True):
+            number = len(known) + 1
+            decided["answer"] += f" (no. {number}, {when})"
+            known.append({"number": number, "line": one.line, "block": block, "after_batch": after, **decided})
+        self._studies()[1].set_user_attr(INSTRUCTIONS, known)
+        self._acknowledge()
+
+    def _acknowledge(self) -> bool:
+        """Bring the file up to date with what is stored; False where it cannot be."""
+        first, records = self._studies()[1], self._records()
+        new = records[first.user_attrs.get(_ANSWERED, 0) :]
+        note = user_input.acknowledge(self._file, [(one["line"], one["answer"]) for one in new])
+        if note:
+            self._tell(f"{note}; what it asks is read again when it can be answered")
+        elif new:
+            first.set_user_attr(_ANSWERED, len(records))
+        return note is None
+
+    def _make_file(self) -> None:
+        try:
+            if not self._file.exists():
+                user_input.create(self._file)
+                if self._had_file:
+                    self._tell(f"{self._file.name} was gone; a new one is there, with nothing pending")
+            self._had_file = True
+        except (OSError, OutputError) as error:
+            self._tell(str(error))
+
+    def _tell(self, note: str) -> None:
+        if note not in self._told:
+            print(note, file=sys.stderr)
+        self._told.add(note)
+
+    def _studies(self) -> dict[int, Study]:
+        first = load(self._storage, study_name(1))
+        assert first is not None
+        return {1: first}
+
+    def _records(self) -> list[Record]:
+        return instructions(self._studies())
+
+
+def _asked(text: str) -> list[Asked]:
+    """What is pending, in the order of the file."""
+    understood, refused = user_input.read_instructions(text)
+    places = user_input.pending_lines(text)
+    return sorted([*understood, *refused], key=lambda one: places.index(one.line))
+
+
+def _limits(records: Sequence[Record]) -> dict[str, Limit]:
+    """What was asked of each parameter last."""
+    stored = [one["limit"] for one in records if "limit" in one]
+    return {limit["parameter"]: Limit(limit["low"], limit["high"]) for limit in stored}
+
+
+def _decided(
+    asked: Sequence[Asked], known: Sequence[Record], start: BlockStart, study: Study, n_iter_block: int
+) -> list[Record]:
+    """What each instruction changes, and its answer; one that cannot be done changes nothing and says why not."""
+    can_stop = best_trial(study) is not None
+    lines = [one.line for one in asked if isinstance(one, EndSweep) or (can_stop and isinstance(one, StopBlock))]
+    lines += [one["line"] for one in known if one["block"] == start.number and one.get("stop")]
+    ends = lines[0] if lines else None
+    block = _Block(start, study, n_iter_block, ends, list(known))
+    decided = []
+    for one in asked:
+        try:
+            record = block.decide(one)
+        except ValueError as error:
+            record = {"answer": f"not done: {error}"}
+        block.records.append({"block": start.number, **record})
+        decided.append(record)
+    return decided
+
+
+class _Block:
+    """A block between two batches, and what was asked of the sweep so far."""
+
+    def __init__(
+        self, start: BlockStart, study: Study, n_iter_block: int, ends: str | None, records: list[Record]
+    ) -> None:
+        self._start, self._study, self._n_iter_block, self._ends = start, study, n_iter_block, ends
+        self.records = records
+
+    def decide(self, one: Asked) -> Record:
+        """Raises ValueError with the reason where an instruction cannot be done."""
+        match one:
+            case Refused():
+                raise ValueError(one.why)
+            case Fix():
+                return self._limit(one.parameter, Limit(one.value, one.value))
+            case Bound():
+                return self._limit(one.parameter, Limit(one.low, one.high))
+            case Try():
+                return self._try(one.values)
+            case More():
+                return self._more(one.n_trials)
+            case StopBlock():
+                if best_trial(self._study) is None:
+                    raise ValueError("a block can be stopped once a trial of it has finished")
+                return {"stop": True, "answer": f"block {self._start.number} ends"}
+            case EndSweep():
+                answer = "the sweep ends; the same command goes on"
+                return {"end": True, "stop": best_trial(self._study) is not None, "answer": answer}
+
+    def _limit(self, parameter: str, limit: Limit) -> Record:
+        space = self._start.space
+        if why_not := fault(space, parameter, limit):
+            raise ValueError(why_not)
+        name = dimension_of(space, parameter)
+        values = values_text(limited(space, {parameter: limit}), name) if name else limit_text(limit)
+        stored = {"parameter": parameter, "low": limit.low, "high": limit.high}
+        return {"limit": stored, "answer": f"from now on {leaf(parameter)} is {values}"}
+
+    def _more(self, n_trials: int) -> Record:
+        self._refuse_at_end()
+        total = self._n_trials() + n_trials
+        return {"more": n_trials, "answer": f"block {self._start.number} has {total} trials"}
+
+    def _try(self, values: Mapping[str, float]) -> Record:
+        self._refuse_at_end()
+        space = self._start.space
+        best = best_trial(self._study)
+        part = axes(limited(space, _limits(self.records)).distributions())
+        params = within(part, best.params if best else self._start.base)
+        wrong = []
+        for parameter, value in values.items():
+            name = dimension_of(space, parameter)
+            if why_not := fault(space, parameter, Limit(value, value)):
+                wrong.append(why_not)
+            elif name is not None:
+                params[name] = single(space, name, value)
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        waiting = self._refuse_repeated(params)
+        n_left = self._n_trials() - len(finished(self._study))
+        room = {} if waiting < n_left else {"more": 1}
+        return {"try": params, **room, "answer": "it is in the next batch" + (", one trial more" if room else "")}
+
+    def _refuse_repeated(self, params: Mapping[str, Any]) -> int:
+        """How many configs wait to be tried. Raises ValueError where this one does, or has run."""
+        space = axes(self._start.space.distributions())
+        run = {key_of(space, trial.params): trial.number for trial in self._study.get_trials(deepcopy=False)}
+        own = [one["try"] for one in self.records if one["block"] == self._start.number and "try" in one]
+        waiting = {key_of(space, wanted) for wanted in own} - run.keys()
+        key = key_of(space, params)
+        if key in run:
+            raise ValueError(f"trial {run[key]} of this block has this config")
+        if key in waiting:
+            raise ValueError("it was asked for already")
+        return len(waiting)
+
+    def _refuse_at_end(self) -> None:
+        if self._ends:
+            raise ValueError(f"the block ends now, by {self._ends!r}")
+
+    def _n_trials(self) -> int:
+        return n_trials_of(self.records, self._start.number, self._n_iter_block)

@@ -1,0 +1,285 @@
+"""A sweep: block after block, batch after batch; the same call goes on where the last one stopped."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import optuna
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from rich.console import Console
+
+from siren_sweep.config.compose import typed
+from siren_sweep.config.schema import Config
+from siren_sweep.errors import DataError, SweepError, SweepStateError
+from siren_sweep.field.dataset import ensure_data, field_of
+from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
+from siren_sweep.search.proposal import Proposal
+from siren_sweep.search.strategy import plan_batch
+from siren_sweep.study.storage import restore, save_copy, storage_errors
+from siren_sweep.study.studies import (
+    STORAGE_URL_VARIABLE,
+    all_blocks,
+    all_validations,
+    best_trial,
+    create,
+    finished,
+    has_ended,
+    is_shown,
+    last_batch,
+    load,
+    mark_ended,
+    mark_shown,
+    open_batch,
+    open_storage,
+    study_name,
+    validation_name,
+    winner,
+)
+from siren_sweep.sweep import checks, warm_start
+from siren_sweep.sweep.batch import BatchRun, enqueue_plan, store_plan
+from siren_sweep.sweep.block import BlockCallback, BlockStart, explorable, start_block
+from siren_sweep.sweep.instructions import Instructions
+from siren_sweep.sweep.interrupts import interrupts
+from siren_sweep.sweep.lock import locked
+from siren_sweep.sweep.monitor import Monitor
+from siren_sweep.sweep.mps import shared_gpus
+from siren_sweep.sweep.slots import slots
+from siren_sweep.sweep.validation import Validation
+from siren_sweep.train.engine import n_gpus
+from siren_sweep.views import export
+from siren_sweep.views.record.writer import write_record
+from siren_sweep.views.report.page import write_report
+
+log = logging.getLogger(__name__)
+
+
+def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) -> None:
+    """Run, or go on with, the sweep of a composed config. Raises ConfigError and its kind before anything trains."""
+    cfg = typed(config)
+    if cfg.storage.url is not None:  # workers have it from here, and from no file
+        os.environ.setdefault(STORAGE_URL_VARIABLE, cfg.storage.url)
+    overrides = checks.sort_overrides(arguments)
+    outputs = OutputPaths(Path(cfg.outputs_dir))
+    paths, data_hashes = _prepare(cfg, overrides, outputs)
+    gpus = n_gpus(cfg.training.device)
+    with locked(paths), interrupts(), storage_errors(), shared_gpus(cfg.claude.n_parallel, gpus):
+        if notice := restore(paths):
+            print(notice, file=sys.stderr)
+        if hasattr(launcher, "warm_up"):
+            launcher.warm_up()
+        Sweep(cfg, overrides, launcher, outputs, paths, data_hashes).run()
+
+
+def _prepare(cfg: Config, overrides: checks.SweepOverrides, outputs: OutputPaths) -> tuple[SweepPaths, dict[int, str]]:
+    """Check all there is to check; the sweep's paths, and the data's hash by block number."""
+    wrong = checks.all_faults(cfg, overrides)
+    paths, hashes = None, {}
+    try:
+        paths = outputs.sweep(cfg.sweep.name)
+        wrong += filter(None, [warm_start.fault(cfg, paths)])
+    except SweepError as error:
+        wrong.append(str(error))
+    if cfg.dataset.path is not None and not (wrong and cfg.dataset.generate):
+        try:
+            make_writable(outputs.root)
+            ensure_data(cfg)
+            hashes = _data_hashes(cfg, outputs)
+        except SweepError as error:
+            wrong.append(str(error))
+    checks.raise_all(wrong)
+    assert paths is not None
+    return paths, hashes
+
+
+def _data_hashes(cfg: Config, outputs: OutputPaths) -> dict[int, str]:
+    """Read what each block will read, the largest first: too few frames, or a broken chunk, is told before a start."""
+    hashes = {}
+    blocks = enumerate(cfg.blocks.schedule, 1)
+    with Console(stderr=True).status("reading the data"):
+        for number, block in sorted(blocks, key=lambda pair: -pair[1].n_training_frames):
+            cfg.training.n_training_frames = block.n_training_frames
+            hashes[number] = field_of(cfg, outputs).data_hash
+    return hashes
+
+
+class Sweep:
+    """One run of the sweep's loop."""
+
+    def __init__(
+        self,
+        cfg: Config,
+        overrides: checks.SweepOverrides,
+        launcher: Launcher,
+        outputs: OutputPaths,
+        paths: SweepPaths,
+        data_hashes: dict[int, str],
+    ) -> None:
+        self._cfg, self._overrides, self._launcher = cfg, overrides, launcher
+        self._outputs, self._paths, self._data_hashes = outputs, paths, data_hashes
+        self._settings = checks.settings(cfg, overrides)
+        if STORAGE_URL_VARIABLE in os.environ:  # a storage that another sweep could be given as well
+            self._settings["sweep.name"] = cfg.sweep.name
+        self._pinned = {name: explorable(cfg, name) for name in overrides.pinned}
+        self._storage = open_storage(cfg.storage.url, paths)
+        self._instructions = Instructions(self._storage, paths, cfg.claude.n_iter_block)
+        self._slots = slots(cfg.claude.n_parallel, cfg.training.device)
+
+    def run(self) -> None:
+        """All blocks, each exported as it ends."""
+        first = load(self._storage, study_name(1))
+        if first is not None and "settings" in first.user_attrs:  # a crash may have come before its first words
+            checks.refuse_changes(first, self._settings, self._cfg.sweep.name)
+        if self._cfg.sweep.learn_from is not None:
+            warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
+        with Monitor(self._cfg, self._outputs, self._paths, self._storage):
+            best: dict[str, Any] | None = None
+            for number, block in enumerate(self._cfg.blocks.schedule, 1):
+                texts = checks.sweep_texts(self._cfg, self._overrides, block)
+                start = start_block(self._cfg, number, texts, self._pinned, best)
+                study = self._study(start)
+                if not has_ended(study):
+                    self._run_block(study, start)
+                    if self._instructions.end_sweep(number):
+                        print(f"the sweep ends at block {number}, as asked; the same command goes on", file=sys.stderr)
+                        return
+                elif not is_shown(study):
+                    self._show(study)
+                best = self._winner(study, number).user_attrs["config"]
+            self._instructions.close(study)
+
+    def _run_block(self, study: Study, start: BlockStart) -> None:
+        while self._goes_on(study, start) and self._plan(study, start):
+            self._view(write_record)
+            callback = BlockCallback(self._instructions.n_trials(start.number), self._export)
+            inherited = self._overrides.inherited
+            run = BatchRun(self._storage, study, self._paths, self._launcher.launch, inherited, [callback])
+            run.run(self._slots.n_threads)
+            if STORAGE_URL_VARIABLE not in os.environ:  # a server's are its own to copy
+                save_copy(self._paths)
+        if best_trial(study) is None and self._instructions.end_sweep(start.number):
+            return  # the block can still be gone on with
+        inherited, n_threads = self._overrides.inherited, self._slots.n_threads
+        again = Validation(self._storage, study, self._paths, self._launcher, inherited, n_threads)
+        again.train_whole()
+        again.train_seeds(self._cfg.claude.n_validation_seeds)
+        self._export(study)
+        mark_ended(study)
+        self._show(study)
+
+    def _show(self, study: Study) -> None:
+        self._view(write_record)
+        self._view(write_report, self._outputs)
+        mark_shown(study)
+
+    def _goes_on(self, study: Study, start: BlockStart) -> bool:
+        """Whether a batch is open or one more to be planned; between two, what a person asked for is taken up."""
+        if open_batch(study):
+            return True
+        self._instructions.take(start, study)
+        asked = self._instructions
+        return not asked.stop_block(start.number) and len(finished(study)) < asked.n_trials(start.number)
+
+    def _study(self, start: BlockStart) -> Study:
+        attributes = {
+            "settings": self._settings,
+            "block": start.number,
+            "n_training_frames": start.n_training_frames,
+            "data_hash": self._data_hashes[start.number],
+            "dataset": {"path": self._cfg.dataset.path, "n_input_neurons": self._cfg.dataset.n_input_neurons},
+        }
+        study = create(self._storage, study_name(start.number), attributes)
+        if study.user_attrs["data_hash"] != attributes["data_hash"]:
+            raise DataError(
+                f"the data of block {start.number} changed under the sweep {self._cfg.sweep.name!r}: the first "
+                f"{start.n_training_frames} frames at {self._cfg.dataset.path} have hash {attributes['data_hash']}, "
+                f"and had {study.user_attrs['data_hash']}"
+            )
+        return study
+
+    def _plan(self, study: Study, start: BlockStart) -> bool:
+        """Plan the next batch where none is open, and enqueue it; False where no config is left to run."""
+        done, n_iter = len(finished(study)), self._instructions.n_trials(start.number)
+        batch = open_batch(study)
+        if batch is None:
+            batch = last_batch(study) + 1
+            proposals = self._propose(study, start, batch, min(self._cfg.claude.n_parallel, n_iter - done))
+            if not proposals:
+                print(f"block {start.number} ends after {done} trials: its space has no config left", file=sys.stderr)
+                return False
+            first = 1 + sum(len(finished(other)) for other in all_blocks(self._storage).values())
+            own = [
+                {
+                    "block": start.number,
+                    "batch": batch,
+                    "slot": slot,
+                    "iteration": first + slot,
+                    "n_training_frames": start.n_training_frames,
+                    "seed": self._cfg.training.seed,
+                    "config": start.space.config(proposal.params),
+                    "data_hash": self._data_hashes[start.number],
+                    "attempt": 0,
+                }
+                for slot, proposal in enumerate(proposals)
+            ]
+            store_plan(study, proposals, own)
+        enqueue_plan(study, batch, start.space.distributions())
+        return True
+
+    def _propose(self, study: Study, start: BlockStart, batch: int, n: int) -> list[Proposal]:
+        """The batch's configs, from the seed and the studies alone: a resumed sweep proposes the same."""
+        seed = self._cfg.training.seed + 1000 * start.number + batch
+        blocks, part = all_blocks(self._storage), self._instructions.part_of(start.space)
+        known = warm_start.earlier(self._storage, start.space)
+        carried, best = start.carried, warm_start.best_known(known)
+        if start.number == 1 and best:
+            carried = [best, start.base]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = hydra.utils.instantiate(self._cfg.sampler, seed=seed)
+            if isinstance(sampler, functools.partial):  # one that is made for a space
+                sampler = sampler(part.distributions())
+            return plan_batch(
+                study,
+                start.space,
+                sampler,
+                n,
+                strategy=self._cfg.claude.strategy,
+                base=start.base,
+                carried=carried,
+                earlier=known + [blocks[number] for number in sorted(blocks) if number < start.number],
+                within=part,
+                wanted=self._instructions.wanted(start.number),
+            )
+
+    def _winner(self, study: Study, number: int) -> FrozenTrial:
+        """The trial whose config a block carries on. Raises SweepStateError where none was trained whole."""
+        validation = load(self._storage, validation_name(number))
+        best = winner(study, validation)
+        if best is None:
+            ended = [*finished(study), *(finished(validation) if validation else [])]
+            reasons = sorted({str(trial.user_attrs["outcome"]["reason"]) for trial in ended} - {"None"})
+            raise SweepStateError(f"no trial of block {number} has finished: " + "; ".join(reasons))
+        return best.searched
+
+    def _view(self, write: Callable[..., None], *more: Any) -> None:
+        """Write a view of the studies; one that cannot be written is told and costs the sweep nothing."""
+        try:
+            write(self._paths, *more, all_blocks(self._storage), all_validations(self._storage))
+        except Exception as error:  # a view can be made again at any time
+            log.exception("%s failed", write.__name__)
+            print(f"{write.__name__} failed ({type(error).__name__}: {error}); the sweep goes on", file=sys.stderr)
+
+    def _export(self, study: Study) -> None:
+        validation = load(self._storage, validation_name(study.user_attrs["block"]))
+        export.export_block(study, validation, self._paths, self._outputs)

@@ -1,0 +1,81 @@
+"""What goes on beside the sweep's loop, read from the studies: progress in the terminal, the mirror to MLflow."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import threading
+import time
+from types import TracebackType
+
+from optuna.storages import BaseStorage
+
+from siren_sweep.config.schema import Config
+from siren_sweep.errors import redacted
+from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.study.storage import STORAGE_ERRORS
+from siren_sweep.study.studies import all_blocks, all_validations
+from siren_sweep.sweep.interrupts import AtOnce
+from siren_sweep.sweep.progress import ProgressView
+from siren_sweep.views.mlflow.mirror import Mirror
+
+INTERVAL_S = 1.0
+RETRY_S = 30.0  # after MLflow could not be reached
+
+log = logging.getLogger(__name__)
+
+
+class Monitor:
+    """A thread for as long as the sweep runs. Nothing that fails in it touches the sweep."""
+
+    def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, storage: BaseStorage) -> None:
+        self._cfg, self._outputs, self._paths, self._storage = (cfg, outputs, paths, storage)
+        self._view = ProgressView(cfg)
+        self._mirror: Mirror | None = None
+        self._retry_at = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
+
+    def __enter__(self) -> Monitor:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if kind is not None and issubclass(kind, AtOnce):
+            self._view.close()
+            return
+        self._thread.join()
+        self._retry_at = 0.0
+        self._look(over=kind is None)
+        self._view.close()
+        if self._cfg.tracking.enabled and self._retry_at:
+            command = f"siren-sweep sync {shlex.quote(str(self._paths.root))}"
+            print(f"MLflow could not be reached; the next start, or {command}, sends what is missing", file=sys.stderr)
+
+    def _loop(self) -> None:
+        while not self._stop.wait(INTERVAL_S):
+            self._look(over=False)
+
+    def _look(self, over: bool) -> None:
+        try:
+            studies = all_blocks(self._storage)
+            self._view.update(studies)
+        except STORAGE_ERRORS:  # the sweep's loop meets them too, and tells
+            return
+        except Exception:  # progress is a service
+            log.exception("progress could not be shown")
+            return
+        if not self._cfg.tracking.enabled or time.monotonic() < self._retry_at:
+            return
+        try:
+            self._mirror = self._mirror or Mirror(self._cfg.tracking.uri, self._outputs, self._paths)
+            self._mirror.update(studies, all_validations(self._storage), over)
+        except Exception as error:  # an outage of tracking must not touch training
+            if not self._retry_at:
+                self._view.say(f"MLflow cannot be reached ({type(error).__name__}); training goes on")
+            log.info("MLflow: %s", redacted(str(error)))
+            self._mirror, self._retry_at = None, time.monotonic() + RETRY_S

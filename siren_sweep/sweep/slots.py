@@ -1,0 +1,194 @@
+"""Slots: one process a trial, started warm, on its GPU or its share of the cores, with a hard time limit.
+
+A worker that dies (killed, out of memory, a segmentation fault) takes nothing with it: what it had to say is in the
+study, and its slot takes the next trial. Workers die with their parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+from siren_sweep.errors import OutputError, SweepError
+from siren_sweep.sweep.interrupts import check, insisted
+from siren_sweep.sweep.memory import limit_process
+from siren_sweep.train.engine import n_gpus
+
+PRELOAD = (
+    "torch",
+    "optuna",
+    "hydra.core.utils",
+    "siren_sweep.cli.main",
+    "siren_sweep.sweep.worker",
+    "siren_sweep.train.engine.kernels",
+)
+GRACE_S = 20.0  # between SIGTERM, on which a worker writes its checkpoint, and SIGKILL
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials run at once, and how many CPU threads each has."""
+
+    concurrency: int
+    n_threads: int
+
+
+def slots(n_parallel: int, device: str) -> Slots:
+    """All slots at once where there are GPUs; else as many as there are cores, each with its share of them."""
+    n_cores = len(os.sched_getaffinity(0))
+    concurrency = n_parallel if n_gpus(device) else min(n_parallel, n_cores)
+    return Slots(concurrency, max(1, n_cores // concurrency))
+
+
+@dataclass
+class Job:
+    """One trial in its process."""
+
+    args: tuple[Any, ...]
+    time_limit_s: float
+    memory_bytes: int | None = None  # that it may allocate; None: no limit
+    process: multiprocessing.process.BaseProcess | None = None
+    started: float = 0.0
+    oom_kills: int = 0  # of the whole machine, when it began
+    said: Connection | None = None
+    end: str | None = field(default=None)  # how the process ended, once it has: "" for well
+    fault: str | None = None  # what it met that a person can mend, of which no trial is to be blamed
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.end is None
+
+
+def warm_up() -> ForkServerContext:
+    """Start the server that workers are forked from; it imports what they need while the caller goes on."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    forkserver.ensure_running()
+    return context
+
+
+def run_jobs(target: Callable[..., None], jobs: Sequence[Job], concurrency: int) -> None:
+    """Run every job in a process of its own, `concurrency` at a time; `job.end` says how each ended.
+
+    On KeyboardInterrupt, or whatever else ends this call, the workers are stopped first.
+    """
+    context = warm_up()
+    try:
+        while any(job.end is None for job in jobs):
+            check()
+            for job in jobs:
+                if job.process is None and sum(other.running for other in jobs) < concurrency:
+                    _start(context, target, job)
+            _wait([job for job in jobs if job.running])
+    finally:
+        stop([job for job in jobs if job.running])
+
+
+def stop(jobs: Sequence[Job]) -> None:
+    """SIGTERM, and SIGKILL for those that do not go; returns when all are gone.
+
+    An interrupt while it waits, the second one, cuts the grace short.
+    """
+    processes = [job.process for job in jobs if job.process is not None and job.process.pid is not None]
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + GRACE_S
+    try:
+        while (alive := [process.sentinel for process in processes if process.is_alive()]) and not insisted():
+            if time.monotonic() > deadline:
+                break
+            multiprocessing.connection.wait(alive, timeout=0.5)
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
+        for job in jobs:
+            job.end = "stopped"
+
+
+def _start(context: ForkServerContext, target: Callable[..., None], job: Job) -> None:
+    job.oom_kills, job.started = _oom_kills(), time.monotonic()
+    job.said, says = context.Pipe(duplex=False)
+    # A daemon, so that one started in the moment of an interrupt does not keep the parent from ending.
+    job.process = context.Process(target=_worker, args=(target, job.args, job.memory_bytes, says), daemon=True)
+    job.process.start()
+    says.close()
+
+
+def _wait(running: Sequence[Job]) -> None:
+    """Until a process ends or runs over its time."""
+    sentinels = {job.process.sentinel: job for job in running if job.process is not None}
+    for ready in multiprocessing.connection.wait(list(sentinels), timeout=1.0):
+        assert isinstance(ready, int)
+        job = sentinels[ready]
+        assert job.process is not None
+        job.process.join()
+        job.end = _how_it_ended(job.process.exitcode, _oom_kills() > job.oom_kills)
+        assert job.said is not None
+        if job.said.poll():
+            with contextlib.suppress(EOFError):
+                job.fault = job.said.recv_bytes().decode()
+    for job in running:
+        if job.running and time.monotonic() - job.started > job.time_limit_s:
+            stop([job])
+            job.end = f"the worker was stopped at its hard limit of {job.time_limit_s / 60:.1f} minutes"
+
+
+def _how_it_ended(code: int | None, memory_ran_out: bool) -> str:
+    if code == 0:
+        return ""
+    if code == -signal.SIGKILL and memory_ran_out:
+        return "out of memory: the kernel killed the worker"
+    if code is not None and code < 0:
+        return f"the worker was killed by {signal.Signals(-code).name}"
+    return f"the worker exited with code {code}"
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since the machine started."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def _worker(target: Callable[..., None], args: tuple[Any, ...], memory_bytes: int | None, says: Connection) -> None:
+    """In the new process: die with the parent, leave Ctrl-C to it, stop at a step's end on SIGTERM."""
+    from siren_sweep.sweep.worker import Interrupted, Superseded, interrupt
+
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, interrupt)
+    if memory_bytes is not None:
+        limit_process(memory_bytes)
+    try:
+        target(*args)
+    except (Interrupted, Superseded):
+        os._exit(3)
+    except SweepError as error:
+        says.send_bytes(str(error).encode())
+        os._exit(2)
+    except OSError as error:  # the machine's, whatever the config: a disk that is full, a folder that is gone
+        says.send_bytes(str(OutputError(f"a worker could not go on: {type(error).__name__}: {error}")).encode())
+        os._exit(2)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(4)

@@ -1,0 +1,92 @@
+"""What a sweep knows before its first trial: `sweep.learn_from` names an imported log's folder, or another sweep's.
+
+Its studies are copied beside the sweep's own, so that a resumed sweep learns the same whatever became of the folder.
+They inform the model and give the first batch its start; results of the sweep they never are.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.study import Study
+
+from siren_sweep.config.schema import Config
+from siren_sweep.errors import DataError, SweepError
+from siren_sweep.paths import SweepPaths, sqlite_url
+from siren_sweep.search.space import Space
+from siren_sweep.study.import_log import earlier_study
+from siren_sweep.study.studies import all_blocks, best_trial, complete, load
+
+_PREFIX, _COPIED = "earlier_", "copied"
+_TREE = "UCBTreeSampler"
+
+
+def fault(cfg: Config, paths: SweepPaths) -> str | None:
+    """What is wrong with `sweep.learn_from`, or None; a sweep that has begun needs the folder no more."""
+    folder = cfg.sweep.learn_from
+    if folder is None or paths.study_db.exists():
+        return None
+    if not str(cfg.sampler.get("_target_")).endswith(_TREE):
+        return f"sweep.learn_from teaches sampler=ucb_tree alone, got {cfg.sampler.get('_target_')}"
+    try:
+        blocks = _studies(Path(folder))
+    except SweepError as error:
+        return str(error)
+    if not any(complete(study) for study in blocks.values()):
+        return f"sweep.learn_from must name a folder with finished trials, got none in {folder!r}"
+    return None
+
+
+def adopt(storage: BaseStorage, folder: Path) -> None:
+    """Copy a folder's studies into the sweep's storage, each whole, and once. Raises DataError."""
+    known = set(optuna.get_all_study_names(storage))
+    done = {name for name in known if name.startswith(_PREFIX) and _attributes(storage, name).get(_COPIED)}
+    if done and all(_attributes(storage, name)[_COPIED] == len(done) for name in done):
+        return
+    blocks = _studies(folder)
+    for number, study in blocks.items():
+        name = f"{_PREFIX}{number:02d}"
+        if name in known:  # cut off half way
+            optuna.delete_study(study_name=name, storage=storage)
+        copy = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+        for key in ("block", "n_training_frames"):
+            copy.set_user_attr(key, study.user_attrs[key])
+        copy.add_trials([trial for trial in study.get_trials() if trial.state.is_finished()])
+        copy.set_user_attr(_COPIED, len(blocks))
+
+
+def earlier(storage: BaseStorage, space: Space) -> list[Study]:
+    """What was copied, as far as it lies in a block's space, the study of the nearest number of frames last."""
+    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(_PREFIX)]
+    found = [earlier_study(study, space) for name in sorted(names) if (study := load(storage, name))]
+    frames = math.log(space.block.n_training_frames)
+    known = [study for study in found if study.get_trials(deepcopy=False)]
+    return sorted(known, key=lambda study: -abs(math.log(study.user_attrs["n_training_frames"]) - frames))
+
+
+def best_known(studies: list[Study]) -> dict[str, Any] | None:
+    """The best config of the study that comes nearest; None where no trial of it has finished."""
+    best = best_trial(studies[-1]) if studies else None
+    return dict(best.params) if best else None
+
+
+def _attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
+    return optuna.load_study(study_name=name, storage=storage).user_attrs
+
+
+def _studies(folder: Path) -> dict[int, Study]:
+    """The studies of a folder by block number. Raises DataError."""
+    database = SweepPaths(folder).study_db
+    if not database.is_file():
+        raise DataError(
+            "sweep.learn_from must name a folder with a study.db, as siren-sweep import and sweeps make them, got "
+            f"{str(folder)!r}"
+        )
+    try:
+        return all_blocks(RDBStorage(sqlite_url(database)))
+    except Exception as error:  # SQLAlchemy's and Optuna's own kinds
+        raise DataError(f"{database} cannot be read ({type(error).__name__})") from None

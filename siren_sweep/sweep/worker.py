@@ -1,0 +1,187 @@
+"""One trial: field, model, training, reports, and the outcome, written by the worker that ran it.
+
+The worker writes to the study and to its own folder; it never talks to MLflow, so that no outage of tracking can
+touch training. Only the trial's current attempt may write.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import logging
+import math
+import threading
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from siren_sweep.config.schema import Config
+from siren_sweep.errors import DataError, SweepError
+from siren_sweep.field.dataset import field_of
+from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
+from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
+from siren_sweep.study.studies import load, open_storage, trial_id
+from siren_sweep.sweep import memory
+from siren_sweep.sweep.lock import training
+from siren_sweep.train.engine import n_gpus, resolve_device
+from siren_sweep.train.loop import Report
+from siren_sweep.train.run import run_training
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop (SIGTERM): it leaves its checkpoint and goes."""
+
+
+class Superseded(BaseException):
+    """Another attempt at this trial has begun; this one must not write."""
+
+
+_interrupt = threading.Event()
+
+
+def interrupt(*_: object) -> None:
+    """A signal handler: the running trial stops at its next step."""
+    _interrupt.set()
+
+
+def check_interrupt(_step: int = 0) -> None:
+    """Raises Interrupted where a signal asked for it."""
+    if _interrupt.is_set():
+        raise Interrupted
+
+
+def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
+    """One trial of a sweep, as a worker runs it; returns the outcome's status.
+
+    Raises SweepError, and writes no outcome, where the data or the disk are at fault: no config is to be blamed.
+    """
+    import hydra
+
+    pruner = hydra.utils.instantiate(cfg.pruner)
+    assert cfg.trial.study is not None
+    assert cfg.trial.number is not None
+    with storage_errors():
+        storage = open_storage(cfg.storage.url, sweep, existing=True)
+        study = load(storage, cfg.trial.study, pruner=pruner, sampler=optuna.samplers.RandomSampler())
+        assert study is not None
+        worker = Worker(storage, study, cfg.trial.number, cfg.trial.attempt)
+        try:
+            with training(TrialPaths(sweep.root / cfg.trial.folder).lock, cfg.trial.attempt):
+                return _train_and_write(cfg, outputs, sweep, worker)
+        except Exception as error:  # our fault, or this config's: this slot fails, with its reason, and no other
+            if _is_the_machines(error):
+                raise
+            memory.lift_limit()
+            log.exception("trial %d of %s failed", cfg.trial.number, cfg.trial.study)
+            return worker.write_failure(failure_reason(error))
+
+
+def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worker: Worker) -> str:
+    field = field_of(cfg, outputs)
+    expected = worker.frozen().user_attrs["data_hash"]
+    if field.data_hash != expected:
+        raise DataError(
+            f"the data changed under the sweep {cfg.sweep.name!r}: the first {field.n_frames} frames at "
+            f"{cfg.dataset.path} have hash {field.data_hash}, and had {expected}"
+        )
+    device = resolve_device(cfg.training.device, cfg.trial.slot)
+    n_sharing = math.ceil(cfg.claude.n_parallel / max(1, n_gpus(cfg.training.device)))
+    memory.limit_gpu(device, n_sharing)
+    memory.refuse_greedy(cfg, device, n_sharing)
+    paths = TrialPaths(sweep.root / cfg.trial.folder)
+    result, metrics = run_training(
+        cfg,
+        field,
+        paths,
+        slot=cfg.trial.slot,
+        on_report=worker.on_report,
+        on_step=check_interrupt,
+        n_windows=cfg.claude.search_windows,
+    )
+    worker.write_outcome(result.status.value, result.reason, metrics, result.stop_step)
+    return result.status.value
+
+
+class Worker:
+    """A trial of the study as its worker sees it: reports go in, a reason to stop comes out."""
+
+    def __init__(self, storage: BaseStorage, study: Study, number: int, attempt: int) -> None:
+        self._study, self._number, self._attempt = study, number, attempt
+        self._trial = optuna.trial.Trial(study, trial_id(storage, study, number))
+        self._reports: list[dict[str, Any]] = self.frozen().user_attrs.get("reports", [])
+        # What an earlier attempt reported and went on from is decided: training is deterministic, so the same
+        # values come again, and the pruner must not be asked about a point that lies behind.
+        self._decided = self.frozen().last_step or 0
+
+    def frozen(self) -> FrozenTrial:
+        """The trial as the storage has it now."""
+        return self._study.get_trials(deepcopy=False)[self._number]
+
+    def on_report(self, report: Report) -> str | None:
+        """Write a report; returns why to stop, or None."""
+        self._check_attempt()
+        self._reports = [known for known in self._reports if known["index"] < report.index]
+        self._reports.append(dataclasses.asdict(report))
+        self._trial.set_user_attr("reports", self._reports)
+        if report.index > self._decided:
+            self._trial.report(report.r2, step=report.index)
+        if report.index < self._decided or not self._trial.should_prune():
+            return None
+        stop = {"fraction": report.fraction, "r2": report.r2}
+        explain = getattr(self._study.pruner, "explain", None)  # the stock pruners give no reasons
+        if explain:
+            stop |= explain(self._study, self.frozen()) or {}
+        self._trial.set_user_attr("stop", stop)
+        return _why_pruned(stop)
+
+    def write_outcome(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
+        """The trial's end, in one write; the parent tells the study from it."""
+        self._check_attempt()
+        outcome = {
+            "attempt": self._attempt,
+            "status": status,
+            "reason": reason,
+            "metrics": metrics,
+            "stop_step": stop_step,
+        }
+        self._trial.set_user_attr("outcome", outcome)
+
+    def write_failure(self, reason: str) -> str:
+        """An end without metrics."""
+        self.write_outcome("failed", reason, {}, 0)
+        return "failed"
+
+    def _check_attempt(self) -> None:
+        check_interrupt()
+        trial = self.frozen()
+        if trial.state.is_finished() or trial.user_attrs.get("attempt") != self._attempt:
+            raise Superseded(f"attempt {self._attempt} at trial {self._number} is not the current one")
+
+
+def _why_pruned(stop: dict[str, Any]) -> str:
+    text = f"pruned at {stop['fraction']:.0%} of its steps, R2 {stop['r2']:.4f}"
+    if "bound" in stop:
+        text += f": its final R2 is at most {stop['bound']:.4f}, and the block's best is {stop['best']:.4f}"
+    return text
+
+
+def _is_the_machines(error: Exception) -> bool:
+    """Whether any config would have met this: the data, the disk, the storage. Memory is what configs differ in."""
+    if isinstance(error, OSError):
+        return error.errno != errno.ENOMEM
+    return isinstance(error, (SweepError, *STORAGE_ERRORS))
+
+
+def failure_reason(error: Exception) -> str:
+    """One line that says of what a trial died; "out of memory" wherever an allocation failed."""
+    import torch
+
+    line = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, (MemoryError, OSError, torch.OutOfMemoryError)) or "can't allocate memory" in line:
+        return f"out of memory: {line or 'an allocation failed'}"
+    return f"{type(error).__name__}: {line}"

@@ -1,0 +1,127 @@
+"""The bare trainer's command line: one config trained and evaluated, with torch, numpy and PyYAML alone (and zarr where
+the field is not given as its cache file).
+
+    python -m siren_sweep.train block_03.yaml --field field.safetensors --device cuda --out run
+
+`--out` gets `weights.pt` (a bare state dict), `result.json`, and, while the run lasts, `checkpoint`, from which the
+same command goes on. Exit code 1: the run did not come to its end; 2: a mistake in what was given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.errors import ConfigError, DataError, OutputError, SweepError
+from siren_sweep.field import StimulusField, load_cached, open_field
+from siren_sweep.paths import TrialPaths, make_writable, replacing
+from siren_sweep.train.engine import n_threads, resolve_device
+from siren_sweep.train.loop import Report, TrainResult, train
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = parse(arguments)
+    try:
+        cfg = read_config(options.config)
+        result = run(cfg, options.field, options.device or cfg.training.device, TrialPaths(options.out))
+    except SweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    if result["final_r2"] is None:
+        print(f"{result['status']}: {result['reason']}", file=sys.stderr)
+        return 1
+    for name in ("final_r2", "final_mse", "final_pearson_r2", "r2_ceiling", "training_time_min"):
+        print(f"{name}: {result[name]:.6f}")
+    for name in ("total_params", "rank_90", "rank_99"):
+        print(f"{name}: {result[name]}")
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="siren-sweep train", description="Train and evaluate one config.")
+    parser.add_argument("config", type=Path, help="YAML with the groups dataset, graph_model, training, claude")
+    parser.add_argument(
+        "--field", type=Path, help="a field's cache file, of as many frames or more, instead of dataset.path"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 or auto; overrides training.device")
+    parser.add_argument("--out", type=Path, default=Path("outputs/bare"), help="folder to write to (%(default)s)")
+    return parser.parse_args(arguments)
+
+
+def read_config(file: Path) -> TrialConfig:
+    """The config in a YAML file; groups and keys that a training run does not need are left out.
+
+    Raises ConfigError.
+    """
+    try:
+        values = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the config must be a file that can be read, got {str(file)!r} ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the config must be YAML, got {str(file)!r}: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"the config must hold groups of values, got {str(file)!r} with {type(values).__name__}")
+    return trial_config(values)
+
+
+def open_given(cfg: TrialConfig, file: Path | None) -> StimulusField:
+    """The field of a cache file, which may hold more frames, or of the folder that the config names; DataError where
+    that is not the config's."""
+    wanted = cfg.training.n_training_frames, cfg.dataset.n_input_neurons
+    if file is None:
+        if cfg.dataset.path is None:
+            raise ConfigError("dataset.path must be given, or --field with a cache file")
+        return open_field(Path(cfg.dataset.path), n_frames=wanted[0], n_input_neurons=wanted[1], cache_dir=None)
+    field = load_cached(file)
+    if field.n_frames > wanted[0] and field.n_neurons == wanted[1]:
+        return field.first(wanted[0])
+    if (field.n_frames, field.n_neurons) != wanted:
+        rule = f"training.n_training_frames x dataset.n_input_neurons = {wanted[0]} x {wanted[1]} values"
+        raise DataError(f"{file} must hold {rule}, got {field.n_frames} x {field.n_neurons}")
+    return field
+
+
+def run(cfg: TrialConfig, field_file: Path | None, device: str, paths: TrialPaths) -> dict[str, Any]:
+    """Train, tell progress on stderr, write weights and result; the result as plain values."""
+    device = resolve_device(device)
+    field = open_given(cfg, field_file)
+    make_writable(paths.root)
+    torch.set_num_threads(n_threads(cfg))
+
+    def tell(report: Report) -> None:
+        print(report.line(), file=sys.stderr)
+
+    result = train(field, cfg, device=device, on_report=tell, checkpoint=paths.checkpoint)
+    return write(result, field, device, paths)
+
+
+def write(result: TrainResult, field: StimulusField, device: str, paths: TrialPaths) -> dict[str, Any]:
+    """Leave `weights.pt` and `result.json`; the latter's content."""
+    known = {item.name: getattr(result, item.name) for item in dataclasses.fields(result)}
+    weights = known.pop("state_dict")
+    known["reports"] = [dataclasses.asdict(report) for report in result.reports]
+    for name in ("r2_ceiling", "rank_90", "rank_99", "data_hash"):
+        known[name] = getattr(field, name)
+    known["device"] = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    if result.final_r2 is not None:
+        with replacing(paths.weights.with_suffix(".pt")) as file:
+            try:
+                torch.save(weights, file)
+            except RuntimeError as error:  # torch's own way of telling of a full disk
+                raise OutputError(f"the weights could not be written to {paths.root}: {error}") from error
+    with replacing(paths.result) as file:
+        file.write_text(json.dumps(known, indent=1) + "\n")
+    return known

@@ -1,0 +1,56 @@
+"""The coordinates of a field's points as a SIREN gets them, and the units in which its first layer learns them.
+
+Adam moves every weight by about the learning rate a step. Where frames span many periods a first-layer weight is
+multiplied by a large t, and such a step turns its phase by radians: nothing is learned. So the first layer is trained
+for coordinates that are scaled into [-1, 1], the range that the initialisation of Sitzmann et al. (2020, section 3.2)
+is made for, and its weights are scaled back when they are handed out: the function is the same, its steps are smaller.
+Scales are powers of two, so that nothing is lost on the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siren_sweep.config.choices import FirstLayerRate
+from siren_sweep.config.schema import TrialConfig
+from siren_sweep.train.siren import IN_FEATURES, normalised
+
+FIRST_WEIGHT = "net.0.linear.weight"
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """t (n_frames,) and xy (n_unique, 2), normalised by their periods and divided by `scale` (3,); all float64."""
+
+    t: Tensor
+    xy: Tensor
+    scale: Tensor
+
+    def learned(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights for these coordinates, from those for normalised ones."""
+        return {**weights, FIRST_WEIGHT: weights[FIRST_WEIGHT] * self._factor(weights)}
+
+    def handed_out(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights for normalised coordinates, from those for these."""
+        return {**weights, FIRST_WEIGHT: weights[FIRST_WEIGHT] / self._factor(weights)}
+
+    def _factor(self, weights: dict[str, Tensor]) -> Tensor:
+        return self.scale.to(weights[FIRST_WEIGHT])
+
+
+def coordinates(frames: np.ndarray, positions: np.ndarray, cfg: TrialConfig) -> Coordinates:
+    """The coordinates of frames (n_frames,) and positions (n_unique, 2) under a config.
+
+    Frames are counted from the start of what a network answers for; the one before it is -1.
+    """
+    t = normalised(torch.from_numpy(frames), cfg.graph_model.nnr_f_T_period)
+    xy = normalised(torch.from_numpy(np.array(positions)), cfg.graph_model.nnr_f_xy_period)
+    scale = torch.ones(IN_FEATURES, dtype=torch.float64)
+    if cfg.training.first_layer_rate == FirstLayerRate.scaled:
+        largest = torch.cat([t.abs().max()[None], xy.abs().amax(0)])
+        scale = torch.exp2(torch.ceil(torch.log2(largest.clamp(min=1))))
+    return Coordinates(t / scale[0], xy / scale[1:], scale)

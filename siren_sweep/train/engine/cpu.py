@@ -1,0 +1,179 @@
+"""Training steps on a CPU by the written-out passes, and Adam in one sweep over all parameters.
+
+Networks of windows are trained side by side, a stretch of the windows to each thread. What a network becomes depends on
+its window and the seed alone, and not on the threads or on which other windows are trained.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siren_sweep.config.schema import TrialConfig
+from siren_sweep.field import StimulusField, Window
+from siren_sweep.train.engine import kernels
+from siren_sweep.train.engine.base import (
+    CLIP_NORM,
+    Engine,
+    explosion_limit,
+    initial_model,
+    key_prefix,
+    learning_rate,
+    n_threads,
+    update_limit,
+    window_seed,
+)
+from siren_sweep.train.engine.batches import Batch, BatchSampler
+from siren_sweep.train.engine.coordinates import coordinates
+from siren_sweep.train.engine.passes import SirenPasses, Workspace
+from siren_sweep.train.engine.precision import hidden_products, is_reduced
+
+CPU = torch.device("cpu")
+VECTORS = ("parameters", "mean", "square")  # what Adam keeps of a network, each (n_parameters,)
+
+
+class CpuEngine(Engine):
+    """The engine of every run on a CPU that has numba."""
+
+    def __init__(self, field: StimulusField, cfg: TrialConfig, windows: Sequence[Window]) -> None:
+        self.step, self.device, self.windows = 0, CPU, tuple(windows)
+        self._n_unique = field.n_unique
+        self._reduced = is_reduced(cfg.training.hidden_precision, CPU)
+        limit, workspace = explosion_limit(field), Workspace()
+        self._networks = [_Network(field, cfg, window, limit, self._reduced, workspace) for window in windows]
+        self._n_threads = min(n_threads(cfg), len(windows))
+        if len(windows) > 1:
+            torch.set_num_threads(1)  # the cores are shared out by windows, not within a product
+        self._pool = ThreadPoolExecutor(self._n_threads) if self._n_threads > 1 else None
+
+    def advance(self, n_steps: int) -> int | None:
+        with hidden_products(self._reduced, CPU):  # set here, since it holds for all threads
+            ends = self._side_by_side(lambda network: network.advance(n_steps), self._networks)
+        exploded = min((step for step in ends if step is not None), default=None)
+        self.step = exploded or self.step + n_steps
+        return exploded
+
+    def train_on(self, batch: Batch) -> float:
+        """One step of a lone network on `batch`; its loss before the step."""
+        with hidden_products(self._reduced, CPU):
+            loss = self._networks[0].train_on(batch)
+        self.step += 1
+        return loss
+
+    def predict(self, frames: np.ndarray) -> Tensor:
+        output = torch.empty(len(frames), self._n_unique)
+        owner = self._owners(frames)
+
+        def fill(place: int) -> None:
+            mine = owner == place
+            output[torch.from_numpy(mine)] = self._networks[place].predict(frames[mine])
+
+        with hidden_products(False, CPU):
+            self._side_by_side(fill, [int(place) for place in np.unique(owner)])
+        return output
+
+    def weights(self) -> dict[str, Tensor]:
+        return {
+            f"{prefix}{key}": value
+            for prefix, network in self._named_networks()
+            for key, value in network.weights().items()
+        }
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        for prefix, network in self._named_networks():
+            network.load_weights({key: weights[f"{prefix}{key}"] for key in network.keys})
+
+    def snapshot(self) -> dict[str, Any]:
+        vectors = {name: torch.stack([one.vectors[name] for one in self._networks]) for name in VECTORS}
+        return {"step": self.step, "samplers": [one.sampler.state for one in self._networks], **vectors}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        self.step = snapshot["step"]
+        for place, network in enumerate(self._networks):
+            network.step = self.step
+            network.sampler.state = snapshot["samplers"][place]
+            for name in VECTORS:
+                network.vectors[name].copy_(snapshot[name][place])
+
+    def _named_networks(self) -> Iterable[tuple[str, _Network]]:
+        return ((key_prefix(network.window), network) for network in self._networks)
+
+    def _side_by_side(self, act: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """`act` on each item, an equal stretch of them to each thread; the results in order."""
+        if self._pool is None or len(items) < 2:
+            return [act(item) for item in items]
+        edges = np.linspace(0, len(items), self._n_threads + 1).astype(int)
+        parts = [items[start:stop] for start, stop in itertools.pairwise(edges)]
+        return [result for done in self._pool.map(lambda part: [act(item) for item in part], parts) for result in done]
+
+
+class _Network:
+    """One network, its optimizer's state and its source of batches."""
+
+    def __init__(
+        self, field: StimulusField, cfg: TrialConfig, window: Window, limit: float, reduced: bool, workspace: Workspace
+    ) -> None:
+        self.window, self.step = window, 0
+        self._cfg, self._limit, self._n_unique = cfg, limit, field.n_unique
+        seen, seed = field.part(window.seen), window_seed(cfg, window)
+        self.sampler = BatchSampler(
+            seen, n_frames=cfg.training.inr_batch_size, sampling=cfg.training.sampling, seed=seed
+        )
+        times = np.arange(window.seen.start, window.seen.stop) - window.start
+        self._first_time = int(times[0])
+        self._coordinates = coordinates(times, field.positions, cfg)
+        self._passes = SirenPasses(
+            self._coordinates.learned(initial_model(cfg, seed).state_dict()),
+            cfg.graph_model.omega_f,
+            self._coordinates.t.numpy(),
+            self._coordinates.xy.numpy(),
+            reduced,
+            workspace,
+        )
+        vector = self._passes.parameters.vector
+        self.vectors = {"parameters": vector, "mean": torch.zeros_like(vector), "square": torch.zeros_like(vector)}
+        self._moments = self.vectors["mean"].numpy(), self.vectors["square"].numpy()
+
+    @property
+    def keys(self) -> Iterable[str]:
+        """The names of the weights and biases, as `Siren` has them."""
+        return self._passes.parameters.named.keys()
+
+    def advance(self, n_steps: int) -> int | None:
+        """Carry out steps; the first one whose loss was no number or exploded, or None."""
+        for _ in range(n_steps):
+            if not self.train_on(self.sampler.draw()) <= self._limit:
+                return self.step
+        return None
+
+    def train_on(self, batch: Batch) -> float:
+        """One step on `batch`; its loss before the step."""
+        passes = self._passes
+        loss = passes.accumulate(batch)
+        rate, limit = learning_rate(self._cfg, self.step), update_limit(self._cfg, self.step)
+        beta2, theta = self._cfg.training.adam_beta2, passes.parameters
+        self.step += 1
+        kernels.adam(
+            theta.array, passes.gradient.array, *self._moments, rate, beta2, self.step, CLIP_NORM, theta.hidden, limit
+        )
+        return loss
+
+    def predict(self, frames: np.ndarray) -> Tensor:
+        """Luminance (n, n_unique) at frames (n,) of the field."""
+        seen = frames - self.window.start - self._first_time
+        position = np.tile(np.arange(self._n_unique), len(seen))
+        return self._passes.predict(np.repeat(seen, self._n_unique), position).view(len(seen), self._n_unique)
+
+    def weights(self) -> dict[str, Tensor]:
+        named = self._passes.parameters.named
+        return self._coordinates.handed_out({key: value.clone() for key, value in named.items()})
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        for key, value in self._coordinates.learned(weights).items():
+            self._passes.parameters.named[key].copy_(value)

@@ -1,0 +1,59 @@
+"""How well an engine's weights meet the field: exactly, or on frames chosen once where the whole costs too much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from siren_sweep.config.schema import N_REPORTS, TrialConfig
+from siren_sweep.field import StimulusField, Window, frames_of
+from siren_sweep.train.engine.base import Engine
+from siren_sweep.train.metrics import Metrics, Moments
+
+EVALUATION_SHARE = 0.025  # of the training's arithmetic, for all reports together
+SMALL_FIELD_FRAMES = 32  # never fewer than these, or all there are
+POINTS_PER_CHUNK = 1 << 15
+
+
+def report_frames(windows: Sequence[Window], cfg: TrialConfig) -> np.ndarray:
+    """Frames (n,) int64 of the windows that every report looks at: all, or a random one from each of n equal stretches.
+
+    A point costs a forward pass here and about three in a training step, which sets n.
+    """
+    frames = frames_of(windows)
+    trained_frames = cfg.claude.total_steps * cfg.training.inr_batch_size * len(windows)
+    affordable = int(EVALUATION_SHARE * 3 * trained_frames / N_REPORTS)
+    n = max(affordable, SMALL_FIELD_FRAMES)
+    if n >= len(frames):
+        return frames
+    edges = np.linspace(0, len(frames), n + 1).astype(np.int64)
+    return frames[np.random.default_rng(cfg.training.seed).integers(edges[:-1], edges[1:])]
+
+
+def evaluate(engine: Engine, field: StimulusField, frames: np.ndarray) -> Metrics:
+    """Metrics over all neurons of `frames` (n,) int64, exact."""
+    return _moments(engine, field, frames).metrics()
+
+
+def evaluate_windows(engine: Engine, field: StimulusField) -> list[Moments]:
+    """The sums over all frames and neurons of each window of the engine, from which its metrics follow."""
+    return [_moments(engine, field, window.frames) for window in engine.windows]
+
+
+def _moments(engine: Engine, field: StimulusField, frames: np.ndarray) -> Moments:
+    """The sums over frames (n,).
+
+    Where receptors of a position differ, the spread among them is known for the whole field only; a part of the frames
+    is charged its part of it.
+    """
+    within = field.ss_within * len(frames) / field.n_frames
+    moments = Moments(field.total / (field.n_frames * field.n_neurons), engine.device, within)
+    multiplicity = torch.from_numpy(np.array(field.multiplicity)).to(engine.device)
+    size = max(1, POINTS_PER_CHUNK // field.n_unique)
+    for start in range(0, len(frames), size):
+        chunk = frames[start : start + size]
+        targets = torch.from_numpy(np.array(field.targets[chunk])).to(engine.device)
+        moments.update(engine.predict(chunk), targets, multiplicity)
+    return moments

@@ -1,0 +1,70 @@
+"""Networks of one shape side by side: each parameter of all of them is one tensor, each product a batched one.
+
+Layers are those of `Siren`: omega scales weights, of which there are fewer than phases; the first layer's phase is
+formed in float64; the output layer is float32 also where products of matrices may be TF32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from siren_sweep.train.engine.precision import hidden_products
+
+Stacked = Mapping[str, Tensor]  # under the keys of `Siren`, in its order, each (n_networks, *shape)
+
+
+def stacked(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The weights and biases of `Siren`s of one shape, one below the other."""
+    return {key: torch.stack([network[key] for network in networks]) for key in networks[0]}
+
+
+def forward(parameters: Stacked, inputs: Tensor, omega: float) -> Tensor:
+    """Inputs (n_networks, n_points, 3) float64 to luminance (n_networks, n_points) float32, each network's own."""
+    values = list(parameters.values())
+    layers = list(zip(values[::2], values[1::2], strict=True))
+    hidden = _first_sine(*layers[0], inputs, omega)
+    for weight, bias in layers[1:-1]:
+        phase = torch.baddbmm((omega * bias)[:, None], hidden, (omega * weight).transpose(1, 2))
+        hidden = torch.sin(phase)
+    weight, bias = layers[-1]
+    output: Tensor = _Output.apply(hidden, weight[:, 0])
+    return output + bias
+
+
+def activation_bytes(n_points: int, hidden_dim: int, n_layers: int) -> int:
+    """What forward and backward pass of one network keep at their peak, about.
+
+    Phase and activation of each sine layer stay for the backward pass, in float32; 40 bytes a unit come and go, most
+    of them in the first layer's float64.
+    """
+    return n_points * hidden_dim * (8 * (n_layers + 1) + 40)
+
+
+def _first_sine(weight: Tensor, bias: Tensor, inputs: Tensor, omega: float) -> Tensor:
+    """(n, n_points, 3) to (n, n_points, h): phases in turns, whole ones taken away before they become float32."""
+    unit = omega / (2 * math.pi)
+    turns = torch.baddbmm((unit * bias.double())[:, None], inputs, (unit * weight.double()).transpose(1, 2))
+    part = turns - torch.round(turns.detach())
+    return torch.sin(part.to(weight.dtype) * (2 * math.pi))
+
+
+class _Output(torch.autograd.Function):
+    """hidden (n, n_points, h) and weight (n, h) to their products (n, n_points), in float32 both ways."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden, weight)
+        with hidden_products(False, hidden.device):
+            return torch.bmm(hidden, weight[:, :, None]).squeeze(2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,), (hidden, weight) = gradients, ctx.saved_tensors
+        with hidden_products(False, hidden.device):
+            d_weight = torch.bmm(gradient[:, None], hidden).squeeze(1)
+        return gradient[:, :, None] * weight[:, None], d_weight

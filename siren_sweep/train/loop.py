@@ -1,0 +1,312 @@
+"""One training run: steps, twenty reports, the best weights, and their exact metrics.
+
+    result = train(field, cfg, on_report=lambda report: None)
+    result.final_r2, result.state_dict
+
+What decides (evaluation, report, choice of weights) happens at 20 equal fractions of the steps. The clock can only end
+a run: at once where it is foreseen not to fit its time budget, later where it runs over all the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from torch import Tensor
+
+from siren_sweep.config.schema import N_REPORTS, TrialConfig
+from siren_sweep.field import StimulusField, cut, frames_of, spread
+from siren_sweep.train.engine import checkpoint as checkpoints
+from siren_sweep.train.engine import learning_rate, make_engine, n_cores, n_threads
+from siren_sweep.train.engine.evaluate import evaluate, evaluate_windows, report_frames
+from siren_sweep.train.fit import Fit
+from siren_sweep.train.metrics import Metrics, Moments, pooled, r2_standard_error
+from siren_sweep.train.siren import n_parameters
+
+CALL_S = 0.1  # how long the engine runs between looks at the clock
+WARM_UP_S = 2.0
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    finished = "finished"
+    stopped = "stopped"  # on_report asked for it
+    diverged = "diverged"  # the loss was no number, or exploded
+    infeasible = "infeasible"  # foreseen after the warm-up to exceed its time budget
+    truncated = "truncated"  # ran over its time budget; its metrics hold
+
+
+@dataclass(frozen=True)
+class Report:
+    """A look at the weights after `index` twentieths of the steps."""
+
+    index: int
+    fraction: float
+    step: int
+    r2: float
+    mse: float
+    learning_rate: float
+    steps_per_s: float
+    elapsed_s: float
+
+    def line(self) -> str:
+        """What a person reads of it."""
+        left_min = self.elapsed_s * (1 / self.fraction - 1) / 60
+        so_far = f"{self.fraction:4.0%}  step {self.step}  R2 {self.r2:.6f}"
+        return f"{so_far}  {self.steps_per_s:.1f} steps/s  {left_min:.1f} min left"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a run that trained some of its windows says: exact over all frames and neurons of those."""
+
+    n_trained: int
+    n_windows: int
+    r2: float
+    r2_se: float  # standard error of `r2` as an estimate of what all windows would give
+    mse: float
+    pearson_r2: float
+    whole_time_min: float  # what all windows would take, on all cores of the machine
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves. The final metrics are exact, over all frames and neurons, of the weights in `state_dict`:
+    the best of those evaluated. They are None where the run neither finished nor was truncated, and where it trained
+    some of its windows only: `sample` then has that part's. Parameters are those of all windows."""
+
+    status: Status
+    reason: str | None
+    final_r2: float | None
+    final_mse: float | None
+    final_pearson_r2: float | None
+    best_index: int | None
+    stop_step: int
+    training_time_min: float
+    total_params: int
+    foreseen_min: float | None
+    sample: Sample | None
+    border_jump: float | None  # see `Fit.border_jump`
+    reports: list[Report]
+    state_dict: dict[str, Tensor]
+
+
+def train(
+    field: StimulusField,
+    cfg: TrialConfig,
+    *,
+    device: str = "cpu",
+    on_report: Callable[[Report], str | None] | None = None,
+    on_step: Callable[[int], None] | None = None,
+    checkpoint: Path | None = None,
+    n_windows: int = 0,
+) -> TrainResult:
+    """Train the `Siren` of `cfg` on `field`, going on from `checkpoint` where there is one of this very run.
+
+    Where `cfg` has more than `n_windows` windows, so many of them are trained, evenly spread; 0: all. The time budget
+    is held against what all would take.
+
+    `on_report` returns a reason to stop, or None. `on_step` is told the step about ten times a second; what it raises
+    ends the run, once the checkpoint is written. Raises ConfigError where `device` is not there.
+    """
+    run = _Run(field, cfg, device, checkpoint, n_windows)
+    status, reason = run.go(on_report or (lambda report: None), on_step or (lambda step: None))
+    return run.result(status, reason)
+
+
+_Ending = tuple[Status, str | None]
+
+
+class _Run:
+    """The state of one call of `train`."""
+
+    def __init__(self, field: StimulusField, cfg: TrialConfig, device: str, file: Path | None, n_windows: int) -> None:
+        self._field, self._cfg, self._file = field, cfg, file
+        every = cut(field.n_frames, cfg.graph_model.window_frames)
+        self._windows, self._n_windows = spread(every, n_windows), len(every)
+        self._engine = make_engine(field, cfg, device, self._windows)
+        self._frames = report_frames(self._windows, cfg)
+        kind = f"{type(self._engine).__name__} {self._engine.device.type}"  # on whichever of several GPUs
+        self._identity = checkpoints.fingerprint(cfg, field.data_hash, kind, len(self._windows))
+        self._reports: list[Report] = []
+        self._best_r2 = -math.inf
+        self._best_index: int | None = None
+        self._best_weights = self._engine.weights()
+        self._foreseen_min: float | None = None
+        self._started = self._saved = monotonic()
+        self._warm_from: float | None = None  # the clock after the first call, which may compile
+        self._step_s = math.inf  # of the fastest call: what else the machine does may pass
+        self._calls: tuple[float, int] = (0.0, 0)  # seconds in the engine and steps since the last report
+        if file is not None and (state := checkpoints.load(file, self._identity)):
+            self._restore(state)
+
+    def go(self, on_report: Callable[[Report], str | None], on_step: Callable[[int], None]) -> _Ending:
+        """Train to the end, or to the reason to stop before it."""
+        total = self._cfg.claude.total_steps
+        for index in range(len(self._reports) + 1, N_REPORTS + 1):
+            if ending := self._advance(index * total // N_REPORTS, on_step):
+                return ending
+            metrics = self._look(index)
+            if not math.isfinite(metrics.r2):
+                return (Status.diverged, f"R2 at step {self._engine.step} is {metrics.r2}")
+            report = self._report(index, metrics)
+            self._reports.append(report)
+            if reason := on_report(report):
+                return Status.stopped, reason
+        return Status.finished, None
+
+    def result(self, status: Status, reason: str | None) -> TrainResult:
+        """The result of the best weights seen; exact metrics where the run came to its end."""
+        final: Metrics | None = None
+        sample: Sample | None = None
+        jump: float | None = None
+        if status == Status.truncated:
+            self._look(None)
+            self._save()
+        elif self._file is not None:
+            checkpoints.discard(self._file)
+        stop_step = self._engine.step
+        if status in (Status.finished, Status.truncated):
+            self._engine.load_weights(self._best_weights)
+            parts = evaluate_windows(self._engine, self._field)
+            if len(parts) < self._n_windows:
+                sample = self._sample(parts)
+            else:
+                final = pooled(parts)
+                jump = Fit(self._cfg, self._best_weights).border_jump(self._field.targets, self._field.positions)
+        model = self._cfg.graph_model
+        return TrainResult(
+            status=status,
+            reason=reason,
+            final_r2=final.r2 if final else None,
+            final_mse=final.mse if final else None,
+            final_pearson_r2=final.pearson_r2 if final else None,
+            best_index=self._best_index,
+            stop_step=stop_step,
+            training_time_min=self._elapsed_s / 60,
+            total_params=self._n_windows * n_parameters(model.hidden_dim_nnr_f, model.n_layers_nnr_f),
+            foreseen_min=self._foreseen_min,
+            sample=sample,
+            border_jump=jump,
+            reports=self._reports,
+            state_dict=self._best_weights,
+        )
+
+    def _sample(self, parts: Sequence[Moments]) -> Sample:
+        metrics = pooled(parts)
+        return Sample(
+            n_trained=len(parts),
+            n_windows=self._n_windows,
+            r2=metrics.r2,
+            r2_se=r2_standard_error(parts, self._n_windows),
+            mse=metrics.mse,
+            pearson_r2=metrics.pearson_r2,
+            whole_time_min=self._elapsed_s / 60 * self._whole_factor,
+        )
+
+    @property
+    def _whole_factor(self) -> float:
+        """How much longer the run would be with all windows; the whole run has all cores of the machine."""
+        if len(self._windows) == self._n_windows:
+            return 1.0
+        factor = self._n_windows / len(self._windows)
+        if self._engine.device.type == "cpu":
+            factor *= min(n_threads(self._cfg), len(self._windows)) / n_cores()
+        return factor
+
+    def _advance(self, last_step: int, on_step: Callable[[int], None]) -> _Ending | None:
+        """Carry the engine to `last_step`; an ending where it does not get there."""
+        size = 1
+        while self._engine.step < last_step:
+            before, n_steps = monotonic(), min(size, last_step - self._engine.step)
+            exploded = self._engine.advance(n_steps)
+            took = monotonic() - before
+            self._calls = self._calls[0] + took, self._calls[1] + n_steps
+            self._step_s = min(self._step_s, took / n_steps)
+            if exploded is not None:
+                return (Status.diverged, f"the loss at step {exploded} is no number or has exploded")
+            try:
+                on_step(self._engine.step)
+            except BaseException:  # between two steps, so that all is whole
+                self._save()
+                raise
+            if ending := self._out_of_time():
+                return ending
+            if self._file is not None and monotonic() - self._saved > self._cfg.training.checkpoint_every_s:
+                self._save()
+            size = max(1, min(2 * size, int(n_steps * CALL_S / max(took, 1e-6))))
+        return None
+
+    def _out_of_time(self) -> _Ending | None:
+        budget_min, step = self._cfg.claude.time_budget_min, self._engine.step
+        if self._warm_from is None:
+            self._warm_from = monotonic()
+        elif self._foreseen_min is None and monotonic() - self._warm_from >= WARM_UP_S:
+            self._foreseen_min = self._foresee()
+            if self._foreseen_min > budget_min:
+                needs = f"it would take {self._foreseen_min:.1f} minutes"
+                return Status.infeasible, f"{needs}, and claude.time_budget_min is {budget_min:g}"
+        if self._elapsed_s > budget_min * 60:
+            text = f"truncated: claude.time_budget_min ({budget_min:g}) was over at step {step}"
+            return Status.truncated, f"{text} of {self._cfg.claude.total_steps}"
+        return None
+
+    def _foresee(self) -> float:
+        """Minutes for the whole run; a point evaluated costs about a third of a point trained on."""
+        cfg = self._cfg
+        trained = cfg.claude.total_steps - self._engine.step
+        evaluated = (N_REPORTS - len(self._reports)) * len(self._frames) + len(frames_of(self._windows))
+        step_frames = cfg.training.inr_batch_size * len(self._windows)
+        seconds = self._elapsed_s + self._step_s * (trained + evaluated / (3 * step_frames))
+        return seconds / 60 * self._whole_factor
+
+    def _look(self, index: int | None) -> Metrics:
+        """Evaluate the present weights, and keep them where they are the best so far."""
+        metrics = evaluate(self._engine, self._field, self._frames)
+        if metrics.r2 > self._best_r2:
+            self._best_r2, self._best_index, self._best_weights = (metrics.r2, index, self._engine.weights())
+        return metrics
+
+    def _report(self, index: int, metrics: Metrics) -> Report:
+        seconds, steps = self._calls
+        self._calls = 0.0, 0
+        return Report(
+            index=index,
+            fraction=index / N_REPORTS,
+            step=self._engine.step,
+            r2=metrics.r2,
+            mse=metrics.mse,
+            learning_rate=learning_rate(self._cfg, self._engine.step - 1),
+            steps_per_s=steps / max(seconds, 1e-9),
+            elapsed_s=self._elapsed_s,
+        )
+
+    @property
+    def _elapsed_s(self) -> float:
+        return monotonic() - self._started
+
+    def _save(self) -> None:
+        if self._file is None:
+            return
+        state = {
+            "engine": self._engine.snapshot(),
+            "reports": [dataclasses.asdict(report) for report in self._reports],
+            "best": {"r2": self._best_r2, "index": self._best_index, "weights": self._best_weights},
+            "elapsed_s": self._elapsed_s,
+        }
+        checkpoints.save(self._file, state, self._identity)
+        self._saved = monotonic()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._engine.restore(state["engine"])
+        self._reports = [Report(**report) for report in state["reports"]]
+        best = state["best"]
+        self._best_r2, self._best_index, self._best_weights = (best["r2"], best["index"], best["weights"])
+        self._started -= state["elapsed_s"]

@@ -1,0 +1,77 @@
+"""One training run with what it leaves in a folder: its config, its weights, and its metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save
+
+from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, TrialConfig
+from siren_sweep.field import StimulusField
+from siren_sweep.paths import TrialPaths, replacing
+from siren_sweep.train.engine import n_threads, resolve_device
+from siren_sweep.train.loop import Report, TrainResult, train
+
+
+def run_training(
+    cfg: TrialConfig,
+    field: StimulusField,
+    paths: TrialPaths,
+    *,
+    slot: int = 0,
+    on_report: Callable[[Report], str | None] | None = None,
+    on_step: Callable[[int], None] | None = None,
+    n_windows: int = 0,
+) -> tuple[TrainResult, dict[str, Any]]:
+    """Train one config and leave its config and weights in `paths`; returns the result and its metrics.
+
+    Of more than `n_windows` windows so many are trained, and their metrics have names of their own; 0: all.
+    """
+    torch.set_num_threads(n_threads(cfg))
+    paths.root.mkdir(parents=True, exist_ok=True)
+    with replacing(paths.config) as file:
+        file.write_text(yaml.safe_dump(plain(cfg), sort_keys=False))
+    result = train(
+        field,
+        cfg,
+        device=resolve_device(cfg.training.device, slot),
+        on_report=on_report,
+        on_step=on_step,
+        checkpoint=paths.checkpoint,
+        n_windows=n_windows,
+    )
+    if result.final_r2 is not None:
+        with replacing(paths.weights) as file:
+            file.write_bytes(save(result.state_dict))
+    return result, metrics_of(result, field)
+
+
+def metrics_of(result: TrainResult, field: StimulusField) -> dict[str, Any]:
+    """The metrics of a run: `METRICS`, and with windows `border_jump`; or of a part of the windows, `sample_r2` and
+    the like in the place of `final_r2`."""
+    values = {item.name: getattr(result, item.name) for item in dataclasses.fields(result)}
+    values |= {name: getattr(field, name) for name in ("r2_ceiling", "rank_90", "rank_99")}
+    values["params_per_value"] = result.total_params / (field.n_frames * field.n_unique)
+    metrics = {name: values[name] for name in METRICS}
+    if result.border_jump is not None:
+        metrics["border_jump"] = result.border_jump
+    if result.sample is None:
+        return metrics
+    own = {name: value for name, value in metrics.items() if not name.startswith("final_")}
+    return {**{SAMPLE_NAMES[name]: value for name, value in vars(result.sample).items()}, **own}
+
+
+def plain(cfg: TrialConfig) -> dict[str, Any]:
+    """The groups that a training run reads, as plain values for YAML or JSON."""
+
+    def value(item: Any) -> Any:
+        return item.value if hasattr(item, "value") else item
+
+    return {
+        group.name: {key: value(item) for key, item in vars(getattr(cfg, group.name)).items()}
+        for group in dataclasses.fields(TrialConfig)
+    }

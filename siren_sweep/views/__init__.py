@@ -1,0 +1,1 @@
+"""What is made from the studies alone, and can be deleted and made again: record, report, export, MLflow."""

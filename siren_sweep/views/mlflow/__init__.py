@@ -1,0 +1,1 @@
+"""MLflow as a mirror of the studies, with a registry of the best models."""

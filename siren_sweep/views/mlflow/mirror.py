@@ -1,0 +1,221 @@
+"""MLflow as a mirror of the studies: sweep > block > trial as nested runs.
+
+Workers never talk to MLflow. The mirror reads the studies and sends what MLflow does not have yet; what it has is asked
+of MLflow itself. So an outage costs training nothing, and what could not be sent is sent by a later mirror, in order
+and once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
+from siren_sweep.study.studies import Winner, has_ended, is_shown, metrics_of, winner
+from siren_sweep.views.mlflow.registry import register
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+CURVES = {"r2": "r2", "mse": "mse", "learning_rate": "learning_rate", "steps_per_s": "steps_per_second"}
+
+
+@dataclass
+class _Sent:
+    """What MLflow has of one run."""
+
+    run_id: str
+    n_reports: int = 0
+    last_ms: int = 0  # the time of the last report
+    ended: bool = False
+
+
+class Mirror:
+    """Sends the studies of one sweep to MLflow. Every method may raise whatever MLflow raises."""
+
+    def __init__(self, uri: str | None, outputs: OutputPaths, paths: SweepPaths) -> None:
+        self._paths = paths
+        if uri is None:
+            create_once(outputs.mlflow_db, lambda file: _make_schema(sqlite_url(file)))
+        self._client = _client(uri or sqlite_url(outputs.mlflow_db))
+        self._experiment = self._experiment_id(None if uri else outputs.mlartifacts)
+        self._sent = self._known_runs()
+
+    def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], over: bool) -> None:
+        """Send what is new; `over` says that the sweep has come to its end."""
+        sweep = self._run("sweep", self._paths.root.name, None)
+        for number, study in blocks.items():
+            block = self._run(study.study_name, f"block {number}", sweep.run_id, _block_tags(study))
+            if block.ended:
+                continue
+            for own in [study] + ([validations[number]] if number in validations else []):
+                for trial in own.get_trials(deepcopy=False):
+                    if trial.state is not TrialState.WAITING:
+                        self._send_trial(own.study_name, trial, block.run_id)
+            if has_ended(study) and (is_shown(study) or over):
+                self._end_block(study, winner(study, validations.get(number)), number, block)
+        if over and not sweep.ended:
+            self._client.set_terminated(sweep.run_id)
+            sweep.ended = True
+
+    def _send_trial(self, study: str, trial: FrozenTrial, parent: str) -> None:
+        attributes = trial.user_attrs
+        kind = "validation" if "validation_of" in attributes else "whole" if "whole_of" in attributes else "trial"
+        name = f"{kind} {trial.number}"
+        run = self._run(f"{study}/trial_{trial.number:04d}", name, parent, _trial_tags(trial), _params(trial))
+        if run.ended:
+            return
+        self._send_reports(trial, run)
+        if not trial.state.is_finished():
+            return
+        outcome = attributes["outcome"]
+        metrics = {name: value for name, value in outcome["metrics"].items() if value is not None}
+        self._log_metrics(run.run_id, [(name, value, 0, _end_ms(trial)) for name, value in metrics.items()])
+        for tag, value in (
+            ("state", trial.state.name),
+            ("status", outcome["status"]),
+            ("stop_step", outcome["stop_step"]),
+        ):
+            self._client.set_tag(run.run_id, tag, value)
+        if outcome["reason"]:
+            self._client.set_tag(run.run_id, "reason", outcome["reason"])
+        saved = self._paths.trial(study, trial.number)
+        for file in (saved.config, saved.weights):
+            if file.exists():
+                self._client.log_artifact(run.run_id, str(file))
+        self._client.set_terminated(run.run_id, RUN_STATUS[trial.state], _end_ms(trial))
+        run.ended = True
+
+    def _send_reports(self, trial: FrozenTrial, run: _Sent) -> None:
+        reports = trial.user_attrs.get("reports", [])
+        new = [report for report in reports if report["index"] > run.n_reports]
+        if not new:
+            return
+        assert trial.datetime_start is not None
+        start_ms = int(trial.datetime_start.timestamp() * 1000)
+        points = []
+        for report in new:
+            # A second attempt may be faster than the first, whose reports it goes on from: time does not go back.
+            run.last_ms = max(run.last_ms + 1, start_ms + int(report["elapsed_s"] * 1000))
+            points += [(name, report[field], report["step"], run.last_ms) for field, name in CURVES.items()]
+        self._log_metrics(run.run_id, points)
+        run.n_reports = new[-1]["index"]
+
+    def _end_block(self, study: Study, best: Winner | None, number: int, block: _Sent) -> None:
+        if best is not None:
+            ended, metrics = _end_ms(best.run), metrics_of(best.run)
+            self._log_metrics(block.run_id, [(name, value, 0, ended) for name, value in metrics.items()])
+            self._client.set_tag(block.run_id, "best_trial", best.searched.number)
+            for ending in (".yaml", ".png"):
+                self._client.log_artifact(block.run_id, str(self._paths.best_file(number, ending)))
+            saved = self._paths.trial(best.study, best.run.number)
+            register(self._client, block.run_id, self._paths.root.name, study, best, saved)
+        self._send_views(number, block)
+        self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")
+        block.ended = True
+
+    def _send_views(self, number: int, block: _Sent) -> None:
+        """The report with its pictures, and the record, as they stand at the block's end."""
+        paths, name = self._paths, self._paths.root.name
+        record = [paths.record / f"{name}_{kind}" for kind in ("analysis.md", "memory.md", "ucb_scores.txt")]
+        pictures = [*paths.pictures.glob(f"block_{number:02d}_*.svg"), *paths.pictures.glob("sweep_*.svg")]
+        for folder, files in (("report", [paths.report, *sorted(pictures)]), ("record", record)):
+            for file in files:
+                if file.exists():
+                    self._client.log_artifact(block.run_id, str(file), folder)
+
+    def _run(
+        self,
+        key: str,
+        name: str,
+        parent: str | None,
+        tags: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> _Sent:
+        """The run of a sweep, block or trial, made where MLflow has none."""
+        from mlflow.entities import Param
+
+        if key not in self._sent:
+            own = {"key": key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent} if parent else {})
+            own |= {tag: str(value) for tag, value in (tags or {}).items()}
+            run = self._client.create_run(self._experiment, tags=own, run_name=name)
+            self._sent[key] = _Sent(run.info.run_id)
+            if params:
+                entries = [Param(name, str(value)) for name, value in params.items()]
+                self._client.log_batch(run.info.run_id, params=entries)
+        return self._sent[key]
+
+    def _known_runs(self) -> dict[str, _Sent]:
+        """What an earlier mirror has sent."""
+        known, token = {}, None
+        while True:
+            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
+            for run in page:
+                ended = run.info.status != "RUNNING"
+                sent = [] if ended else self._client.get_metric_history(run.info.run_id, "r2")
+                last_ms = max((point.timestamp for point in sent), default=0)
+                known[run.data.tags.get("key", "")] = _Sent(run.info.run_id, len(sent), last_ms, ended)
+            token = page.token
+            if not token:
+                return known
+
+    def _log_metrics(self, run_id: str, points: list[tuple[str, float, int, int]]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, float(value), when, step) for name, value, step, when in points]
+        for start in range(0, len(metrics), 1000):  # MLflow's limit of one call
+            self._client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+    def _experiment_id(self, artifacts: Path | None) -> str:
+        name = self._paths.root.name
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            if experiment.lifecycle_stage == "deleted":
+                self._client.restore_experiment(experiment.experiment_id)
+            return str(experiment.experiment_id)
+        location = artifacts.as_uri() if artifacts else None
+        return str(self._client.create_experiment(name, artifact_location=location))
+
+
+def _client(uri: str) -> MlflowClient:
+    """A client that gives up within seconds when the server is gone."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import logging
+
+    from mlflow import MlflowClient
+
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def _make_schema(uri: str) -> None:
+    """A new database with MLflow's tables; takes it seconds, and a hundred migrations."""
+    _client(uri).search_experiments(max_results=1)
+
+
+def _block_tags(study: Study) -> dict[str, Any]:
+    return {key: study.user_attrs[key] for key in ("block", "n_training_frames", "data_hash")}
+
+
+def _trial_tags(trial: FrozenTrial) -> dict[str, Any]:
+    keys = ("block", "slot", "batch", "iteration", "parent", "mutation", "strategy", "seed")
+    return {key: trial.user_attrs[key] for key in keys} | {"trial": trial.number, "state": "RUNNING"}
+
+
+def _params(trial: FrozenTrial) -> dict[str, Any]:
+    return {**trial.user_attrs["config"], "training.n_training_frames": trial.user_attrs["n_training_frames"]}
+
+
+def _end_ms(trial: FrozenTrial) -> int:
+    assert trial.datetime_complete is not None
+    return int(trial.datetime_complete.timestamp() * 1000)

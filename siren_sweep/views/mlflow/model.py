@@ -1,0 +1,36 @@
+"""A registered model as MLflow loads it: `mlflow.pyfunc.load_model("models:/NAME@block_01")`, without any pickle.
+
+MLflow calls `_load_pyfunc` with a folder that holds a trial's `config.yaml` and `weights.safetensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from siren_sweep.config.schema import trial_config
+from siren_sweep.paths import TrialPaths
+from siren_sweep.train.fit import Fit
+
+
+class Luminance:
+    """A trained SIREN as a function of (t, x, y)."""
+
+    def __init__(self, saved: TrialPaths) -> None:
+        self._fit = Fit(trial_config(yaml.safe_load(saved.config.read_text())), load_file(saved.weights))
+
+    def predict(self, model_input: Mapping[str, Any]) -> np.ndarray:
+        """Luminance (n,) at the columns `t` (frames), `x` and `y` (lattice spacings), each (n,), of a data frame."""
+        t, x, y = (torch.tensor(np.asarray(model_input[name], np.float64)) for name in ("t", "x", "y"))
+        with torch.no_grad():
+            return np.asarray(self._fit(t, x, y))
+
+
+def _load_pyfunc(data_path: str) -> Luminance:
+    return Luminance(TrialPaths(Path(data_path)))

@@ -1,0 +1,67 @@
+"""MLflow's model registry: one model a sweep, a version for the best of each block, with the block's name as alias.
+
+A version holds a config and its weights as they were saved, loaded by `mlflow_model`; nothing in it is pickled.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optuna.study import Study
+
+from siren_sweep.paths import TrialPaths
+from siren_sweep.study.studies import Winner
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+LOADER = "siren_sweep.views.mlflow.model"
+
+
+def register(client: MlflowClient, run_id: str, name: str, study: Study, best: Winner, saved: TrialPaths) -> None:
+    """Register a block's best, once for each run, as a version of the model `name`. Raises what MLflow raises."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description=f"The best SIREN of each block of the sweep {name}.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    known = [one for one in client.search_model_versions(f"run_id = '{run_id}'") if one.name == name]
+    version = known[0] if known else _version(client, run_id, name, study, best, saved)
+    client.set_registered_model_alias(name, study.study_name, version.version)
+
+
+def _version(
+    client: MlflowClient, run_id: str, name: str, study: Study, best: Winner, saved: TrialPaths
+) -> ModelVersion:
+    """A version; one whose registration was cut off is made again under another id."""
+    experiment = client.get_run(run_id).info.experiment_id
+    facts = {"block": study.user_attrs["block"], "trial": best.searched.number, "final_r2": best.final_r2}
+    facts |= {key: study.user_attrs[key] for key in ("n_training_frames", "data_hash")}
+    tags = {key: str(value) for key, value in facts.items()}
+    model = client.create_logged_model(experiment, name=study.study_name, source_run_id=run_id, tags=tags)
+    with tempfile.TemporaryDirectory() as folder:
+        _write_model(Path(folder), saved)
+        client.log_model_artifacts(model.model_id, folder)
+    model = client.finalize_logged_model(model.model_id, "READY")
+    return client.create_model_version(name, model.artifact_location, run_id, tags=tags, model_id=model.model_id)
+
+
+def _write_model(folder: Path, saved: TrialPaths) -> None:
+    """The folder of MLflow's `python_function` flavour."""
+    from mlflow import pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    (folder / "data").mkdir()
+    for file in (saved.config, saved.weights):
+        shutil.copy(file, folder / "data")
+    inputs = Schema([ColSpec("double", name) for name in ("t", "x", "y")])
+    model = Model(signature=ModelSignature(inputs, Schema([ColSpec("double")])))
+    pyfunc.add_to_model(model, loader_module=LOADER, data="data")
+    model.save(str(folder / "MLmodel"))

@@ -1,0 +1,77 @@
+"""`{name}_analysis.md`: one entry a trial, in the order of iterations; what stands in it never changes.
+
+Entries come batch by batch, once all slots of the batch were told, and rest on nothing that came later. At a block's
+end its marker follows, and the verdicts that its validation revises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from siren_sweep.study.log_format import BLOCK_END, one_line
+from siren_sweep.views.record import words
+from siren_sweep.views.record.evidence import Judged, judge_block, revised
+from siren_sweep.views.record.noise import noise_before
+from siren_sweep.views.record.tree import next_parent, ranked
+from siren_sweep.views.record.trials import BlockView
+from siren_sweep.views.record.verdicts import grade
+
+
+def analysis_text(name: str, blocks: Sequence[BlockView]) -> str:
+    """The whole file: what a longer study gives begins with it."""
+    parts = [f"# Analysis: {one_line(name)}\n"]
+    for block in blocks:
+        parts += _block(block, blocks)
+    return "\n".join(parts)
+
+
+def _block(block: BlockView, blocks: Sequence[BlockView]) -> list[str]:
+    judgements = judge_block(block, noise_before(blocks, block.number))
+    parts = []
+    for batch in sorted(block.told):
+        seen = block.after(batch)
+        ranking = ranked(seen)
+        own = [judged for judged in judgements if judged.trial.batch == batch]
+        parts += [_entry(judged, next_parent(seen, ranking, judged.trial.iteration)) for judged in own]
+    if block.ended:
+        parts.append(f"{BLOCK_END}\n")
+        parts += [_revision(old, new, block.number) for old, new in revised(blocks, block.number)]
+    return parts
+
+
+def _entry(judged: Judged, following: str) -> str:
+    trial, parent, verdict = judged.trial, judged.parent, judged.verdict
+    why = words.rationale(trial)
+    hypothesis = words.hypothesis(trial, parent) + (f" ({why})" if why else "")
+    observed = f"{words.result(trial)}; {verdict.why} ({judged.noise}); xy_period {_xy_period(judged)}"
+    return "\n".join(
+        [
+            f"## Iter {trial.iteration}: {grade(trial.r2)}",
+            f"Node: id={trial.iteration}, parent={words.parent_name(parent)}",
+            f'Hypothesis tested: "{hypothesis.replace(chr(34), chr(39))}"',
+            f"Config: {words.config_line(trial)}",
+            f"Metrics: {words.metrics_line(trial)}",
+            f"Mutation: {words.mutation(trial, parent)}",
+            f"Verdict: {verdict.call}",
+            f"Observation: {one_line(observed, 1000)}",
+            f"Next: parent={following}",
+            "",
+        ]
+    )
+
+
+def _revision(old: Judged, new: Judged, block: int) -> str:
+    observed = f"{new.verdict.why} ({new.noise}, after block {block})"
+    return "\n".join(
+        [
+            f"## Revision of iteration {new.trial.iteration}",
+            f"Mutation: {words.mutation(new.trial, new.parent)}",
+            f"Verdict: {old.verdict.call} -> {new.verdict.call}",
+            f"Observation: {one_line(observed, 1000)}",
+            "",
+        ]
+    )
+
+
+def _xy_period(judged: Judged) -> str:
+    return words.number(judged.trial.config["graph_model.nnr_f_xy_period"])

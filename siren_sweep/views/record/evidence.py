@@ -1,0 +1,129 @@
+"""What the verdicts of all blocks add up to: statements on one parameter and one direction, each with its level.
+
+A statement is established by three or more consistent iterations, tentative with one or two, and contradicted
+where iterations conflict. Confounded and inconclusive results count for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from siren_sweep.config.schema import EXPLORABLE
+from siren_sweep.search.encoding import leaf
+from siren_sweep.search.proposal import shown
+from siren_sweep.views.record.noise import Noise, noise_before
+from siren_sweep.views.record.trials import BlockView, TrialView
+from siren_sweep.views.record.verdicts import Call, Verdict, judge
+
+N_ESTABLISHED = 3
+
+
+class Level(StrEnum):
+    """How well a statement is founded."""
+
+    established = "established"
+    tentative = "tentative"
+    contradicted = "contradicted"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A told trial, its parent, and a verdict given with a certain noise."""
+
+    trial: TrialView
+    parent: TrialView | None
+    verdict: Verdict
+    noise: Noise
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What raising (or lowering) one parameter does to final R2: the results that were better, and those worse."""
+
+    parameter: str
+    raised: bool
+    better: tuple[Judged, ...]
+    worse: tuple[Judged, ...]
+
+    @property
+    def level(self) -> Level:
+        if self.better and self.worse:
+            return Level.contradicted
+        return Level.established if len(self.better + self.worse) >= N_ESTABLISHED else Level.tentative
+
+    @property
+    def once_established(self) -> bool:
+        """Whether it is contradicted, and was a principle until then."""
+        ordered = sorted(self.better + self.worse, key=lambda judged: judged.trial.iteration)
+        first = [judged.verdict.call for judged in ordered[:N_ESTABLISHED]]
+        return self.level is Level.contradicted and len(first) == N_ESTABLISHED and len(set(first)) == 1
+
+    def __str__(self) -> str:
+        act = f"{'Raising' if self.raised else 'Lowering'} {leaf(self.parameter)}"
+        parts = [
+            f"{effect} final_r2 ({', '.join(self._case(judged) for judged in cases)})"
+            for effect, cases in (("improves", self.better), ("lowers", self.worse))
+            if cases
+        ]
+        after = ". It was established until it was contradicted" if self.once_established else ""
+        return f"{act} {', and '.join(parts)}{after}"
+
+    def _case(self, judged: Judged) -> str:
+        assert judged.parent is not None
+        old, new = (shown(one.config[self.parameter]) for one in (judged.parent, judged.trial))
+        frames = judged.trial.n_training_frames
+        return f"iteration {judged.trial.iteration}: {old} -> {new} at {frames} frames"
+
+
+def judge_block(block: BlockView, noise: Noise) -> list[Judged]:
+    """The told trials of one block, each as it was judged when its batch was over."""
+    found = []
+    for batch in sorted(block.told):
+        seen = block.after(batch)
+        for trial in seen.trials:
+            if trial.batch == batch:
+                found.append(Judged(trial, seen.trial(trial.parent), judge(trial, seen, noise), noise))
+    return found
+
+
+def revised(blocks: Sequence[BlockView], ended: int) -> list[tuple[Judged, Judged]]:
+    """The verdicts that change at the end of a block, as (before, after): its validation adds to what is known."""
+    return [
+        (old, new)
+        for block in blocks
+        if block.number <= ended
+        for old, new in zip(
+            judge_block(block, noise_before(blocks, ended)),
+            judge_block(block, noise_before(blocks, ended + 1)),
+            strict=True,
+        )
+        if old.verdict.call is not new.verdict.call
+    ]
+
+
+def current(blocks: Sequence[BlockView]) -> list[Judged]:
+    """Every told trial with its latest verdict: the one after the last revision."""
+    ended = max((block.number for block in blocks if block.ended), default=0)
+    return [judged for block in blocks for judged in judge_block(block, noise_before(blocks, ended + 1))]
+
+
+def statements(judgements: Iterable[Judged]) -> list[Statement]:
+    """One statement a parameter and direction that the evidence bears on, in the order of the parameters."""
+    cases: dict[tuple[str, bool], dict[Call, list[Judged]]] = {}
+    for judged in judgements:
+        if judged.verdict.evidence and judged.parent is not None:
+            name = judged.verdict.changed[0]
+            raised = _number(judged.trial.config[name]) > _number(judged.parent.config[name])
+            cases.setdefault((name, raised), {}).setdefault(judged.verdict.call, []).append(judged)
+    ordered = sorted(cases, key=lambda key: (EXPLORABLE.index(key[0]), not key[1]))
+    return [
+        Statement(*key, tuple(cases[key].get(Call.supported, ())), tuple(cases[key].get(Call.falsified, ())))
+        for key in ordered
+    ]
+
+
+def _number(value: Any) -> float:
+    return float(value)

@@ -1,0 +1,215 @@
+"""`{name}_memory.md`: what is known so far, in the sections that its readers expect, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from siren_sweep.search.encoding import leaf
+from siren_sweep.search.space import WINDOW
+from siren_sweep.study.log_format import BLOCK_END, CONFIG, one_line
+from siren_sweep.views.record import words
+from siren_sweep.views.record.evidence import Judged, Level, current, statements
+from siren_sweep.views.record.noise import noise_before
+from siren_sweep.views.record.trials import BlockView, State, TrialView
+from siren_sweep.views.record.verdicts import Call, changed, grade
+
+_COLUMNS = (
+    "| Iter | n_frames | hidden_dim | n_layers | omega | lr | batch_sz | T_period | steps | final_r2 | final_mse "
+    "| time_min | Hypothesis |\n"
+    "| ---- | -------- | ---------- | -------- | ----- | --- | -------- | -------- | ----- | -------- | --------- "
+    "| -------- | ---------- |"
+)
+_ABOVE, _BELOW = (f"{side} the parent's by more than the noise" for side in ("above", "below"))
+_GUARD = "**CRITICAL: This section must ALWAYS be at the END of memory file.**"
+
+
+def memory_text(name: str, blocks: Sequence[BlockView]) -> str:
+    """The whole file, of the blocks up to the last one given."""
+    judged = current(blocks)
+    sections = [
+        f"# Working Memory: {one_line(name)} INR",
+        f"## Paper Summary\n\n{_summary(blocks, judged)}",
+        f"## Knowledge Base\n\n### R2 Progression Table\n\n{_table(judged)}",
+        *_knowledge(judged),
+        "---",
+        f"## Previous Block Summary{_previous(blocks, judged)}",
+        "---",
+        *_current_block(blocks, judged),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def snapshot_text(name: str, blocks: Sequence[BlockView], ended: int) -> str:
+    """The memory as it stood when a block ended."""
+    return memory_text(name, [replace(block, ended=True) for block in blocks if block.number <= ended])
+
+
+def _summary(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
+    best = [f"{one.n_training_frames} frames: {_best_words(one)}" for one in blocks if _best(one)]
+    found = statements(judged)
+    levels = ", ".join(f"{sum(one.level is level for one in found)} {level}" for level in Level)
+    told = [one for block in blocks for one in block.entries()]
+    ways = sorted({one.strategy for one in told if one.strategy})
+    optimization = "; ".join(best) or "[pending first results]"
+    exploration = (
+        f"{len(told)} trials in {len(blocks)} blocks, laid out by {', '.join(ways) or 'hand'}; statements: {levels}"
+        if told
+        else "[pending first results]"
+    )
+    return f"- **INR optimization**: {optimization}\n- **LLM-driven exploration**: {exploration}"
+
+
+def _table(judged: Sequence[Judged]) -> str:
+    return "\n".join([_COLUMNS, *(_row(one) for one in judged)])
+
+
+def _row(judged: Judged) -> str:
+    trial, metrics = judged.trial, judged.trial.metrics or {}
+    config = {short: words.number(trial.config[name]) for short, name in CONFIG.items()}
+    if trial.config[WINDOW]:
+        config["T_period"] += f" in windows of {trial.config[WINDOW]}"
+    part = f" {trial.sample}" if trial.sample else ""
+    cells = [
+        trial.iteration,
+        trial.n_training_frames,
+        *(config[short] for short in ("hidden_dim", "n_layers", "omega", "lr", "batch_size", "T_period")),
+        config["total_steps"],
+        f"{words.r2(trial.value)}{part}" if trial.value is not None else str(trial.state),
+        words.number(metrics.get("sample_mse" if trial.sample else "final_mse")),
+        words.number(metrics.get("training_time_min"), 3),
+        f"{words.mutation(trial, judged.parent)}: {judged.verdict.call}",
+    ]
+    return f"| {' | '.join(words.cell(value) for value in cells)} |"
+
+
+def _knowledge(judged: Sequence[Judged]) -> list[str]:
+    found = statements(judged)
+    falsified = [
+        f"Iteration {one.trial.iteration}: {words.hypothesis(one.trial, one.parent)}. It has {one.verdict.why}"
+        for one in judged
+        if one.verdict.call is Call.falsified
+    ]
+    open_ = [f"{one} [{one.level}]" for one in found if one.level is not Level.established]
+    return [
+        "### Established Principles" + _bullets(one for one in found if one.level is Level.established),
+        "### Falsified Hypotheses" + _bullets(falsified),
+        "### Open Questions" + _bullets(open_),
+    ]
+
+
+def _previous(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
+    if len(blocks) < 2:
+        return ""
+    block = blocks[-2]
+    own = [one for one in judged if one.trial.block == block.number]
+    seeds = [f"{len(group)} seeds gave R2 {', '.join(map(words.r2, group))}" for group in block.validation]
+    lines = [
+        f"Block {block.number}, n_training_frames {block.n_training_frames}: {len(own)} trials, {_counts(own)}",
+        f"Best: {_best_words(block)}",
+        *(f"Validation: {text}" for text in seeds),
+        *_effects(own),
+        *_asked(block),
+    ]
+    return _bullets(lines)
+
+
+def _current_block(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> list[str]:
+    if not blocks:
+        heads = ("## Current Block (Block 1)", "### Block Info", "### Hypothesis", "### Iterations This Block")
+        return [*heads, _emerging()]
+    block = blocks[-1]
+    own = [one for one in judged if one.trial.block == block.number]
+    focus = ", ".join(_varied(block)) or "the starting config"
+    end = f"\n\n{BLOCK_END}" if block.ended else ""
+    noise = noise_before(blocks, block.number + 1 if block.ended else block.number)
+    observations = [
+        f"Best so far: {_best_words(block)}",
+        *_effects(own),
+        f"A difference counts from a factor of {noise.factor:.3g} in the unexplained variance on ({noise})",
+        *(f"Iteration {one.iteration} {words.result(one)}" for one in block.entries() if one.state is State.failed),
+        *_asked(block),
+    ]
+    return [
+        f"## Current Block (Block {block.number})",
+        f"### Block Info\n\nFocus: {focus}\nn_training_frames: {block.n_training_frames}",
+        f"### Hypothesis\n\n{_hypothesis(block, own)}",
+        f"### Iterations This Block{_bullets(_iteration(one) for one in own)}{end}",
+        _emerging() + _bullets(observations),
+    ]
+
+
+def _emerging() -> str:
+    return f"### Emerging Observations\n\n{_GUARD}"
+
+
+def _hypothesis(block: BlockView, own: Sequence[Judged]) -> str:
+    """The latest batch's hypotheses, one a slot: planned, or just judged."""
+    batch = [trial for trial in block.trials if trial.batch == block.trials[-1].batch] if block.trials else []
+    calls = {one.trial.number: str(one.verdict.call) for one in own}
+    asked = [(trial, parent) for trial in batch if (parent := block.trial(trial.parent))]
+    hypotheses = [f"iteration {trial.iteration}: {words.hypothesis(trial, parent)}" for trial, parent in asked]
+    reasons = dict.fromkeys(filter(None, (words.rationale(trial) for trial, _ in asked)))
+    falsifiers = [one_line((trial.hypothesis or {}).get("falsified_by") or "") for trial, _ in asked]
+    expected = "; ".join(dict.fromkeys(filter(None, falsifiers))) or f"one {_BELOW}"
+    status = [f"iteration {trial.iteration} {calls.get(trial.number, 'untested')}" for trial, _ in asked]
+    return "\n".join(
+        [
+            f"**Hypothesis**: {'; '.join(hypotheses) or 'none; every config of the batch is a start of its own'}",
+            f"**Rationale**: {' / '.join(reasons) or 'a first look, with nothing known yet'}",
+            f"**Test**: iterations {', '.join(str(trial.iteration) for trial in batch) or 'to be planned'}",
+            f"**Expected outcome**: supported by a final R2 {_ABOVE}; falsified by {expected}",
+            f"**Status**: {'; '.join(status) if calls.keys() & {trial.number for trial, _ in asked} else 'untested'}",
+        ]
+    )
+
+
+def _iteration(judged: Judged) -> str:
+    trial = judged.trial
+    return (
+        f"Iter {trial.iteration} ({grade(trial.r2)}): {words.mutation(trial, judged.parent)}; {words.result(trial)}; "
+        f"{judged.verdict.call}: {judged.verdict.why}"
+    )
+
+
+def _effects(own: Sequence[Judged]) -> list[str]:
+    return [str(one) for one in statements(own)]
+
+
+def _asked(block: BlockView) -> list[str]:
+    return [f'A person asked "{line}": {answer}' for line, answer in block.asked]
+
+
+def _counts(own: Sequence[Judged]) -> str:
+    return ", ".join(f"{sum(one.verdict.call is call for one in own)} {call}" for call in Call)
+
+
+def _best(block: BlockView) -> TrialView | None:
+    """The trial of highest R2 over all frames; where there is none, of highest R2 over its windows."""
+    valued = [trial for trial in block.entries() if trial.value is not None]
+    final = [trial for trial in valued if block.final_r2(trial) is not None]
+    return max(final or valued, key=lambda one: (block.final_r2(one) or one.value or 0.0, -one.number), default=None)
+
+
+def _best_words(block: BlockView) -> str:
+    best = _best(block)
+    if best is None:
+        return "no trial has finished"
+    where = f"at iteration {best.iteration} ({words.config_line(best)})"
+    final = block.final_r2(best)
+    if final is None:
+        return f"R2 {words.r2(best.value)} {best.sample} {where}"
+    promised = f", which had R2 {words.r2(best.value)} {best.sample}" if best.sample else ""
+    return f"final R2 {words.r2(final)} {where}{promised}"
+
+
+def _varied(block: BlockView) -> list[str]:
+    """Leaf names of the parameters that differ among the block's trials."""
+    names = dict.fromkeys(name for trial in block.trials for name in changed(block.trials[0], trial))
+    return [leaf(name) for name in names]
+
+
+def _bullets(lines: Iterable[object]) -> str:
+    """A list below a heading, nothing where there is nothing to list."""
+    texts = [f"- {one_line(line, 2000)}" for line in lines]
+    return "\n\n" + "\n".join(texts) if texts else ""

@@ -1,0 +1,197 @@
+"""The studies as the record reads them: light, immutable views of blocks and trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from siren_sweep.config.schema import EXPLORABLE
+from siren_sweep.study.studies import has_ended, instructions, metrics_of, plan_key, sample_words, seed_runs, whole_runs
+
+
+class State(StrEnum):
+    """How far a trial has come."""
+
+    open = "open"
+    complete = "complete"
+    pruned = "pruned"
+    failed = "failed"
+
+
+_STATES = {TrialState.COMPLETE: State.complete, TrialState.PRUNED: State.pruned, TrialState.FAIL: State.failed}
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """One trial of a block.
+
+    `value` is the final R2 of a complete trial. `bound` is what a pruned trial's final R2 is at most, where the
+    pruner said so, and `last_r2` the last that was reported. `config` holds the explorable parameters by dotted name,
+    `params` the point of the search space, where that is known.
+    """
+
+    number: int
+    block: int
+    batch: int
+    slot: int
+    iteration: int
+    parent: int | None
+    config: Mapping[str, Any]
+    n_training_frames: int
+    state: State = State.complete
+    value: float | None = None
+    bound: float | None = None
+    last_r2: float | None = None
+    mutation: str = ""
+    strategy: str = ""
+    hypothesis: Mapping[str, Any] | None = None
+    seed: int | None = None
+    reason: str | None = None
+    metrics: Mapping[str, Any] | None = None
+    params: Mapping[str, Any] | None = None
+
+    @property
+    def sample(self) -> str:
+        """Over which part of the windows its R2 is; empty where it is over all frames."""
+        return sample_words(self.metrics or {})
+
+    @property
+    def r2(self) -> float | None:
+        """The final R2, or the last one seen of a trial that was stopped."""
+        return self.value if self.value is not None else self.last_r2
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """One block: its trials in the order of iterations, and the R2 that its winner reached with other seeds.
+
+    `validation` holds one list of R2 for each config that was trained again, its first run's among them. `told` are the
+    batches that are over, `ended` says that nothing will be added. `asked` holds what a person asked for meanwhile, and
+    the answer; `whole` the final R2, by trial number, of configs that were trained in all their windows.
+    """
+
+    number: int
+    n_training_frames: int
+    trials: Sequence[TrialView]
+    validation: Sequence[Sequence[float]] = ()
+    told: frozenset[int] = frozenset()
+    ended: bool = False
+    settings: Mapping[str, Any] | None = None
+    dataset: Mapping[str, Any] | None = None
+    asked: Sequence[tuple[str, str]] = ()
+    whole: Mapping[int, float] = field(default_factory=dict)
+
+    def final_r2(self, trial: TrialView) -> float | None:
+        """R2 over all frames: a trial's own, or, where that is over some windows, that of its config trained whole."""
+        return self.whole.get(trial.number) if trial.sample else trial.value
+
+    def trial(self, number: int | None) -> TrialView | None:
+        """The trial of a number, None where the block has none such."""
+        return next((trial for trial in self.trials if trial.number == number), None)
+
+    def entries(self) -> list[TrialView]:
+        """The trials of the batches that are over."""
+        return [trial for trial in self.trials if trial.batch in self.told]
+
+    def after(self, batch: int) -> BlockView:
+        """The block as it stood when a batch had just been told."""
+        trials = [trial for trial in self.trials if trial.batch <= batch]
+        told = frozenset(known for known in self.told if known <= batch)
+        return BlockView(self.number, self.n_training_frames, trials, told=told, settings=self.settings)
+
+
+def read_blocks(studies: Mapping[int, Study], validations: Mapping[int, Study]) -> list[BlockView]:
+    """The blocks that have begun, in order; a block ends when the next one begins, or when it was marked as ended."""
+    last = max(studies, default=0)
+    asked: dict[int, list[tuple[str, str]]] = {number: [] for number in studies}
+    for one in instructions(studies):
+        asked.get(one["block"], []).append((one["line"], one["answer"]))
+    return [
+        _block(number, studies[number], validations.get(number), number < last, asked[number])
+        for number in sorted(studies)
+    ]
+
+
+def _block(
+    number: int, study: Study, validation: Study | None, followed: bool, asked: Sequence[tuple[str, str]]
+) -> BlockView:
+    attributes = study.user_attrs
+    found = [trial for trial in study.get_trials(deepcopy=False) if {"iteration", "config"} <= trial.user_attrs.keys()]
+    trials = sorted((_trial(trial) for trial in found), key=lambda trial: (trial.iteration, trial.number))
+    return BlockView(
+        number,
+        attributes["n_training_frames"],
+        trials,
+        _validation(validation, trials) if validation else (),
+        _told(trials, attributes),
+        followed or has_ended(study),
+        attributes.get("settings") or {},
+        attributes.get("dataset") or {},
+        asked,
+        {run.user_attrs["whole_of"]: metrics_of(run)["final_r2"] for run in whole_runs(validation)},
+    )
+
+
+def _told(trials: Sequence[TrialView], attributes: Mapping[str, Any]) -> frozenset[int]:
+    """The batches of which every planned trial was told."""
+    told = set()
+    for batch in {trial.batch for trial in trials}:
+        own = [trial for trial in trials if trial.batch == batch]
+        planned = len(attributes.get(plan_key(batch)) or own)
+        if len(own) >= planned and all(trial.state is not State.open for trial in own):
+            told.add(batch)
+    return frozenset(told)
+
+
+def _validation(study: Study, trials: Sequence[TrialView]) -> list[list[float]]:
+    """R2 of every seed, by config."""
+    first = {trial.number: trial.value for trial in trials if trial.value is not None}
+    groups: dict[int, list[float]] = {}
+    for trial in seed_runs(study):
+        value, origin = _finite(trial.value), trial.user_attrs["validation_of"]
+        if value is not None and origin in first:
+            groups.setdefault(origin, [first[origin]]).append(value)
+    return list(groups.values())
+
+
+def _trial(trial: FrozenTrial) -> TrialView:
+    own = trial.user_attrs
+    outcome, stop, reports = own.get("outcome") or {}, own.get("stop") or {}, own.get("reports") or []
+    state = _STATES.get(trial.state, State.open)
+    value = _finite(trial.value) if state is State.complete else None
+    seen = (
+        [report.get("r2") for report in reports] + [stop.get("r2")] + ([trial.value] if state is State.pruned else [])
+    )
+    return TrialView(
+        number=trial.number,
+        block=own.get("block", 1),
+        batch=own.get("batch", 1),
+        slot=own.get("slot", 0),
+        iteration=own["iteration"],
+        parent=own.get("parent"),
+        config={name: own["config"].get(name, 0) for name in EXPLORABLE},  # trials of before have no window_frames
+        params=trial.params,
+        n_training_frames=own.get("n_training_frames", 0),
+        state=State.failed if state is State.complete and value is None else state,
+        value=value,
+        bound=_finite(stop.get("bound")) if state is State.pruned else None,
+        last_r2=next((number for number in map(_finite, reversed(seen)) if number is not None), None),
+        mutation=own.get("mutation") or "",
+        strategy=own.get("strategy") or "",
+        hypothesis=own.get("hypothesis"),
+        seed=own.get("seed"),
+        reason=outcome.get("reason"),
+        metrics=outcome.get("metrics") or {},
+    )
+
+
+def _finite(value: Any) -> float | None:
+    """A number that is one, or None."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None

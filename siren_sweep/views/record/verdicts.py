@@ -1,0 +1,174 @@
+"""Whether a result supports its hypothesis: one comparison with the parent, against the noise between seeds.
+
+Every hypothesis is that the mutation improves final R2 over its parent's. It is supported when the difference of
+scores exceeds the limit of the noise, falsified when it lies below the negative one, and inconclusive otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from siren_sweep.config.schema import EXPLORABLE
+from siren_sweep.search.space import RATIOS, WINDOW
+from siren_sweep.views.record.noise import Noise, score
+from siren_sweep.views.record.trials import BlockView, State, TrialView
+
+
+class Grade(StrEnum):
+    """The class of a final R2."""
+
+    excellent = "excellent"
+    good = "good"
+    moderate = "moderate"
+    poor = "poor"
+
+
+class Call(StrEnum):
+    """What a result says of its hypothesis."""
+
+    supported = "supported"
+    falsified = "falsified"
+    inconclusive = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A call, why in one line, and the parameters in which the trial differs from its parent (dotted names)."""
+
+    call: Call
+    why: str
+    changed: tuple[str, ...] = ()
+
+    @property
+    def evidence(self) -> bool:
+        """Whether it says something of one parameter."""
+        return self.call is not Call.inconclusive and len(self.changed) == 1
+
+
+def grade(r2: float | None) -> Grade:
+    """Excellent above 0.95, good from 0.8, moderate from 0.5, else poor, as is a trial without a value."""
+    if r2 is None or math.isnan(r2) or r2 < 0.5:
+        return Grade.poor
+    return Grade.moderate if r2 < 0.8 else Grade.good if r2 <= 0.95 else Grade.excellent
+
+
+def changed(old: TrialView, new: TrialView) -> tuple[str, ...]:
+    """The explorable parameters in which two trials differ; rounding of a ratio is no difference.
+
+    Where the length of the windows differs, what is searched as a ratio to it follows it: that is no second difference.
+    """
+    different = tuple(name for name in EXPLORABLE if not _same(old.config[name], new.config[name]))
+    if WINDOW not in different or not old.params or not new.params:
+        return different
+    followed = {
+        parameter
+        for ratio, parameter in RATIOS.items()
+        if ratio in old.params and ratio in new.params and _same(old.params[ratio], new.params[ratio])
+    }
+    return tuple(name for name in different if name not in followed)
+
+
+def judge(trial: TrialView, block: BlockView, noise: Noise) -> Verdict:
+    """The verdict on a told trial of a block."""
+    parent = block.trial(trial.parent)
+    if parent is None:
+        return Verdict(Call.inconclusive, "it has no parent to compare with")
+    names = changed(parent, trial)
+    if not names:
+        return Verdict(Call.inconclusive, f"it does not differ from iteration {parent.iteration}")
+    for one, whose in ((trial, "it"), (parent, f"its parent, iteration {parent.iteration},")):
+        if one.state is State.failed:
+            return Verdict(Call.inconclusive, f"{whose} failed", names)
+    square = _square(trial, parent, block, names)
+    if square is not None:
+        return _main_effect(trial, parent, square, names, noise)
+    verdict = _comparison(trial, parent, names, noise)
+    singles = _singles(trial, parent, block, names)
+    if singles is not None:
+        effects = f"its Latin square's main effects are those of iterations {' and '.join(map(str, singles))}"
+        return replace(verdict, why=f"{verdict.why}; {effects}")
+    return verdict
+
+
+def _comparison(trial: TrialView, parent: TrialView, names: tuple[str, ...], noise: Noise) -> Verdict:
+    """Trial against parent, each known exactly or by its bound."""
+    limit = noise.limit()
+    low, high = (own - other for own, other in zip(_range(trial), reversed(_range(parent)), strict=True))
+    against = f"iteration {parent.iteration}"
+    if high < -limit:
+        return Verdict(Call.falsified, _words(high, against, trial, parent), names)
+    if low > limit and len(names) == 1:
+        return Verdict(Call.supported, _words(low, against, trial, parent), names)
+    if low > limit:
+        mixed = (
+            f"{_words(low, against, trial, parent)}, but {len(names)} parameters changed: which did it, this cannot say"
+        )
+        return Verdict(Call.inconclusive, mixed, names)
+    if not math.isfinite(high - low):
+        return Verdict(Call.inconclusive, f"stopped early, which settles nothing against {against}", names)
+    return Verdict(Call.inconclusive, f"{_words(low, against, trial, parent)}, within the noise", names)
+
+
+def _main_effect(
+    trial: TrialView, parent: TrialView, square: tuple[TrialView, TrialView], names: tuple[str, ...], noise: Noise
+) -> Verdict:
+    """One parameter of a Latin square: its effect averaged over both levels of the other."""
+    other, corner = square
+    points = [score(one.value or 0.0) for one in (trial, parent, corner, other)]
+    effect, limit = (points[0] - points[1] + points[2] - points[3]) / 2, noise.limit(1.0)
+    where = f"iterations {parent.iteration} and {other.iteration}"
+    words = f"as a main effect of the Latin square, {_times(effect)} of {where}"
+    if abs(effect) <= limit:
+        return Verdict(Call.inconclusive, f"{words}, within the noise", names)
+    return Verdict(Call.supported if effect > 0 else Call.falsified, words, names)
+
+
+def _square(
+    trial: TrialView, parent: TrialView, block: BlockView, names: tuple[str, ...]
+) -> tuple[TrialView, TrialView] | None:
+    """The other two corners of a complete Latin square: with only the other parameter changed, and with both."""
+    if trial.strategy != "latin_square" or len(names) != 1 or trial.value is None or parent.value is None:
+        return None
+    batch = [one for one in block.trials if (one.batch, one.strategy) == (trial.batch, "latin_square")]
+    for other in (one for one in batch if one.value is not None and one.parent == parent.number):
+        different = changed(parent, other)
+        if len(different) != 1 or different == names:
+            continue
+        for corner in (one for one in batch if one.value is not None):
+            if changed(other, corner) == names and changed(trial, corner) == different:
+                return other, corner
+    return None
+
+
+def _singles(trial: TrialView, parent: TrialView, block: BlockView, names: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Of a Latin square's corner that changes both parameters: the iterations that change one, in the names' order."""
+    if trial.strategy != "latin_square" or len(names) != 2:
+        return None
+    batch = [one for one in block.trials if (one.batch, one.strategy) == (trial.batch, "latin_square")]
+    found = {changed(parent, one): one.iteration for one in batch if len(changed(one, trial)) == 1}
+    return tuple(found[(name,)] for name in names) if all((name,) in found for name in names) else None
+
+
+def _range(trial: TrialView) -> tuple[float, float]:
+    """The lowest and the highest score that a trial may have: a point, or what a pruned one's bound proves."""
+    if trial.value is not None:
+        return (score(trial.value),) * 2
+    return -math.inf, score(trial.bound) if trial.bound is not None else math.inf
+
+
+def _words(difference: float, against: str, trial: TrialView, parent: TrialView) -> str:
+    at_most = trial.value is None or parent.value is None
+    sense = ("at least " if difference < 0 else "at most ") if at_most else ""
+    return f"{sense}{_times(difference)} of {against}"
+
+
+def _times(difference: float) -> str:
+    return f"{math.exp(-difference):.3g} times the unexplained variance"
+
+
+def _same(old: object, new: object) -> bool:
+    if isinstance(old, int | float) and isinstance(new, int | float):
+        return math.isclose(old, new, rel_tol=1e-9)
+    return old == new

@@ -1,0 +1,91 @@
+"""A config of the existing system as a base: what is known is taken, what is not is told, what is typed wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from siren_sweep.cli.main import conf_dir, typed
+from siren_sweep.config.base import read_base, with_base
+from siren_sweep.config.schema import EXPLORABLE, Config
+from siren_sweep.errors import DataError
+from siren_sweep.sweep.block import start_block
+
+OLD = """\
+dataset: flyvis_noise_005
+description: "stimulus"
+simulation: {n_frames: 64000}
+graph_model:
+  inr_type: siren_txy
+  hidden_dim_nnr_f: 256
+  omega_f: 80          # which is this project's default too
+  aggr_type: add
+training:
+  learning_rate_NNR_f: 1e-5
+  n_epochs: 1
+claude:
+  n_iter_block: 6
+  training_time_target_min: 60
+"""
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    (tmp_path / "it's old_00.yaml").write_text(OLD)
+    return tmp_path / "it's old_00.yaml"
+
+
+def composed(*arguments: str) -> Config:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        return typed(compose("config", with_base(arguments)))
+
+
+def test_known_values_are_taken_and_others_told(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = composed(f"base={old}")
+    assert (cfg.graph_model.hidden_dim_nnr_f, cfg.training.learning_rate_NNR_f, cfg.claude.n_iter_block) == (
+        256,
+        1e-5,
+        6,
+    )
+    told = capsys.readouterr().err
+    for name in ("dataset", "description", "simulation", "graph_model.aggr_type", "training.n_epochs"):
+        assert name in told
+    assert "claude.training_time_target_min" in told
+    assert "hidden_dim" not in told
+
+
+def test_what_is_typed_wins_over_the_base_and_the_base_over_the_groups(old: Path) -> None:
+    cfg = composed("graph_model.hidden_dim_nnr_f=64", f"base={old}", "blocks=demo")
+    assert (cfg.graph_model.hidden_dim_nnr_f, cfg.claude.n_iter_block) == (64, 6)
+
+
+def test_a_sweep_starts_from_the_base_also_where_it_says_the_default(old: Path) -> None:
+    cfg = composed(f"base={old}")
+    start = start_block(cfg, 1, cfg.search_space.params, {}, None)
+    config = start.space.config(start.base)
+    assert (config[EXPLORABLE[0]], config[EXPLORABLE[2]], config[EXPLORABLE[5]]) == (256, 80.0, 1e-5)
+
+
+def test_every_fault_of_its_values_is_told_at_once(tmp_path: Path, told_here: Callable[..., str]) -> None:
+    values = {"graph_model": {"omega_f": -1, "hidden_dim_nnr_f": "wide"}, "training": {"inr_batch_size": 2.5}}
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(values))
+    told = told_here("-m", "base=bad.yaml")
+    for fault in (
+        "omega_f must be greater than 0",
+        "hidden_dim_nnr_f must be a number",
+        "inr_batch_size must be a whole",
+    ):
+        assert fault in told
+
+
+@pytest.mark.parametrize("text", ["- 1", "graph_model: 3", "a: [", "!!python/object/apply:os.system [ls]"])
+def test_a_file_that_is_no_config_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(DataError, match=r"base|YAML"):
+        read_base(tmp_path / "bad.yaml")
+    with pytest.raises(DataError, match="can be read"):
+        read_base(tmp_path / "none.yaml")

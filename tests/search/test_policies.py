@@ -1,0 +1,72 @@
+"""Every sampler and pruner of `conf/` serves a block as it stands there."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from pathlib import Path
+
+import hydra
+import optuna
+import pytest
+from hydra import compose, initialize_config_dir
+
+from siren_sweep.cli.main import conf_dir, typed
+from siren_sweep.config.choices import Strategy
+from siren_sweep.config.schema import Config
+from siren_sweep.search.strategy import plan_batch
+from siren_sweep.sweep.block import start_block
+
+
+def names(group: str) -> list[str]:
+    return sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml"))
+
+
+def composed(*overrides: str) -> Config:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        return typed(compose("config", list(overrides)))
+
+
+@pytest.mark.parametrize("name", names("sampler"))
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_sampler_proposes_distinct_configs_batch_after_batch(name: str) -> None:
+    cfg = composed(f"sampler={name}", "blocks=demo")
+    start = start_block(cfg, 1, cfg.search_space.params, {}, None)
+    study = optuna.create_study(direction="maximize")
+    for batch in range(3):
+        sampler = hydra.utils.instantiate(cfg.sampler, seed=batch)
+        if isinstance(sampler, functools.partial):
+            sampler = sampler(start.space.distributions())
+        proposals = plan_batch(study, start.space, sampler, 4, strategy=Strategy.auto, base=start.base)
+        assert len(proposals) == 4
+        for proposal in proposals:
+            study.enqueue_trial(proposal.params)
+            trial = study.ask(start.space.distributions())
+            study.tell(trial, 0.5 + 0.001 * trial.number)
+    configs = [tuple(sorted(trial.params.items())) for trial in study.trials]
+    assert len(set(configs)) == 12
+
+
+@pytest.mark.parametrize("name", names("pruner"))
+def test_a_pruner_is_asked_at_every_report(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        pruner = hydra.utils.instantiate(composed(f"pruner={name}").pruner)
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    stopped_at = []
+    for number in range(12):
+        trial = study.ask()
+        level = -1.0 if number == 11 else 0.9 + 0.001 * (number % 5)
+        for index in range(1, 21):
+            trial.report(level * index / 20, index)
+            if trial.should_prune():
+                stopped_at.append((number, index))
+                break
+        ended = stopped_at and stopped_at[-1][0] == number
+        study.tell(trial, None if ended else level, state=optuna.trial.TrialState.PRUNED if ended else None)
+    if name == "none":
+        assert not stopped_at
+    else:
+        assert stopped_at
+        assert stopped_at[-1][0] == 11, "the hopeless one is stopped"
+        assert stopped_at[-1][1] < 20

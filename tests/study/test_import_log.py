@@ -1,0 +1,278 @@
+"""An old loop's log becomes studies; what cannot be read is told line by line."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from conftest import run_command, told
+from optuna.trial import TrialState
+from planted import CONFIG, OMEGA, RATE, PlantedSweep
+
+from siren_sweep.config.choices import Strategy
+from siren_sweep.config.schema import EXPLORABLE, Block
+from siren_sweep.errors import DataError, SweepStateError
+from siren_sweep.paths import SweepPaths
+from siren_sweep.search.sampler import UCBTreeSampler
+from siren_sweep.search.space import make_space
+from siren_sweep.search.strategy import plan_batch
+from siren_sweep.study.import_log import earlier_study, import_log
+from siren_sweep.study.log_parser import parse_log
+from siren_sweep.study.studies import all_blocks, open_folder, open_storage
+from siren_sweep.sweep import warm_start
+from siren_sweep.views.record.trials import read_blocks
+from siren_sweep.views.record.writer import record_files, write_record
+
+LOG = """\
+# Experiment Log: flyvis_noise_005
+
+Some words before it begins, final_r2=0.1.
+
+## Iter 1: good
+Node: id=1, parent=root
+Hypothesis tested: "omega_f decides, as final_r2=0.99 elsewhere shows"
+Config: hidden_dim=128, n_layers=5, omega=80, lr=1e-4, batch_size=8, T_period=10, total_steps=5000, n_frames=10
+Metrics: final_r2=0.85, final_mse=3e-3, training_time_min=4.1, total_params=1,234,567, rank_90=2, rank_99=9
+Mutation: none
+Verdict: inconclusive
+Observation: better than final_r2=0.2, id=7
+Next: parent=1
+
+## Iter 2: poor
+**Node**: id=2, parent=1
+Config: hidden_dim=128, n_layers=5, omega=80, lr=3e-3, batch_size=8, T_period=10, total_steps=5000, n_frames=10
+Metrics: final_r2=-0.25, final_mse=n/a
+Mutation: learning_rate_NNR_f: 1e-4 -> 3e-3
+A remark that quotes final_r2=0.77 and parent=9.
+Next: parent=1
+
+## Iter 3: moderate
+Node: id=3, parent=2
+Config: omega=160, n_frames=10
+Metrics: final_r2=0.61, final_r2=0.9
+Mutation: omega_f: 80 -> 160, nnr_f_xy_period: 1.0 -> 8.0
+
+>>> BLOCK END <<<
+
+## Iter 5: poor
+Node: id=5, parent=3
+Config: hidden_dim=128, n_layers=5, omega=80, lr=1e-4, batch_size=8, T_period=100, total_steps=10000, n_frames=100
+Metrics: final_r2=nan
+
+## Iter 6: good
+Config: hidden_dim=wide, n_frames=100
+
+## Iter 7: good
+Config: hidden_dim=128, n_layers=5, omega=-3, lr=1e-4, batch_size=8, T_period=100, total_steps=10000, n_frames=100
+Metrics: final_r2=0.9
+
+## Iter 8: excellent
+Config: hidden_dim=128, n_layers=5, omega=80, lr=1e-4, batch_size=8, T_period=100, total_steps=10000, n_frames=100
+Metrics: final_r2=95
+
+## Iter 5: excellent
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    (tmp_path / "old_analysis.md").write_text(LOG)
+    return tmp_path / "old_analysis.md"
+
+
+@pytest.fixture
+def blocks(log: Path) -> dict[int, optuna.Study]:
+    import_log(log, log.parent / "imported")
+    return open_folder(log.parent / "imported")[2]
+
+
+def test_each_number_of_frames_is_a_block_of_finished_trials(blocks: dict[int, optuna.Study]) -> None:
+    assert {number: study.user_attrs["n_training_frames"] for number, study in blocks.items()} == {1: 10, 2: 100}
+    assert [trial.value for trial in blocks[1].trials] == [0.85, -0.25, 0.61]
+    assert [trial.state for trial in blocks[2].trials] == [TrialState.FAIL]
+
+
+def test_numbers_are_read_from_their_own_line_and_in_every_notation(blocks: dict[int, optuna.Study]) -> None:
+    first, second, third = (trial.user_attrs for trial in blocks[1].trials)
+    assert first["outcome"]["metrics"]["final_mse"] == 3e-3
+    assert first["outcome"]["metrics"]["total_params"] == 1234567
+    assert second["config"][RATE] == 3e-3
+    assert [one["parent"] for one in (first, second, third)] == [None, 0, 1]
+
+
+def test_what_a_config_line_lacks_comes_from_the_mutation_and_the_parent(blocks: dict[int, optuna.Study]) -> None:
+    config = blocks[1].trials[2].user_attrs["config"]
+    assert (config[OMEGA], config[RATE], config["graph_model.nnr_f_xy_period"]) == (160.0, 3e-3, 8.0)
+
+
+def test_what_cannot_be_read_is_listed_line_by_line() -> None:
+    entries, unread = parse_log(LOG)
+    assert [entry.iteration for entry in entries] == [1, 2, 3, 5]
+    lines = LOG.splitlines()
+    told_of = {lines[int(one.split(":")[0].removeprefix("line ")) - 1].split(":")[0] for one in unread}
+    assert {"Metrics", "A remark that quotes final_r2=0.77 and parent=9.", "Config"} <= told_of
+    text = "\n".join(unread)
+    for piece in (
+        "got 'n/a'",
+        "got 'wide'",
+        "6 is left out: it has no final_r2",
+        "omega_f must be greater than 0",
+        "twice",
+    ):
+        assert piece in text
+
+
+def test_the_command_prints_what_it_read_and_what_not(log: Path) -> None:
+    result = run_command("import", str(log), "--sweep-folder", "imported", cwd=log.parent)
+    assert result.returncode == 0, result.stderr
+    assert "10 frames: 3 trials, 3 with a final_r2" in result.stdout
+    assert "line 18: final_mse must be a number, got 'n/a'" in result.stdout
+
+
+def test_a_mistake_is_one_message(tmp_path: Path) -> None:
+    result = run_command("import", "none.md", "--sweep-folder", "out", cwd=tmp_path)
+    assert "none.md" in told(result)
+
+
+def test_a_log_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty.md").write_bytes(b"\xff\x00 no log")
+    with pytest.raises(DataError, match="must hold entries"):
+        import_log(tmp_path / "empty.md", tmp_path / "out")
+    with pytest.raises(DataError, match="can be read"):
+        import_log(tmp_path / "none.md", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_imported_over_a_sweep(log: Path) -> None:
+    import_log(log, log.parent / "imported")
+    with pytest.raises(SweepStateError, match=r"study\.db"):
+        import_log(log, log.parent / "imported")
+
+
+def test_an_imported_log_has_a_record(blocks: dict[int, optuna.Study]) -> None:
+    files = record_files("imported", read_blocks(blocks, {}))
+    assert "Mutation: learning_rate_NNR_f: 0.0001 -> 0.003\nVerdict: falsified\n" in files["imported_analysis.md"]
+
+
+def test_the_record_of_a_sweep_is_read_back_as_it_was(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "planted")
+    sweep.begin(1)
+    sweep.batch(1, [{"score": 5.0}, {"score": -0.3, "parent": 0, "changes": {OMEGA: 40.0}}, {"state": TrialState.FAIL}])
+    write_record(sweep.paths, sweep.studies, {})
+    entries, unread = parse_log((sweep.paths.record / "planted_analysis.md").read_text())
+    assert [(entry.iteration, entry.parent) for entry in entries] == [(1, None), (2, 1), (3, None)]
+    for entry, trial in zip(entries, sweep.studies[1].trials, strict=True):
+        assert entry.final_r2 == (pytest.approx(trial.value) if trial.value is not None else None)
+        known = {name: value for name, value in trial.user_attrs["config"].items() if "xy_period" not in name}
+        assert {name: entry.config[name] for name in known} == pytest.approx(known)
+    assert unread == []
+
+
+def test_imported_trials_within_a_space_serve_a_sweep(blocks: dict[int, optuna.Study]) -> None:
+    base = CONFIG | {EXPLORABLE[0]: 128, EXPLORABLE[1]: 5, EXPLORABLE[4]: 1.0, EXPLORABLE[6]: 8}
+    params = {
+        OMEGA: "tag(log, interval(5, 4096))",
+        RATE: "tag(log, interval(1e-8, 1e-3))",
+        "T_period_ratio": "choice(1.0)",
+    }
+    space = make_space(Block(10, 5000), params, base | {EXPLORABLE[7]: 5000}, set())
+    study = earlier_study(blocks[1], space)
+    assert [(trial.value, trial.params[OMEGA]) for trial in study.trials] == [(0.85, 80.0)]
+
+
+def planted_log(best: float) -> str:
+    """48 trials at 10 frames whose R2 peaks at one omega_f, far from where the prior has its best."""
+    entries = []
+    for index, omega in enumerate(np.geomspace(5, 4000, 48)):
+        r2 = 0.97 - 0.1 * math.log10(omega / best) ** 2
+        entries.append(
+            f"## Iter {index + 1}: good\nConfig: hidden_dim=128, n_layers=5, omega={omega:.4g}, lr=1e-4, batch_size=8, "
+            f"T_period=10, total_steps=5000, n_frames=10\nMetrics: final_r2={r2:.6f}\nMutation: none\n"
+        )
+    return "\n".join(entries)
+
+
+def test_a_sweep_starts_where_a_log_was_best_and_its_model_knows_the_log(tmp_path: Path) -> None:
+    (tmp_path / "old_analysis.md").write_text(planted_log(1500.0))
+    import_log(tmp_path / "old_analysis.md", tmp_path / "old")
+    storage = open_storage(None, SweepPaths(make(tmp_path / "new")))
+    warm_start.adopt(storage, tmp_path / "old")
+    (tmp_path / "old" / "study.db").unlink()
+    warm_start.adopt(storage, tmp_path / "old")  # a resumed sweep needs the folder no more
+    base = CONFIG | {EXPLORABLE[0]: 128, EXPLORABLE[1]: 5, EXPLORABLE[4]: 1.0, EXPLORABLE[6]: 8, EXPLORABLE[7]: 5000}
+    base[RATE] = 1e-4
+    space = make_space(Block(10, 5000), {OMEGA: "tag(log, interval(5, 4096))"}, base, set())
+    known = warm_start.earlier(storage, space)
+    assert [len(study.trials) for study in known] == [48]
+    best = warm_start.best_known(known)
+    assert best is not None
+    assert best[OMEGA] == pytest.approx(1500, rel=0.1)
+    study = optuna.create_study(direction="maximize")
+    study.set_user_attr("n_training_frames", 10)
+    for earlier, near in ((known, True), ([], False)):
+        options = {"strategy": Strategy.auto, "base": space.nearest(base), "earlier": earlier}
+        proposals = UCBTreeSampler(0).propose(study, space.distributions(), 4, earlier=earlier)
+        assert (proposals[0].params[OMEGA] == pytest.approx(1500, rel=0.3)) == near
+        first = plan_batch(study, space, UCBTreeSampler(0), 4, carried=[best] if earlier else [], **options)[0]
+        assert (first.params == best) == near
+    assert all_blocks(storage) == {}  # nothing of it is a result of the sweep
+
+
+def test_a_log_at_other_frames_counts_by_its_ratio(tmp_path: Path) -> None:
+    text = planted_log(1500.0).replace("n_frames=10", "n_frames=100").replace("T_period=10", "T_period=50")
+    (tmp_path / "old_analysis.md").write_text(text)
+    import_log(tmp_path / "old_analysis.md", tmp_path / "old")
+    base = CONFIG | {EXPLORABLE[0]: 128, EXPLORABLE[1]: 5, EXPLORABLE[4]: 1.0, EXPLORABLE[6]: 8, EXPLORABLE[7]: 5000}
+    params = {OMEGA: "tag(log, interval(5, 4096))", "T_period_ratio": "choice(1.0, 2.0)"}
+    space = make_space(Block(10, 5000), params, base | {RATE: 1e-4}, set())
+    study = earlier_study(open_folder(tmp_path / "old")[2][1], space)
+    assert {trial.params["T_period_ratio"] for trial in study.trials} == {2.0}
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [([], "must name a folder with a study.db"), (["sampler=random"], "teaches sampler=ucb_tree alone")],
+)
+def test_a_wrong_place_to_learn_from_is_told_before_a_start(
+    more: list[str], why: str, told_here: Callable[..., str], own_data: list[str]
+) -> None:
+    assert why in told_here("-m", "blocks=tiny", *own_data, "sweep.learn_from=nowhere", *more)
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_random_logs_raise_nothing() -> None:
+    rng = random.Random(0)
+    pieces = [
+        *LOG.splitlines(keepends=True),
+        *"=,;:*#->\n\t \0\u2028\u0663",
+        "## Iter ",
+        "9" * 30,
+        "1e999",
+        "-inf",
+        "nan",
+    ]
+    pieces += [
+        "Config: ",
+        "Metrics: final_r2=",
+        "Mutation: omega_f: ",
+        "n_frames=2",
+        "parent=",
+        "aaaa" * 50,
+        "1,000,00",
+    ]
+    for _ in range(10_000):
+        parse_log("".join(rng.choices(pieces, k=rng.randrange(40))))
+
+
+def test_a_line_of_any_length_is_read_or_told() -> None:
+    for piece in ("a", "a=", " ", "a=1, ", "*"):
+        assert parse_log(f"## Iter 1: good\nMetrics: {piece * 100_000}\n")[0] == []

@@ -1,0 +1,99 @@
+"""The study file damaged, and a database server that is gone for a while."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import OperationalError
+
+from siren_sweep.errors import OutputError
+from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.study import storage
+from siren_sweep.study.storage import restore, save_copy, storage_errors, wait_for
+from siren_sweep.study.studies import all_blocks, create, open_storage, study_name
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> SweepPaths:
+    """A sweep of one study, copied, and then of two."""
+    own = OutputPaths(tmp_path).sweep("s")
+    studies = open_storage(None, own)
+    create(studies, study_name(1), {})
+    save_copy(own)
+    create(studies, study_name(2), {})
+    studies.remove_session()
+    return own
+
+
+def test_a_study_that_is_whole_is_left_alone(paths: SweepPaths) -> None:
+    assert restore(paths) is None
+    assert sorted(all_blocks(open_storage(None, paths))) == [1, 2]
+
+
+@pytest.mark.parametrize("left", [0.0, 0.3, 0.9])
+def test_a_truncated_study_goes_back_to_its_copy_and_is_set_aside(left: float, paths: SweepPaths) -> None:
+    os.truncate(paths.study_db, int(paths.study_db.stat().st_size * left))
+    damaged = paths.study_db.read_bytes()
+    assert "goes on from its last copy" in str(restore(paths))
+    assert sorted(all_blocks(open_storage(None, paths))) == [1]
+    assert paths.study_db.with_name("study.damaged.db").read_bytes() == damaged
+    assert restore(paths) is None
+
+
+def test_a_damaged_study_does_not_take_the_place_of_its_copy(paths: SweepPaths) -> None:
+    before = paths.study_copy.read_bytes()
+    os.truncate(paths.study_db, paths.study_db.stat().st_size // 2)
+    with pytest.raises(OutputError, match=r"damaged|malformed"), storage_errors():
+        save_copy(paths)
+    assert paths.study_copy.read_bytes() == before
+
+
+def test_a_damaged_study_without_a_copy_is_told(paths: SweepPaths) -> None:
+    paths.study_copy.unlink()
+    paths.study_db.write_bytes(b"no database" * 100)
+    with pytest.raises(OutputError, match="has no copy beside it"):
+        restore(paths)
+
+
+def test_a_worker_makes_no_study_where_there_is_none(tmp_path: Path) -> None:
+    own = OutputPaths(tmp_path).sweep("s")
+    with pytest.raises(OutputError, match=r"study\.db is gone"):
+        open_storage(None, own, existing=True)
+    assert not own.root.exists()
+
+
+def gone(driver: Exception) -> StorageInternalError:
+    error = StorageInternalError("as Optuna raises it")
+    error.__cause__ = OperationalError("SELECT 1", {}, driver)
+    return error
+
+
+def test_a_server_that_is_gone_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PAUSE_S", 0.0)
+    errors = [gone(ConnectionError("refused"))] * 3
+
+    def act() -> str:
+        if errors:
+            raise errors.pop()
+        return "answer"
+
+    assert wait_for(act) == "answer"
+
+
+def test_a_server_that_stays_away_and_a_file_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(storage, "PAUSE_S", 0.0)
+    calls = []
+
+    def act(driver: Exception) -> None:
+        calls.append(driver)
+        raise gone(driver)
+
+    for driver, n_calls in ((ConnectionError("refused"), 1), (sqlite3.OperationalError("database or disk is full"), 2)):
+        with pytest.raises(OutputError, match=str(driver)), storage_errors():
+            wait_for(lambda driver=driver: act(driver))
+        assert len(calls) == n_calls

@@ -1,0 +1,183 @@
+"""A sweep cut off at any write, and going on, finds what an undisturbed one finds: over drawn orders of events."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.utils import JobReturn, JobStatus
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from optuna.storages import InMemoryStorage
+from optuna.trial import Trial, TrialState
+
+from siren_sweep.cli.main import conf_dir, typed
+from siren_sweep.config.schema import Config
+from siren_sweep.paths import OutputPaths
+from siren_sweep.study.studies import all_blocks, all_validations, load, trial_id
+from siren_sweep.sweep import checks
+from siren_sweep.sweep import loop as sweep
+
+WRITES = (
+    "create_new_study",
+    "create_new_trial",
+    "set_study_user_attr",
+    "set_trial_user_attr",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+)
+SWEEP = ["blocks=tiny", "sampler=random", "claude.n_iter_block=6", "claude.n_validation_seeds=2", "tracking=none"]
+Table = list[tuple[object, ...]]
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class FragileStorage(InMemoryStorage):
+    """Counts writes, and ends the process at a chosen one: before it, or after it and before the answer comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: int | None = None  # writes until the crash; None: no crash
+        self.after = False
+        self.n_writes = 0
+
+
+def _fragile(name: str) -> Any:
+    def write(self: FragileStorage, *args: Any, **kwargs: Any) -> Any:
+        self.n_writes += 1
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0 and not self.after:
+                raise Crash
+        result = getattr(InMemoryStorage, name)(self, *args, **kwargs)
+        if self.left == 0:
+            raise Crash
+        return result
+
+    return write
+
+
+for _name in WRITES:
+    setattr(FragileStorage, _name, _fragile(_name))
+
+
+class Workers:
+    """A launcher whose jobs report three times and write what follows from their config; some die, once each."""
+
+    def __init__(self, storage: FragileStorage, deaths: set[int]) -> None:
+        self._storage, self._deaths = storage, set(deaths)
+
+    def launch(self, jobs: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+        return [self._run(dict(text.split("=", 1) for text in job)) for job in jobs]
+
+    def _run(self, own: dict[str, str]) -> JobReturn:
+        study = load(self._storage, own["trial.study"])
+        assert study is not None
+        number, attempt = int(own["trial.number"]), int(own["trial.attempt"])
+        frozen = study.trials[number]
+        trial = Trial(study, trial_id(self._storage, study, number))
+        attributes = frozen.user_attrs
+        digest = hashlib.sha256(json.dumps([attributes["config"], attributes["seed"]]).encode()).digest()
+        value = digest[0] / 256
+        place = (
+            frozen.user_attrs["iteration"] + 100 * ("validation_of" in frozen.user_attrs) + frozen.user_attrs["slot"]
+        )
+        for index in range(1, 4):
+            trial.set_user_attr("reports", list(range(index)))
+            if index > (frozen.last_step or 0):
+                trial.report(value * index / 3, step=index)
+            if place in self._deaths and attempt == 1 and index == 2:
+                self._deaths.discard(place)
+                return JobReturn(_return_value=RuntimeError("killed"), status=JobStatus.FAILED)
+        status = ("finished", "stopped", "failed", "finished", "truncated")[digest[1] % 5]
+        metrics = {"final_r2": value} if status in ("finished", "truncated") else {}
+        outcome = {"attempt": attempt, "status": status, "reason": "why", "metrics": metrics, "stop_step": 3}
+        trial.set_user_attr("outcome", outcome)
+        return JobReturn(_return_value=None, status=JobStatus.COMPLETED)
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        return typed(compose("config", [*SWEEP, "dataset.path=unused"]))
+
+
+@pytest.fixture(scope="module")
+def views_off() -> Iterator[None]:
+    """What only looks at the studies, and writes files, is not of interest here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "Monitor", lambda *_: contextlib.nullcontext())
+        patch.setattr(sweep, "write_record", lambda *_: None)
+        patch.setattr(sweep, "write_report", lambda *_: None)
+        patch.setattr(sweep, "save_copy", lambda *_: None)
+        patch.setattr(sweep.export, "export_block", lambda *_: None)
+        yield
+
+
+def run(config: Config, storage: FragileStorage, deaths: set[int]) -> None:
+    outputs = OutputPaths(Path("/nowhere"))
+    overrides = checks.SweepOverrides()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "open_storage", lambda *_: storage)
+        launcher: Any = Workers(storage, deaths)
+        hashes = {1: "first", 2: "second"}
+        sweep.Sweep(config, overrides, launcher, outputs, outputs.sweep("s"), hashes).run()
+
+
+def table(storage: FragileStorage) -> Table:
+    studies = [*all_blocks(storage).values(), *all_validations(storage).values()]
+    return [
+        (study.study_name, trial.number, trial.state, json.dumps(trial.params, sort_keys=True), trial.value)
+        for study in studies
+        for trial in study.trials
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config: Config, views_off: None) -> tuple[Table, int]:
+    storage = FragileStorage()
+    run(config, storage, set())
+    return table(storage), storage.n_writes
+
+
+def test_the_undisturbed_sweep_has_every_ending(undisturbed: tuple[Table, int]) -> None:
+    states = [row[2] for row in undisturbed[0]]
+    assert len(states) == 2 * (6 + 2)
+    assert {*states} == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    crashes=st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=8),
+    deaths=st.sets(st.integers(1, 12), max_size=4),
+)
+def test_any_order_of_crashes_and_deaths_leads_to_the_same_table(
+    crashes: list[tuple[int, bool]], deaths: set[int], config: Config, undisturbed: tuple[Table, int]
+) -> None:
+    assert interrupted(config, crashes, deaths) == undisturbed[0]
+
+
+def test_a_crash_at_each_single_write_leads_to_the_same_table(config: Config, undisturbed: tuple[Table, int]) -> None:
+    expected, n_writes = undisturbed
+    assert n_writes > 150
+    for left in range(1, n_writes + 1, 3):
+        for after in (False, True):
+            assert interrupted(config, [(left, after)], set()) == expected
+
+
+def interrupted(config: Config, crashes: list[tuple[int, bool]], deaths: set[int]) -> Table:
+    """The table of a sweep that is cut off at each of `crashes` (at a write, before or after it), and goes on."""
+    storage = FragileStorage()
+    for left, after in [*crashes, (None, False)]:
+        storage.left, storage.after = left, after
+        with contextlib.suppress(Crash):
+            run(config, storage, deaths)
+    return table(storage)

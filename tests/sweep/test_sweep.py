@@ -1,0 +1,315 @@
+"""One small sweep from the command line, in which trials finish, are pruned and diverge; then what it left behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import run_command
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+from safetensors.numpy import load_file
+
+from siren_sweep.config.schema import EXPLORABLE, trial_config
+from siren_sweep.field.dataset import field_of
+from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
+from siren_sweep.study.studies import all_blocks, all_validations, open_storage
+
+FIXED = {
+    "graph_model.omega_f": 20,
+    "graph_model.hidden_dim_nnr_f": 16,
+    "graph_model.n_layers_nnr_f": 1,
+    "graph_model.nnr_f_xy_period": 16,
+    "training.inr_batch_size": 4,
+}
+SWEEP = [
+    "-m",
+    "blocks=tiny",
+    "outputs_dir='a b/it\\'s'",
+    "sweep.name=small",
+    *(f"{name}={value}" for name, value in FIXED.items()),
+    # one that hardly learns and is pruned, one that explodes, two that learn
+    "training.learning_rate_NNR_f=choice(1e-8,1e-3,1e-2,1.0)",
+    "training.turn_limit=0",
+    "training.lr_schedule=cosine",
+    "graph_model.nnr_f_T_period=choice(4,8)",
+    "pruner=none",
+    "pruner._target_=optuna.pruners.ThresholdPruner",
+    "+pruner.lower=-1",
+    "+pruner.n_warmup_steps=10",
+    "claude.n_parallel=4",
+    "claude.n_iter_block=6",
+    "claude.n_validation_seeds=1",
+]
+
+
+@pytest.fixture(scope="module")
+def command(own_data: list[str]) -> list[str]:
+    return [*SWEEP, *own_data]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def swept(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
+    result = run_command(*command, cwd=home)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def paths(swept: subprocess.CompletedProcess[str], home: Path) -> SweepPaths:
+    return OutputPaths(home / "a b" / "it's").sweep("small")
+
+
+@pytest.fixture(scope="module")
+def studies(paths: SweepPaths) -> dict[int, optuna.Study]:
+    return all_blocks(open_storage(None, paths))
+
+
+@pytest.fixture(scope="module")
+def mlflow_runs(paths: SweepPaths) -> dict[str, object]:
+    client = MlflowClient(sqlite_url(OutputPaths(paths.root.parent).mlflow_db))
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    return {run.data.tags["key"]: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_it_says_where_everything_is(swept: subprocess.CompletedProcess[str], paths: SweepPaths) -> None:
+    assert str(paths.best) in swept.stdout
+    assert "mlflow ui --host 127.0.0.1" in swept.stdout
+    assert re.search(r"block 1: final_r2 0\.9\d+ at 4 frames", swept.stdout)
+
+
+def test_nothing_appears_in_the_working_directory(paths: SweepPaths, home: Path) -> None:
+    assert [path.name for path in home.iterdir()] == ["a b"]
+    assert {path.name for path in paths.root.parent.iterdir()} == {"small", "mlflow.db", "mlartifacts", "cache"}
+
+
+def test_every_state_occurs_and_none_is_left_open(studies: dict[int, optuna.Study]) -> None:
+    states = [trial.state for study in studies.values() for trial in study.trials]
+    assert {*states} == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    assert len(states) == 12
+
+
+def test_a_batch_is_distinct_and_none_is_run_again(studies: dict[int, optuna.Study]) -> None:
+    for study in studies.values():
+        configs = [json.dumps(trial.user_attrs["config"], sort_keys=True) for trial in study.trials]
+        assert len(set(configs)) == len(configs) == 6
+        assert [trial.user_attrs["batch"] for trial in study.trials] == [1, 1, 1, 1, 2, 2]
+        assert [trial.user_attrs["slot"] for trial in study.trials] == [0, 1, 2, 3, 0, 1]
+
+
+def test_trials_hold_what_makes_them(studies: dict[int, optuna.Study]) -> None:
+    for number, study in studies.items():
+        for trial in study.trials:
+            attributes = trial.user_attrs
+            assert attributes["config"].keys() == set(EXPLORABLE)
+            assert attributes["seed"] == 42
+            assert attributes["n_training_frames"] == {1: 4, 2: 8}[number]
+            assert attributes["config"]["claude.total_steps"] == 40
+            assert attributes["config"].items() >= FIXED.items()
+            assert attributes["iteration"] == trial.number + 1 + 6 * (number - 1)
+            parent = attributes["parent"]
+            if parent is not None:
+                before = study.trials[parent].user_attrs["config"]
+                changed = [name for name in EXPLORABLE if before[name] != attributes["config"][name]]
+                assert [part.split(":")[0] for part in attributes["mutation"].split(", ")] == [
+                    name.split(".")[1] for name in changed
+                ]
+
+
+def test_the_best_config_is_carried_with_both_temporal_periods(studies: dict[int, optuna.Study]) -> None:
+    best = studies[1].best_trial.user_attrs["config"]
+    first, second = (trial.user_attrs["config"] for trial in studies[2].trials[:2])
+    period = "graph_model.nnr_f_T_period"
+    assert first == best | {period: 8.0}
+    if best[period] == 4.0:  # else the two are one config, and it runs once
+        assert second == best
+
+
+def test_reports_come_at_twenty_equal_fractions(studies: dict[int, optuna.Study]) -> None:
+    for study in studies.values():
+        for trial in study.get_trials(states=(TrialState.COMPLETE,)):
+            assert sorted(trial.intermediate_values) == list(range(1, 21))
+            assert [report["step"] for report in trial.user_attrs["reports"]] == [2 * index for index in range(1, 21)]
+            assert trial.value is not None
+            assert trial.value == pytest.approx(max(trial.intermediate_values.values()), abs=1e-6)
+
+
+def test_a_pruned_trial_says_why_and_a_failed_one_too(studies: dict[int, optuna.Study]) -> None:
+    trials = [trial for study in studies.values() for trial in study.trials]
+    for trial in trials:
+        outcome = trial.user_attrs["outcome"]
+        if trial.state is TrialState.PRUNED:
+            assert outcome["reason"].startswith("pruned at 50% of its steps")
+            assert trial.user_attrs["stop"]["fraction"] == 0.5
+        elif trial.state is TrialState.FAIL:
+            assert outcome["status"] == "diverged"
+            assert "exploded" in outcome["reason"] or "is no number" in outcome["reason"]
+
+
+def test_mlflow_has_a_run_for_every_trial_in_its_state(
+    studies: dict[int, optuna.Study], mlflow_runs: dict, paths: SweepPaths
+) -> None:
+    client = MlflowClient(sqlite_url(OutputPaths(paths.root.parent).mlflow_db))
+    statuses = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+    assert len(mlflow_runs) == 1 + 2 + 12 + 2
+    assert mlflow_runs["sweep"].info.status == "FINISHED"
+    for number, study in studies.items():
+        block = mlflow_runs[f"block_{number:02d}"]
+        assert block.data.tags["mlflow.parentRunId"] == mlflow_runs["sweep"].info.run_id
+        assert block.data.metrics["final_r2"] == study.best_value
+        name, run_id = f"block_{number:02d}", block.info.run_id
+        assert {item.path for item in client.list_artifacts(run_id)} == {
+            f"{name}.png",
+            f"{name}.yaml",
+            "report",
+            "record",
+        }
+        assert {item.path for item in client.list_artifacts(run_id, "report")} == {
+            "report/report.html",
+            "report/sweep_r2.svg",
+            f"report/{name}_curves.svg",
+            f"report/{name}_tree.svg",
+        }
+        assert {item.path for item in client.list_artifacts(run_id, "record")} == {
+            "record/small_analysis.md",
+            "record/small_memory.md",
+            "record/small_ucb_scores.txt",
+        }
+        assert "of 2 blocks begun" in Path(client.download_artifacts(run_id, "report/report.html")).read_text()
+        for trial in study.trials:
+            run = mlflow_runs[f"block_{number:02d}/trial_{trial.number:04d}"]
+            assert run.info.status == statuses[trial.state]
+            assert run.data.tags["state"] == trial.state.name
+            assert run.data.tags["mlflow.parentRunId"] == block.info.run_id
+            assert run.data.tags["mutation"] == trial.user_attrs["mutation"]
+            assert run.data.params["graph_model.omega_f"] == "20.0"
+            if trial.state is not TrialState.COMPLETE:
+                assert run.data.tags["reason"] == trial.user_attrs["outcome"]["reason"]
+                continue
+            assert run.data.metrics["final_r2"] == trial.value
+            for curve in ("r2", "mse", "learning_rate", "steps_per_second"):
+                history = client.get_metric_history(run.info.run_id, curve)
+                assert [point.step for point in history] == [2 * index for index in range(1, 21)]
+            artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
+            assert artifacts == {"config.yaml", "weights.safetensors"}
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries that MLflow loads a model with
+def test_each_best_model_is_registered_once_and_gives_its_figure(
+    studies: dict[int, optuna.Study], paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow.pyfunc
+
+    outputs = OutputPaths(paths.root.parent)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_url(outputs.mlflow_db))
+    client = MlflowClient()
+    assert {int(one.version) for one in client.search_model_versions("name = 'small'")} == {1, 2}
+    for number, study in studies.items():
+        version = client.get_model_version_by_alias("small", f"block_{number:02d}")
+        assert version.tags["trial"] == str(study.best_trial.number)
+        field = field_of(trial_config(yaml.safe_load(paths.best_file(number, ".yaml").read_text())), outputs)
+        t, x, y = (np.repeat(np.arange(field.n_frames), field.n_unique), *np.tile(field.positions.T, field.n_frames))
+        model = mlflow.pyfunc.load_model(f"models:/small@block_{number:02d}")
+        error = model.predict(pd.DataFrame({"t": t, "x": x, "y": y}).astype(float)) - np.array(field.targets).ravel()
+        r2 = 1 - np.square(error).sum() / np.square(field.targets - np.mean(field.targets)).sum()
+        assert r2 == pytest.approx(study.best_value, abs=1e-5)
+
+
+def test_the_winner_is_trained_again_with_another_seed(paths: SweepPaths, mlflow_runs: dict) -> None:
+    entries = json.loads(paths.best_json.read_text())
+    for number, study in all_validations(open_storage(None, paths)).items():
+        (trial,) = study.trials
+        assert trial.state is TrialState.COMPLETE
+        assert trial.user_attrs["seed"] == 43
+        assert trial.user_attrs["config"] == entries[number - 1]["parameters"]
+        assert entries[number - 1]["validation_r2"] == [trial.value]
+        run = mlflow_runs[f"block_{number:02d}_validation/trial_0000"]
+        assert run.data.tags["mlflow.parentRunId"] == mlflow_runs[f"block_{number:02d}"].info.run_id
+        assert run.info.status == "FINISHED"
+
+
+def test_best_json_holds_the_best_of_each_block(studies: dict[int, optuna.Study], paths: SweepPaths) -> None:
+    entries = json.loads(paths.best_json.read_text())
+    assert [entry["block"] for entry in entries] == [1, 2]
+    for entry in entries:
+        study = studies[entry["block"]]
+        assert entry["trial"] == study.best_trial.number
+        assert entry["final_r2"] == study.best_value
+        assert entry["parameters"] == study.best_trial.user_attrs["config"]
+        assert entry["data_hash"] == study.user_attrs["data_hash"]
+        assert entry.keys() >= {
+            "n_training_frames",
+            "final_mse",
+            "final_pearson_r2",
+            "training_time_min",
+            "total_params",
+            "rank_90",
+            "rank_99",
+        }
+
+
+def test_exported_weights_have_the_reference_keys_in_both_forms(paths: SweepPaths) -> None:
+    plain = torch.load(paths.best_file(1, ".pt"), weights_only=True)
+    safe = load_file(paths.best_file(1, ".safetensors"))
+    layers = ["net.0.linear", "net.1.linear", "net.2"]
+    assert sorted(plain) == sorted(safe) == sorted(f"{layer}.{kind}" for layer in layers for kind in ("bias", "weight"))
+    for key, value in safe.items():
+        np.testing.assert_array_equal(plain[key].numpy(), value)
+
+
+def test_the_exported_config_gives_its_figure_again(paths: SweepPaths, home: Path) -> None:
+    entry = json.loads(paths.best_json.read_text())[1]
+    values = yaml.safe_load(paths.best_file(2, ".yaml").read_text())
+    assert values["training"]["n_training_frames"] == 8
+    result = run_command("--config-dir", str(paths.best), "--config-name", "block_02", "outputs_dir=again", cwd=home)
+    assert result.returncode == 0, result.stderr
+    lines = dict(line.split(": ") for line in result.stdout.splitlines())
+    assert list(lines) == [
+        "final_r2",
+        "final_mse",
+        "final_pearson_r2",
+        "r2_ceiling",
+        "training_time_min",
+        "total_params",
+        "params_per_value",
+        "rank_90",
+        "rank_99",
+    ]
+    (written,) = home.glob("again/runs/*/*/result.json")
+    assert json.loads(written.read_text())["final_r2"] == pytest.approx(entry["final_r2"], abs=1e-6)
+    assert f"{entry['final_r2']:.6f}" == lines["final_r2"]
+
+
+def test_export_can_be_made_again(paths: SweepPaths, home: Path) -> None:
+    files = [paths.best_json, *(paths.best_file(block, ".yaml") for block in (1, 2))]
+    before = [file.read_bytes() for file in files]
+    for file in paths.best.iterdir():
+        file.unlink()
+    result = run_command("export", str(paths.root), cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_a_second_call_runs_nothing_again(
+    command: list[str], paths: SweepPaths, studies: dict[int, optuna.Study], home: Path
+) -> None:
+    attempts = [trial.user_attrs["attempt"] for study in studies.values() for trial in study.trials]
+    result = run_command(*command, cwd=home)
+    assert result.returncode == 0, result.stderr
+    now = all_blocks(open_storage(None, paths))
+    assert [trial.user_attrs["attempt"] for study in now.values() for trial in study.trials] == attempts
+    assert attempts == [1] * 12

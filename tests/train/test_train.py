@@ -1,0 +1,248 @@
+"""Whole training runs: what they report, keep, resume and refuse. Tiny networks on a small moving pattern."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from fields import make_field_folder
+from sklearn.metrics import mean_squared_error, r2_score
+
+from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.field import StimulusField, cut, open_field
+from siren_sweep.train import loop as train_module
+from siren_sweep.train.engine.evaluate import report_frames
+from siren_sweep.train.loop import Report, Status, TrainResult, train
+from siren_sweep.train.siren import Siren, normalised
+
+N_FRAMES = 60
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_field_folder(tmp_path_factory.mktemp("field"), n_frames=N_FRAMES, n_columns=7, n_types=3, noise=0.02)
+
+
+@pytest.fixture(scope="module")
+def field(folder: Path) -> StimulusField:
+    return open_field(folder, n_frames=N_FRAMES, n_input_neurons=21, cache_dir=None)
+
+
+def config(total_steps: int = 200, time_budget_min: float = 60, **training: Any) -> TrialConfig:
+    return trial_config(
+        {
+            "graph_model": {
+                "hidden_dim_nnr_f": 16,
+                "n_layers_nnr_f": 1,
+                "omega_f": 10,
+                "nnr_f_T_period": N_FRAMES,
+                "nnr_f_xy_period": 8,
+            },
+            "training": {"n_training_frames": N_FRAMES, "learning_rate_NNR_f": 3e-3, **training},
+            "claude": {"total_steps": total_steps, "time_budget_min": time_budget_min},
+        }
+    )
+
+
+def same_weights(one: TrainResult, other: TrainResult) -> bool:
+    return all(torch.equal(value, other.state_dict[key]) for key, value in one.state_dict.items())
+
+
+def test_final_metrics_are_exact_for_the_weights_that_are_kept(folder: Path, field: StimulusField) -> None:
+    cfg = config()
+    result = train(field, cfg)
+    values, positions = (np.asarray(zarr.open_array(folder / f"{name}.zarr")[...]) for name in ("stimulus", "pos"))
+    model = Siren(16, 1, 10.0)
+    model.load_state_dict(result.state_dict)
+    t = normalised(torch.arange(N_FRAMES), N_FRAMES).repeat_interleave(21)[:, None]
+    xy = normalised(torch.tensor(positions), 8).repeat(N_FRAMES, 1)
+    predictions = model.double()(torch.cat([t, xy], dim=1)).detach().numpy()
+    assert result.status == Status.finished
+    assert result.final_r2 == pytest.approx(r2_score(values.ravel(), predictions), abs=1e-6)
+    assert result.final_mse == pytest.approx(mean_squared_error(values.ravel(), predictions), rel=1e-5)
+    correlation = np.corrcoef(values.ravel(), predictions)[0, 1]
+    assert result.final_pearson_r2 == pytest.approx(correlation**2, abs=1e-6)
+    assert result.final_r2 is not None
+    assert 0.3 < result.final_r2 <= field.r2_ceiling
+
+
+def test_reports_come_at_twenty_equal_fractions_of_the_steps(field: StimulusField) -> None:
+    seen: list[Report] = []
+    steps: list[int] = []
+    result = train(field, config(total_steps=90), on_report=seen.append, on_step=steps.append)
+    assert [report.step for report in seen] == [index * 90 // 20 for index in range(1, 21)]
+    assert [report.index for report in seen] == list(range(1, 21))
+    assert result.reports == seen
+    assert result.stop_step == steps[-1] == 90
+    assert result.total_params == sum(value.numel() for value in result.state_dict.values())
+
+
+def test_the_best_weights_are_kept_and_not_the_last(folder: Path) -> None:
+    few = open_field(folder, n_frames=30, n_input_neurons=21, cache_dir=None)  # so few that reports look at all
+    best = set()
+    for seed in range(5):  # of restless runs, whose scores go up and down
+        result = train(
+            few,
+            config(learning_rate_NNR_f=0.01, lr_schedule="constant", inr_batch_size=1, n_training_frames=30, seed=seed),
+        )
+        reported = [report.r2 for report in result.reports]
+        assert result.best_index == 1 + int(np.argmax(reported))
+        assert result.final_r2 == max(reported)
+        best.add(result.best_index)
+    assert best != {20}
+
+
+@pytest.mark.parametrize("sampling", ["frames", "points"])
+def test_the_same_seed_gives_the_same_bits(field: StimulusField, sampling: str) -> None:
+    one, again = (train(field, config(sampling=sampling)) for _ in range(2))
+    assert same_weights(one, again)
+    assert one.final_r2 == again.final_r2
+    assert not same_weights(one, train(field, config(sampling=sampling, seed=7)))
+
+
+def test_a_reason_from_on_report_stops_the_run(field: StimulusField) -> None:
+    result = train(field, config(), on_report=lambda report: "hopeless" if report.index == 3 else None)
+    assert (result.status, result.reason, result.stop_step) == (Status.stopped, "hopeless", 30)
+    assert result.final_r2 is None
+    assert len(result.reports) == 3
+
+
+def test_an_exploding_run_stops_at_its_step(field: StimulusField) -> None:
+    results = [train(field, config(learning_rate_NNR_f=1.0, lr_schedule="constant", turn_limit=0)) for _ in range(2)]
+    assert results[0].status == Status.diverged
+    assert results[0].stop_step == results[1].stop_step < 200
+    assert f"the loss at step {results[0].stop_step}" in str(results[0].reason)
+    assert results[0].final_r2 is None
+
+
+class Clock:
+    """A clock that every look moves on by `tick` seconds."""
+
+    def __init__(self, tick: float) -> None:
+        self.readings = itertools.count(0, tick)
+
+    def __call__(self) -> float:
+        return float(next(self.readings))
+
+
+def test_a_run_that_cannot_fit_its_budget_is_infeasible(field: StimulusField, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_module, "monotonic", Clock(tick=1.0))
+    result = train(field, config(total_steps=100_000, time_budget_min=10))
+    assert result.status == Status.infeasible
+    assert result.stop_step < 100
+    assert result.foreseen_min is not None
+    assert result.foreseen_min > 10
+    assert "claude.time_budget_min is 10" in str(result.reason)
+    assert result.final_r2 is None
+
+
+def test_a_run_over_its_budget_is_truncated_and_keeps_its_metrics(field: StimulusField, tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    result = train(field, config(total_steps=100_000, time_budget_min=0.001), checkpoint=file)
+    assert result.status == Status.truncated
+    assert "claude.time_budget_min (0.001) was over at step" in str(result.reason)
+    assert result.stop_step < 100_000
+    assert result.final_r2 is not None
+    assert file.exists()  # a larger budget goes on from here
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+def kill_at(last_step: int) -> Any:
+    def on_step(step: int) -> None:
+        if step >= last_step:
+            raise Killed
+
+    return on_step
+
+
+@pytest.mark.parametrize("last_step", [3, 57, 198])
+def test_a_resumed_run_is_the_undisturbed_one(field: StimulusField, tmp_path: Path, last_step: int) -> None:
+    file = tmp_path / "a b's" / "checkpoint.pt"
+    with pytest.raises(Killed):
+        train(field, config(), on_step=kill_at(last_step), checkpoint=file)
+    seen: list[Report] = []
+    resumed = train(field, config(), checkpoint=file, on_report=seen.append)
+    whole = train(field, config())
+    assert seen == resumed.reports[last_step // 10 :]
+    assert same_weights(resumed, whole)
+    assert resumed.final_r2 == whole.final_r2
+    assert [report.r2 for report in resumed.reports] == [report.r2 for report in whole.reports]
+    assert not list(file.parent.iterdir())
+
+
+def test_a_checkpoint_is_written_while_the_run_goes_on(field: StimulusField, tmp_path: Path) -> None:
+    """A process that is killed outright leaves what was last written."""
+
+    def kill_at_report(report: Report) -> None:
+        if report.index == 10:
+            raise Killed
+
+    file, cfg = tmp_path / "checkpoint.pt", config(checkpoint_every_s=1e-9)
+    with pytest.raises(Killed):
+        train(field, cfg, on_report=kill_at_report, checkpoint=file)
+    seen: list[Report] = []
+    resumed = train(field, cfg, checkpoint=file, on_report=seen.append)
+    assert [report.index for report in seen] == list(range(10, 21))  # the report that was cut short comes again
+    assert same_weights(resumed, train(field, cfg))
+
+
+def interrupted(field: StimulusField, cfg: TrialConfig, file: Path) -> None:
+    with pytest.raises(Killed):
+        train(field, cfg, on_step=kill_at(100), checkpoint=file)
+
+
+def test_a_truncated_checkpoint_is_ignored_with_a_warning(field: StimulusField, tmp_path: Path) -> None:
+    file, cfg = tmp_path / "checkpoint.pt", config()
+    interrupted(field, cfg, file)
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.warns(RuntimeWarning, match="starting again, without the checkpoint .* it cannot be read"):
+        resumed = train(field, cfg, checkpoint=file)
+    assert same_weights(resumed, train(field, cfg))
+
+
+def test_a_checkpoint_of_another_run_is_ignored_with_a_warning(field: StimulusField, tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    interrupted(field, config(), file)
+    other = config(learning_rate_NNR_f=1e-3)
+    with pytest.warns(RuntimeWarning, match="it is of another run"):
+        resumed = train(field, other, checkpoint=file)
+    assert same_weights(resumed, train(field, other))
+
+
+def test_a_checkpoint_serves_a_run_with_another_budget(field: StimulusField, tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    cfg = config()
+    interrupted(field, cfg, file)
+    cfg.claude.time_budget_min = 30
+    steps: list[int] = []
+    train(field, cfg, checkpoint=file, on_step=steps.append)
+    assert steps[0] > 50
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(field: StimulusField, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.warns(RuntimeWarning, match="training goes on without the checkpoint"):
+        result = train(field, config(checkpoint_every_s=1e-9), checkpoint=tmp_path / "file" / "checkpoint.pt")
+    assert result.status == Status.finished
+
+
+def test_reports_look_at_every_frame_of_a_small_field() -> None:
+    assert report_frames(cut(N_FRAMES, 0), config(total_steps=2000)).tolist() == list(range(N_FRAMES))
+
+
+def test_reports_look_at_an_even_part_of_a_large_field() -> None:
+    large = cut(100_000, 0)
+    cfg = config(total_steps=10_000)
+    frames = report_frames(large, cfg)
+    evaluated, trained = 20 * len(frames), 3 * 8 * cfg.claude.total_steps  # in forward passes of a frame
+    assert 0.02 < evaluated / trained < 0.03
+    assert np.ptp(np.diff(frames)) < 2.1 * 100_000 / len(frames)
+    assert np.array_equal(frames, report_frames(large, cfg))

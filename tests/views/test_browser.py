@@ -1,0 +1,179 @@
+"""A finished sweep as a person sees it: its report from disk and its runs in the MLflow UI, in headless Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from browser import CHROMIUM, Browser
+from conftest import run_command
+from mlflow import MlflowClient
+
+from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"),
+]
+
+LAST_EXPANDER = "[...document.querySelectorAll('[data-component-id*=runnamecellrenderer]')].at(-1)"
+CURVES = (
+    "[...document.querySelectorAll('.plot-container')]"
+    ".filter(one => one.querySelector('path.js-line')?.getBoundingClientRect().width > 100)"
+)
+
+
+@pytest.fixture(scope="module")
+def swept(own_data: list[str], tmp_path_factory: pytest.TempPathFactory) -> SweepPaths:
+    """A tiny block of four trials, with its report."""
+    home = tmp_path_factory.mktemp("home")
+    block = "blocks.schedule=[{n_training_frames: 8, total_steps: 40}]"
+    result = run_command("-m", "blocks=tiny", block, "sweep.name=small", "outputs_dir=o u t", *own_data, cwd=home)
+    assert result.returncode == 0, result.stdout + result.stderr
+    paths = OutputPaths(home / "o u t").sweep("small")
+    result = run_command("report", str(paths.root), cwd=home)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return paths
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def report(swept: SweepPaths, browser: Browser) -> Browser:
+    """The report, open and wide, light and with motion."""
+    browser.size(1400)
+    browser.media(prefers_color_scheme="light", prefers_reduced_motion="no-preference")
+    browser.open(swept.report.as_uri())
+    return browser
+
+
+@pytest.fixture(scope="module")
+def server(swept: SweepPaths) -> Iterator[str]:
+    """The address of an MLflow server on the sweep's database."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = sqlite_url(OutputPaths(swept.root.parent).mlflow_db)
+    arguments = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", store]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *arguments],
+        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for_health(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def runs(swept: SweepPaths) -> dict[str, str]:
+    """The address of each run below the server's, by its key."""
+    client = MlflowClient(sqlite_url(OutputPaths(swept.root.parent).mlflow_db))
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    base = f"/#/experiments/{experiment.experiment_id}/runs"
+    found = client.search_runs([experiment.experiment_id])
+    return {run.data.tags["key"]: f"{base}/{run.info.run_id}" for run in found}
+
+
+def wait_for_health(address: str) -> None:
+    end = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            return
+        except OSError:
+            assert time.monotonic() < end, f"no MLflow server at {address}"
+            time.sleep(0.5)
+
+
+def test_report_opens_from_disk_and_asks_for_nothing_else(report: Browser, swept: SweepPaths) -> None:
+    asked = {address for address in report.requests if not address.startswith("data:")}
+    assert asked == {swept.report.as_uri()}
+    assert report.value("document.title") == "small: report"
+    assert "Block 1, 8 frames" in report.text()
+    report.wait("document.images.length == 2 && [...document.images].every(one => one.complete)")
+    assert report.value("[...document.images].every(one => one.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_report_fits_the_window(report: Browser, width: int) -> None:
+    report.size(width)
+    assert report.value("innerWidth") == width
+    report.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert report.value("document.documentElement.scrollWidth") <= width
+    smallest = "Math.min(...[...document.querySelectorAll('svg text')].map(one => one.getBoundingClientRect().height))"
+    assert report.value(smallest) >= 9
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_the_page(report: Browser, scheme: str) -> None:
+    report.media(prefers_color_scheme=scheme)
+    page = report.value("getComputedStyle(document.body).backgroundColor")
+    assert (luminance(page) < 0.1) == (scheme == "dark")
+    inks = report.value(
+        "[...new Set([...document.querySelectorAll('p, td, th, a, figcaption, svg text')].map(one => {"
+        "const style = getComputedStyle(one); return one.closest('svg') ? style.fill : style.color}))]"
+    )
+    assert inks
+    for ink in inks:
+        lighter, darker = sorted((luminance(ink) + 0.05, luminance(page) + 0.05), reverse=True)
+        assert lighter / darker >= 4.5, f"{ink} on {page}"
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of an `rgb(...)` (WCAG 2.2, definitions)."""
+    channels = [int(text) / 255 for text in re.findall(r"\d+", colour)[:3]]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_video_can_be_halted_and_begins_as_the_system_prefers(report: Browser, motion: str) -> None:
+    report.media(prefers_reduced_motion=motion)
+    shown = "[...document.querySelector('.video').querySelectorAll('img')].filter(one => one.offsetWidth)[0].className"
+    before, after = ("moving", "still") if motion == "no-preference" else ("still", "moving")
+    assert report.value(shown) == before
+    report.value("document.querySelector('.video label').click()")
+    assert report.value(shown) == after
+
+
+def test_mlflow_shows_runs_nested_sweep_block_trial(browser: Browser, server: str, runs: dict[str, str]) -> None:
+    browser.size(1600)
+    browser.open(server + runs["sweep"].rpartition("/")[0])
+    browser.wait("document.body.innerText.includes('matching runs')")
+    assert "block 1" not in browser.text()
+    for name in ("block 1", "trial 0"):
+        browser.wait(f"!!{LAST_EXPANDER}")
+        browser.value(f"{LAST_EXPANDER}.click()")
+        browser.wait(f"document.body.innerText.includes('{name}')")
+
+
+def test_mlflow_shows_a_metric_as_a_curve(browser: Browser, server: str, runs: dict[str, str]) -> None:
+    browser.size(1600)
+    browser.open(server + runs["block_01/trial_0000"] + "/model-metrics")
+    browser.wait("document.body.innerText.includes('trial 0 (r2)')")
+    assert browser.wait(f"{CURVES}.length") >= 1
+
+
+def test_mlflow_shows_the_picture_of_a_block(browser: Browser, server: str, runs: dict[str, str]) -> None:
+    browser.size(1600)
+    browser.open(server + runs["block_01"] + "/artifacts/block_01.png")
+    assert browser.wait("document.querySelector('img[alt=\"block_01.png\"]')?.naturalWidth") > 500

@@ -1,0 +1,404 @@
+"""The report of a planted sweep: one block with every kind of trial, one where all failed, one under way."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import optuna
+import pytest
+import torch
+import yaml
+from conftest import N_NEURONS, run_command
+from fields import lattice, make_field_folder
+from optuna.distributions import FloatDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from PIL import Image
+from safetensors.torch import save_file
+
+from siren_sweep.cli.main import main
+from siren_sweep.config.schema import EXPLORABLE, Dataset, GraphModel, Training, TrialConfig
+from siren_sweep.errors import OutputError
+from siren_sweep.field import StimulusField
+from siren_sweep.field.dataset import field_of
+from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.study.studies import create, open_folder, open_storage, study_name, validation_name
+from siren_sweep.sweep.worker import plain
+from siren_sweep.train.pictures import lattice_raster, middle_frames
+from siren_sweep.train.siren import Siren
+from siren_sweep.views.report import write_report
+from siren_sweep.views.report.importance import parameter_importances
+from siren_sweep.views.report.scale import class_of, height, shown_r2
+from siren_sweep.views.report.view import ReportedBlock, view_block
+
+NAME = """odd <b>"name" & it's $one"""
+REASON = 'diverged <img src=x onerror=alert(1)> & "more"'
+OMEGA = "graph_model.omega_f"
+SPACE = {OMEGA: FloatDistribution(5.0, 500.0, log=True), "T_period_ratio": FloatDistribution(1.0, 300.0, log=True)}
+SEED_R2 = (0.960, 0.968)
+
+
+class Page(HTMLParser):
+    """The tags, the text and the attributes of a page; fails where a tag is closed that was not open."""
+
+    VOID = ("meta", "img", "input", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def all(self, name: str) -> list[str]:
+        """The values of an attribute."""
+        return [value for key, value in self.attributes if key == name]
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def settings(n_iter_block: int) -> dict[str, Any]:
+    schedule = {f"blocks.schedule[{block}].n_training_frames": 16 for block in (1, 2, 3, 4)}
+    return {"claude.n_iter_block": n_iter_block, "claude.ucb_c": 1.414, "dataset.name": "<own>", **schedule}
+
+
+def planted(
+    number: int,
+    state: TrialState,
+    r2: float | None,
+    *,
+    omega: float = 20.0,
+    parent: int | None = None,
+    mutation: str = "",
+    block: int = 1,
+    **more: Any,
+) -> FrozenTrial:
+    """A trial as the sweep leaves it; a curve towards `r2` where it has one."""
+    reports = [] if r2 is None else [report(index, r2) for index in range(1, 6 if state is TrialState.PRUNED else 21)]
+    config = dict.fromkeys(EXPLORABLE, 16) | {OMEGA: omega}
+    metrics = {"final_r2": r2, "final_mse": 1e-3, "final_pearson_r2": r2, "r2_ceiling": 0.999, "rank_90": 2}
+    metrics |= {"training_time_min": 0.5, "total_params": 1234, "rank_99": 5}
+    outcome = {"metrics": metrics if state is TrialState.COMPLETE else {}, "reason": more.pop("reason", None)}
+    attributes: dict[str, Any] = {"block": block, "batch": 1 + number // 4, "slot": number % 4, "parent": parent}
+    attributes |= {"mutation": mutation, "strategy": "tree", "config": config, "seed": 42, "reports": reports}
+    attributes |= {"iteration": number + 1, "n_training_frames": 16, **more}
+    finished = state.is_finished()
+    return create_trial(
+        state=state,
+        value=r2,
+        params={OMEGA: omega, "T_period_ratio": 1.0 + number},
+        distributions=SPACE,
+        user_attrs=attributes | ({"outcome": outcome} if finished else {}),
+        intermediate_values={entry["index"]: entry["r2"] for entry in reports},
+    )
+
+
+def report(index: int, r2: float) -> dict[str, float]:
+    return {"index": index, "fraction": index / 20, "step": 10 * index, "r2": r2 - 1 / index, "elapsed_s": index}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> OutputPaths:
+    return OutputPaths(tmp_path_factory.mktemp("report") / "outputs")
+
+
+@pytest.fixture(scope="module")
+def cfg(field_folder: Path) -> TrialConfig:
+    dataset = Dataset("flyvis", str(field_folder), N_NEURONS)
+    training = Training(n_training_frames=16, inr_batch_size=4)
+    return TrialConfig(dataset, GraphModel(hidden_dim_nnr_f=8, n_layers_nnr_f=1, omega_f=20.0), training)
+
+
+@pytest.fixture(scope="module")
+def field(cfg: TrialConfig, outputs: OutputPaths) -> StimulusField:
+    return field_of(cfg, outputs)
+
+
+@pytest.fixture(scope="module")
+def sweep(outputs: OutputPaths, cfg: TrialConfig, field: StimulusField) -> SweepPaths:
+    paths = SweepPaths(outputs.root / NAME)
+    paths.root.mkdir()
+    storage = open_storage(None, paths)
+    attributes = {"n_training_frames": 16, "data_hash": field.data_hash, "dataset": {"path": cfg.dataset.path}}
+    blocks = {
+        block: create(storage, study_name(block), {"block": block, "settings": settings(6), **attributes})
+        for block in (1, 2, 3)
+    }
+    complete, pruned, failed = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
+    for trial in (
+        planted(0, complete, 0.91),
+        planted(1, complete, 0.97, omega=40.0, parent=0, mutation="omega_f: 20 -> 40"),
+        planted(2, pruned, -3.0, omega=400.0, parent=0, mutation="omega_f: 20 -> 400", reason="pruned early"),
+        planted(3, failed, None, omega=5.0, parent=0, mutation="omega_f: 20 -> 5", reason=REASON),
+        planted(4, complete, 0.95, omega=80.0, parent=1, mutation="omega_f: 40 -> 80"),
+        planted(5, complete, 0.93, omega=30.0, parent=0, mutation="omega_f: 20 -> 30"),
+    ):
+        blocks[1].add_trial(trial)
+    for number in range(4):
+        blocks[2].add_trial(planted(number, failed, None, omega=10.0 + number, block=2, reason="out of memory"))
+    blocks[3].add_trial(
+        planted(0, TrialState.RUNNING, None, block=3, reports=[report(1, 0.5), report(2, float("nan"))])
+    )
+    blocks[3].add_trial(planted(1, TrialState.WAITING, None, block=3))
+    validation = create(storage, validation_name(1), {"block": 1, **attributes})
+    for number, r2 in enumerate(SEED_R2):
+        validation.add_trial(planted(number, complete, r2, validation_of=1))
+    plant_model(paths, cfg, 1)
+    return paths
+
+
+def plant_model(paths: SweepPaths, cfg: TrialConfig, number: int) -> None:
+    torch.manual_seed(0)
+    saved = paths.trial(study_name(1), number)
+    saved.root.mkdir(parents=True)
+    saved.config.write_text(yaml.safe_dump(plain(cfg)))
+    graph = cfg.graph_model
+    save_file(Siren(graph.hidden_dim_nnr_f, graph.n_layers_nnr_f, graph.omega_f).state_dict(), saved.weights)
+
+
+@pytest.fixture(scope="module")
+def html(sweep: SweepPaths) -> str:
+    paths, outputs, studies, validations = open_folder(sweep.root)
+    write_report(paths, outputs, studies, validations)
+    return paths.report.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_nothing_is_fetched_and_nothing_runs(html: str, page: Page) -> None:
+    references = page.all("src") + page.all("href") + page.all("xlink:href") + re.findall(r"url\(([^)]*)\)", html)
+    assert references
+    assert {reference.split(",")[0].split(";")[0][:6] for reference in references if reference[0] != "#"} == {"data:i"}
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "@import" not in html
+
+
+def test_inner_references_lead_to_one_element_each(html: str, page: Page) -> None:
+    ids = page.all("id")
+    assert len(ids) == len(set(ids))
+    inner = {reference[1:] for reference in page.all("href") + page.all("xlink:href") if reference.startswith("#")}
+    inner |= set(re.findall(r"url\(#([^)]*)\)", html)) | set(page.all("for"))
+    assert inner <= set(ids)
+
+
+def test_names_and_reasons_are_text_not_markup(page: Page) -> None:
+    assert f"{NAME}: report" in page.texts
+    assert NAME in page.texts
+    assert REASON in page.texts
+    assert "<own>" in page.texts
+    assert "b" not in page.tags[: page.tags.index("body")]
+
+
+def test_every_block_has_its_place_whatever_became_of_it(page: Page) -> None:
+    assert "3 of 4 blocks begun, 12 trials" in page.text
+    assert "4 finished, 1 pruned, 1 failed" in page.text
+    assert "0 finished, 0 pruned, 4 failed; 6 planned" in page.text
+    assert "0 finished, 0 pruned, 0 failed, 2 open; 6 planned" in page.text
+    assert page.text.count("No trial of this block has finished, so there is no model to show.") == 2
+
+
+def test_every_picture_says_what_it_shows(html: str, page: Page) -> None:
+    assert len(page.all("alt")) == page.tags.count("img") > 0
+    assert all(page.all("alt"))
+    drawn = re.findall(r'<svg role="img"[^>]*>(<title>[^<]+</title>)?', html)
+    assert len(drawn) >= 6
+    assert all(drawn)
+
+
+def test_best_config_has_its_validation_mean_and_spread(page: Page) -> None:
+    assert "0.9640 ± 0.0057 2 seeds" in page.text
+    assert "R² 0.9700" in page.text
+
+
+def test_tree_marks_the_path_to_the_best(html: str) -> None:
+    first = html[html.index("Tree of block 1") :]
+    first = first[: first.index("</svg>")]
+    assert "path to the best: trial 0 to trial 1" in first
+    assert first.count('class="edge path"') == 1
+    assert first.count('class="edge"') == 4
+    radii = [float(radius) for radius in re.findall(r' r="([\d.]+)"', first)]
+    assert radii[0] == max(radii)  # the root: five visits below its own
+    assert "1 visit, UCB" in first
+
+
+def test_report_is_the_same_when_it_is_made_again(html: str, sweep: SweepPaths) -> None:
+    paths, outputs, studies, validations = open_folder(sweep.root)
+    write_report(paths, outputs, studies, validations)
+    assert paths.report.read_text("utf-8") == html
+
+
+def test_its_pictures_are_files_of_their_own_too(html: str, sweep: SweepPaths) -> None:
+    files = sorted(file.name for file in sweep.pictures.iterdir())
+    assert files == ["block_03_curves.svg", "block_03_tree.svg", "sweep_r2.svg"]
+    for name in files:
+        root = ElementTree.parse(sweep.pictures / name).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "--ink" in (root[0].text or "")
+
+
+def test_video_is_a_short_small_loop_of_truth_beside_prediction(html: str, field: StimulusField) -> None:
+    (source,) = re.findall(r'class="moving" src="data:image/webp;base64,([^"]+)"', html)
+    assert len(source) < 1.5 * 2**20
+    film = Image.open(io.BytesIO(base64.b64decode(source)))
+    assert film.n_frames == 16
+    seconds = 0.0
+    raster = lattice_raster(field.positions, 270)
+    truth = np.array(field.targets[middle_frames(field, 80)])
+    for index in range(film.n_frames):
+        film.seek(index)
+        left = np.array(film.convert("RGBA"))[:, : raster.shape[1]]
+        seconds += film.info["duration"] / 1000
+        scaled = (truth[index] - truth.min()) / (truth.max() - truth.min())
+        assert np.abs(left[..., 0] / 255 - scaled[raster])[raster >= 0].max() < 0.005
+        assert (left[..., 3] == np.where(raster < 0, 0, 255)).all()
+    assert seconds == pytest.approx(5.0, rel=0.05)
+
+
+def test_lattice_gives_every_column_its_pixels() -> None:
+    positions = lattice(37) * 2.5
+    raster = lattice_raster(positions, 200)
+    counts = np.bincount(raster[raster >= 0], minlength=37)
+    assert counts.min() > 0.8 * counts.max()
+    top = raster[: len(raster) // 4]
+    assert positions[np.unique(top[top >= 0]), 1].min() > 0
+
+
+@pytest.mark.parametrize("missing", ["weights", "config", "data"])
+def test_a_model_that_cannot_be_shown_is_told(
+    missing: str, tmp_path: Path, cfg: TrialConfig, field: StimulusField
+) -> None:
+    paths = SweepPaths(tmp_path / "outputs" / "small")
+    paths.root.mkdir(parents=True)
+    plant_model(paths, cfg, 0)
+    if missing == "data":
+        changed = make_field_folder(tmp_path / "changed", n_frames=16, seed=5)
+        paths.trial("block_01", 0).config.write_text(
+            yaml.safe_dump(
+                plain(TrialConfig(Dataset("flyvis", str(changed), N_NEURONS), cfg.graph_model, cfg.training))
+            )
+        )
+    else:
+        getattr(paths.trial("block_01", 0), missing).unlink()
+    study = one_block([planted(0, TrialState.COMPLETE, 0.9)], data_hash=field.data_hash)
+    write_report(paths, OutputPaths(paths.root.parent), {1: study}, {})
+    text = Page(paths.report.read_text("utf-8")).text
+    assert "The best model (trial 0) cannot be shown" in text
+    assert ("the data are not those" in text) == (missing == "data")
+
+
+def test_a_sweep_without_trials_has_a_report(tmp_path: Path) -> None:
+    paths = SweepPaths(tmp_path / "outputs" / "empty")
+    paths.root.mkdir(parents=True)
+    write_report(paths, OutputPaths(paths.root.parent), {1: one_block([])}, {})
+    assert "0 finished, 0 pruned, 0 failed" in Page(paths.report.read_text("utf-8")).text
+
+
+def test_importances_find_the_parameter_that_matters() -> None:
+    rng = np.random.default_rng(0)
+    trials = []
+    for number in range(24):
+        trial = planted(number, TrialState.COMPLETE, 0.0, omega=float(np.exp(rng.uniform(2, 6))))
+        trial.value = 1 - abs(np.log(trial.params[OMEGA]) - 4) / 10
+        trial.params["T_period_ratio"] = float(rng.uniform(1, 300))
+        trials.append(trial)
+    shares, told = parameter_importances([view(one_block(trials))])
+    assert shares[OMEGA] > 0.8
+    assert "24 trials" in told
+
+
+def test_too_few_trials_for_importances_are_told() -> None:
+    trials = [planted(number, TrialState.COMPLETE, 0.1 * number, omega=10.0 + number) for number in range(3)]
+    shares, told = parameter_importances([view(one_block(trials))])
+    assert not shares
+    assert told.startswith("Too few trials to tell: 3 have an R²")
+
+
+def test_scale_keeps_good_fits_apart() -> None:
+    assert height(0.99) - height(0.95) > 0.5
+    assert height(-40.0) == height(0.0) < height(0.2) < height(0.95) < height(1 - 1e-9) < height(1.0)
+
+
+@pytest.mark.parametrize(
+    ("r2", "name", "text"),
+    [
+        (1.0, "excellent", "1"),
+        (1 - 2e-9, "excellent", "1 - 2.0e-09"),
+        (0.951, "excellent", "0.9510"),
+        (0.95, "good", "0.9500"),
+        (0.7, "moderate", "0.7000"),
+        (-6.25, "poor", "-6.2500"),
+    ],
+)
+def test_r2_is_classed_and_written(r2: float, name: str, text: str) -> None:
+    assert class_of(r2) == name
+    assert shown_r2(r2) == text
+
+
+def test_command_writes_the_report_again(sweep: SweepPaths, html: str) -> None:
+    sweep.report.unlink()
+    result = run_command("report", str(sweep.root), cwd=sweep.root)
+    assert result.returncode == 0, result.stderr
+    assert str(sweep.report) in result.stdout
+    assert sweep.report.read_text("utf-8") == html
+
+
+def test_command_on_a_folder_without_a_sweep_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["siren-sweep", "report", str(tmp_path)])
+    with pytest.raises(SystemExit) as ending:
+        main()
+    assert ending.value.code == 2
+    assert capsys.readouterr().err.startswith("error: a sweep's folder holds study.db")
+
+
+def test_disk_that_will_not_have_it_leaves_the_old_report(tmp_path: Path) -> None:
+    paths = SweepPaths(tmp_path / "outputs" / "small")
+    paths.report.mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"report\.html could not be written"):
+        write_report(paths, OutputPaths(paths.root.parent), {1: one_block([])}, {})
+
+
+def one_block(trials: list[FrozenTrial], **more: object) -> Study:
+    study = optuna.create_study(direction="maximize", study_name="block_01")
+    attributes: Mapping[str, object] = {"block": 1, "n_training_frames": 16, "settings": settings(4), "data_hash": ""}
+    for key, value in {**attributes, **more}.items():
+        study.set_user_attr(key, value)
+    study.add_trials(trials)
+    return study
+
+
+def view(study: Study) -> ReportedBlock:
+    return view_block(study, None)

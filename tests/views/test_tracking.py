@@ -1,0 +1,101 @@
+"""MLflow as a mirror: an outage touches no trial, and what it kept back is sent later, in order and once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from conftest import run_command, told
+from mlflow import MlflowClient
+
+from siren_sweep.errors import redacted
+from siren_sweep.paths import OutputPaths, create_once, sqlite_url
+from siren_sweep.study.studies import create, study_name
+from siren_sweep.views.mlflow.mirror import Mirror
+
+
+def test_what_an_outage_kept_back_is_sent_later_in_order_and_once(own_data: list[str], tmp_path: Path) -> None:
+    command = ["-m", "blocks=tiny", *own_data, "outputs_dir=out", "sweep.name=s", "claude.n_iter_block=1"]
+    gone = "tracking.uri=http://somebody:secret@127.0.0.1:9"  # the discard port: nothing listens
+    result = run_command(*command, gone, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "MLflow cannot be reached" in result.stderr
+    assert "siren-sweep sync" in result.stderr
+    assert "secret" not in result.stderr + result.stdout
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"secret" in file.read_bytes()]
+    for _ in range(2):
+        sent = run_command("sync", "out/s", cwd=tmp_path)
+        assert sent.returncode == 0, sent.stderr
+    client = MlflowClient(sqlite_url(OutputPaths(tmp_path / "out").mlflow_db))
+    experiment = client.get_experiment_by_name("s")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.data.tags["key"] for run in runs) == [
+        "block_01",
+        "block_01/trial_0000",
+        "block_02",
+        "block_02/trial_0000",
+        "sweep",
+    ]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        if "trial" in run.data.tags["key"]:
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, "r2")]
+            assert steps == [2 * index for index in range(1, 21)]
+
+
+def test_a_folder_without_a_sweep_is_told(tmp_path: Path) -> None:
+    assert "holds study.db; there is none in 'nowhere'" in told(run_command("sync", "nowhere", cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:pass@host/db failed", "postgresql://host/db failed"),
+        ("http://token@host:5000", "http://host:5000"),
+        ("sqlite:////a/b@c.db", "sqlite:////a/b@c.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+def test_a_file_that_is_made_once_is_whole_or_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+
+    def fails(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        create_once(file, fails)
+    assert list(tmp_path.iterdir()) == []
+    create_once(file, lambda temporary: temporary.write_text("first") and None)
+    create_once(file, lambda temporary: temporary.write_text("second") and None)
+    assert file.read_text() == "first"
+
+
+def test_time_does_not_go_back_in_a_curve_that_a_faster_attempt_goes_on_with(tmp_path: Path) -> None:
+    outputs = OutputPaths(tmp_path)
+    paths = outputs.sweep("s")
+    paths.root.mkdir()
+    of_block = {"block": 1, "n_training_frames": 10, "data_hash": "0"}
+    study = create(optuna.storages.InMemoryStorage(), study_name(1), of_block)
+    trial = study.ask()
+    of_trial = {"batch": 1, "slot": 0, "iteration": 1, "parent": None, "mutation": "", "strategy": "grid", "seed": 42}
+    for name, value in {**of_block, **of_trial, "config": {}}.items():
+        trial.set_user_attr(name, value)
+    seconds = {1: 10.0, 2: 20.0}  # of the first attempt; the second reaches the third and fourth report in 3 and 4
+    for attempt in (seconds, {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}):
+        values = {"r2": 0.5, "mse": 0.1, "learning_rate": 1e-4, "steps_per_s": 9.0}
+        reports = [{"index": i, "step": 100 * i, "elapsed_s": s, **values} for i, s in attempt.items()]
+        trial.set_user_attr("reports", reports)
+        Mirror(None, outputs, paths).update({1: study}, {}, over=False)
+    client = MlflowClient(sqlite_url(outputs.mlflow_db))
+    (experiment,) = client.search_experiments(filter_string="name = 's'")
+    (run,) = client.search_runs([experiment.experiment_id], filter_string="tags.key LIKE '%trial%'")
+    points = [(point.step, point.timestamp) for point in client.get_metric_history(run.info.run_id, "r2")]
+    assert [step for step, _ in points] == [100, 200, 300, 400]
+    assert points == sorted(points)
+    assert len({when for _, when in points}) == 4
