@@ -13,7 +13,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -27,40 +26,13 @@ from siren_sweep.train.engine import learning_rate, make_engine, n_cores, n_thre
 from siren_sweep.train.engine.evaluate import evaluate, evaluate_windows, report_frames
 from siren_sweep.train.fit import Fit
 from siren_sweep.train.metrics import Metrics, Moments, pooled, r2_standard_error
+from siren_sweep.train.report import Report, Status
 from siren_sweep.train.siren import n_parameters
+
+__all__ = ["Report", "Sample", "Status", "TrainResult", "train"]
 
 CALL_S = 0.1  # how long the engine runs between looks at the clock
 WARM_UP_S = 2.0
-
-
-class Status(StrEnum):
-    """How a run ended."""
-
-    finished = "finished"
-    stopped = "stopped"  # on_report asked for it
-    diverged = "diverged"  # the loss was no number, or exploded
-    infeasible = "infeasible"  # foreseen after the warm-up to exceed its time budget
-    truncated = "truncated"  # ran over its time budget; its metrics hold
-
-
-@dataclass(frozen=True)
-class Report:
-    """A look at the weights after `index` twentieths of the steps."""
-
-    index: int
-    fraction: float
-    step: int
-    r2: float
-    mse: float
-    learning_rate: float
-    steps_per_s: float
-    elapsed_s: float
-
-    def line(self) -> str:
-        """What a person reads of it."""
-        left_min = self.elapsed_s * (1 / self.fraction - 1) / 60
-        so_far = f"{self.fraction:4.0%}  step {self.step}  R2 {self.r2:.6f}"
-        return f"{so_far}  {self.steps_per_s:.1f} steps/s  {left_min:.1f} min left"
 
 
 @dataclass(frozen=True)
