@@ -18,8 +18,7 @@ from siren_sweep.engine.autograd import TorchEngine
 from siren_sweep.engine.cpu import CpuEngine
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.engine.evaluate import evaluate
-from siren_sweep.engine.precision import hidden_products
-from siren_sweep.engine.stacked import _Output, activation_bytes
+from siren_sweep.engine.stacked import activation_bytes
 from siren_sweep.engine.update import Update
 from siren_sweep.field import StimulusField, cut, frames_of, open_field, spread
 from siren_sweep.fit import Fit
@@ -53,8 +52,8 @@ def config(**training: Any) -> TrialConfig:
     )
 
 
-def torch_engine(field: StimulusField, cfg: TrialConfig, n_windows: int = 0, device: torch.device = CPU) -> TorchEngine:
-    return TorchEngine(field, cfg, device, spread(cut(N_FRAMES, WINDOW), n_windows))
+def torch_engine(field: StimulusField, cfg: TrialConfig, n_windows: int = 0) -> TorchEngine:
+    return TorchEngine(field, cfg, CPU, spread(cut(N_FRAMES, WINDOW), n_windows))
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -241,43 +240,3 @@ def test_a_resumed_run_is_the_undisturbed_one(field: StimulusField, tmp_path: Pa
     own.advance(100)
     expected = evaluate(own, field, frames_of(own.windows)).r2
     assert (whole.sample.r2 if whole.sample else whole.final_r2) == pytest.approx(expected, abs=0.03)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("sampling", list(Sampling))
-def test_a_graph_of_groups_takes_the_way_of_the_cpu(
-    field: StimulusField, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same draws to the bit; predictions after 50 steps within what rounding makes of it; restored to the bit."""
-    monkeypatch.setattr(autograd, "GROUP_BYTES", 2 * activation_bytes(4 * N_COLUMNS, 16, 2))
-    cfg, device = config(sampling=sampling, learning_rate_NNR_f=1e-4), torch.device("cuda")
-    on_gpu, resumed = (torch_engine(field, cfg, device=device) for _ in range(2))
-    on_cpu = torch_engine(field, cfg)
-    assert len(on_gpu._groups) == 2
-    for name, part in vars(on_cpu._sampler.draw(torch.tensor(7))).items():
-        drawn = getattr(on_gpu._sampler.draw(torch.tensor(7, device=device)), name).cpu()
-        assert torch.equal(drawn, part)
-    assert on_gpu.advance(50) is None
-    on_cpu.advance(50)
-    frames = np.arange(N_FRAMES)
-    torch.testing.assert_close(on_gpu.predict(frames).cpu(), on_cpu.predict(frames), atol=2e-2, rtol=0)
-    resumed.restore(on_gpu.snapshot())
-    on_gpu.advance(50)
-    resumed.advance(50)
-    assert same(on_gpu.weights(), resumed.weights())
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_the_output_layer_is_float32_where_products_are_reduced(field: StimulusField) -> None:
-    """TF32 would be off by 1e-3 of the output and of its weight's gradient."""
-    hidden = torch.randn(3, 1736, 256, device="cuda", requires_grad=True)
-    weight = torch.randn(3, 256, device="cuda", requires_grad=True)
-    with hidden_products(True, hidden.device):
-        output = _Output.apply(hidden, weight)
-        (d_weight,) = torch.autograd.grad(output.square().sum(), [weight])
-    exact = torch.einsum("nph,nh->np", hidden.double(), weight.double())
-    torch.testing.assert_close(output.double(), exact, atol=1e-4, rtol=0)
-    expected = torch.einsum("np,nph->nh", 2 * exact, hidden.double())
-    assert (d_weight - expected).norm() < 1e-5 * expected.norm()
