@@ -27,8 +27,14 @@ from siren_sweep.engine.evaluate import evaluate
 from siren_sweep.field import StimulusField, open_field
 
 N_FRAMES, STEPS, SEEDS = 100, 600, (1, 2, 3)
-KINDS: dict[str, dict[str, str]] = {
-    "exact": {"first_layer_init": "plain", "first_layer_rate": "plain", "hidden_precision": "float32"},
+KINDS: dict[str, dict[str, Any]] = {
+    "exact": {
+        "first_layer_init": "plain",
+        "first_layer_rate": "plain",
+        "hidden_precision": "float32",
+        "adam_beta2": 0.999,
+        "turn_limit": 0.0,
+    },
     "default": {},
 }
 
@@ -56,7 +62,7 @@ def main() -> None:
     options.json.write_text(json.dumps({"rows": rows, "mean": means, "device": device}, indent=1) + "\n")
 
 
-def config(seed: int, **settings: str) -> TrialConfig:
+def config(seed: int, **settings: Any) -> TrialConfig:
     """A network that learns the field well within the plain loop's patience."""
     model = {"hidden_dim_nnr_f": 64, "n_layers_nnr_f": 3, "omega_f": 20, "nnr_f_T_period": 100, "nnr_f_xy_period": 16}
     training = {

@@ -38,7 +38,7 @@ def main() -> None:
     rows = []
     for case in CASES:
         field = open_field(options.path, n_frames=case["frames"], n_input_neurons=1736, cache_dir=None)
-        for sampling, schedule in itertools.product(Sampling, LrSchedule):
+        for sampling, schedule in itertools.product(Sampling, (LrSchedule.constant, LrSchedule.cosine)):
             by_rate = {rate: scores(field, case, sampling, schedule, rate) for rate in RATES}
             rate = max(by_rate, key=lambda rate: mean(by_rate[rate]))
             r2 = by_rate[rate]
@@ -73,7 +73,9 @@ def scores(
         "learning_rate_NNR_f": rate,
         "sampling": sampling,
         "lr_schedule": schedule,
-        "first_layer_init": "plain",  # these three as the runs of the present results had them
+        "adam_beta2": 0.999,
+        "turn_limit": 0.0,
+        "first_layer_init": "plain",  # these as the runs of the present results had them
         "first_layer_rate": "plain",
         "hidden_precision": "float32",
     }

@@ -19,7 +19,7 @@ from siren_sweep.lock import wait_for_end
 from siren_sweep.paths import SweepPaths, trial_folder
 from siren_sweep.search.proposal import SAMPLER_STATE, Proposal
 from siren_sweep.storage import wait_for
-from siren_sweep.studies import plan_key, trial_id
+from siren_sweep.studies import objective, plan_key, trial_id
 
 MAX_DEATHS = 2  # a config that took its worker with it so often is failed
 
@@ -149,7 +149,7 @@ class BatchRun:
         assert outcome is not None
         tell = functools.partial(self._study.tell, number, skip_if_finished=True)
         if outcome["status"] in ("finished", "truncated"):
-            tell(outcome["metrics"]["final_r2"])
+            tell(objective(outcome["metrics"]))
         elif outcome["status"] == "stopped":
             tell(state=TrialState.PRUNED)
         else:

@@ -10,7 +10,17 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from siren_sweep.config import EXPLORABLE, Block, Config, GraphModel, Training, TrialConfig, type_of
-from siren_sweep.search.space import T_PERIOD, T_PERIOD_RATIO, TOTAL_STEPS, TOTAL_STEPS_RATIO, Space, make_space
+from siren_sweep.search.space import (
+    T_PERIOD,
+    T_PERIOD_RATIO,
+    TOTAL_STEPS,
+    TOTAL_STEPS_RATIO,
+    WINDOW,
+    Space,
+    make_space,
+    network_frames,
+    usual_steps,
+)
 from siren_sweep.studies import finished
 
 
@@ -33,14 +43,15 @@ def start_block(
 ) -> BlockStart:
     """The start of block `number` (1-based). `best` is the config carried from the block before, None for the first.
 
-    Its `nnr_f_T_period` becomes the block's n_training_frames and its `total_steps` the block's. It comes twice: so,
-    and with the T_period that it had, since the best temporal scale follows the video. Where a sweep of so many frames
-    would start comes along: what wins at few frames by a hair can fail at many.
+    A network over all frames has its `nnr_f_T_period` set to the block's n_training_frames and its `total_steps` to the
+    block's. It comes twice: so, and with the T_period that it had, since the best temporal scale follows the video.
+    What a window's network sees does not change with the block: its config comes as it is. Where a sweep of so many
+    frames would start comes along: what wins at few frames by a hair can fail at many.
     """
     block = cfg.blocks.schedule[number - 1]
     start = start_config(cfg, block) | dict(pinned)
-    own = {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps, **pinned}
-    config = {**best, **own} if best else start
+    own = {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps}
+    config = {**best, **({} if best[WINDOW] else own), **pinned} if best else start
     space = make_space(block, sweeps, config, set(pinned))
     base = space.nearest(config)
     carried = []
@@ -61,8 +72,9 @@ def start_config(cfg: Config, block: Block) -> dict[str, Any]:
         if value == explorable(defaults, name) and name in starts:
             value = type_of(name)(starts[name])
         config[name] = value
-    steps = round(block.total_steps * starts.get(TOTAL_STEPS_RATIO, 1.0))
-    return config | {T_PERIOD: frames / starts.get(T_PERIOD_RATIO, 1.0), TOTAL_STEPS: steps}
+    steps = round(usual_steps(block, config[WINDOW]) * starts.get(TOTAL_STEPS_RATIO, 1.0))
+    period = network_frames(block, config[WINDOW]) / starts.get(T_PERIOD_RATIO, 1.0)
+    return config | {T_PERIOD: period, TOTAL_STEPS: steps}
 
 
 def at_frames(

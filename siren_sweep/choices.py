@@ -13,10 +13,11 @@ class Sampling(StrEnum):
 
 
 class LrSchedule(StrEnum):
-    """The learning rate over a run: constant, or half a cosine down to zero."""
+    """The learning rate over a run: constant; half a cosine down to zero; or that, after a linear rise."""
 
     constant = "constant"
     cosine = "cosine"
+    warm_cosine = "warm_cosine"
 
 
 class FirstLayerInit(StrEnum):

@@ -77,7 +77,9 @@ class Training:
     learning_rate_NNR_f: float = bounded(1e-4, above=0, high=1.0)
     inr_batch_size: int = bounded(8, low=1, unit="frames")
     sampling: Sampling = Sampling.points
-    lr_schedule: LrSchedule = LrSchedule.cosine
+    lr_schedule: LrSchedule = LrSchedule.warm_cosine
+    adam_beta2: float = bounded(0.95, above=0, high=0.99999)  # how slowly Adam forgets squared gradients
+    turn_limit: float = bounded(0.35, low=0)  # of the norm of omega times a hidden layer's update; 0: none
     first_layer_init: FirstLayerInit = FirstLayerInit.multiscale
     first_layer_rate: FirstLayerRate = FirstLayerRate.scaled
     hidden_precision: Precision = Precision.reduced
@@ -277,10 +279,10 @@ def _joint_faults(cfg: TrialConfig) -> Iterator[str]:
             f"training.inr_batch_size must be at most training.n_training_frames ({frames}), "
             f"got {cfg.training.inr_batch_size}"
         )
-    elif 0 < window < cfg.training.inr_batch_size:
+    elif cfg.training.sampling == Sampling.frames and 0 < window < cfg.training.inr_batch_size:
         yield (
-            f"training.inr_batch_size must be at most graph_model.window_frames ({window}), "
-            f"got {cfg.training.inr_batch_size}"
+            f"training.inr_batch_size must be at most graph_model.window_frames ({window}) with "
+            f"training.sampling=frames, got {cfg.training.inr_batch_size}"
         )
 
 

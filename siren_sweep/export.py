@@ -15,13 +15,22 @@ from typing import Any
 
 import yaml
 from optuna.study import Study
-from optuna.trial import FrozenTrial
 
-from siren_sweep.config import METRICS, trial_config
+from siren_sweep.config import METRICS, SAMPLE_NAMES, trial_config
 from siren_sweep.data import field_of
 from siren_sweep.errors import OutputError, SweepError
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
-from siren_sweep.studies import STORAGE_URL_VARIABLE, all_blocks, all_validations, best_trial, complete, open_storage
+from siren_sweep.studies import (
+    STORAGE_URL_VARIABLE,
+    Winner,
+    all_blocks,
+    all_validations,
+    is_sample,
+    metrics_of,
+    open_storage,
+    seed_runs,
+    winner,
+)
 
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
@@ -31,40 +40,45 @@ HEADER = """\
 
 def export_block(study: Study, validation: Study | None, paths: SweepPaths, outputs: OutputPaths) -> None:
     """Write config, weights, picture and `best.json` for the block's best trial; nothing where none has finished."""
-    trial = best_trial(study)
-    if trial is not None:
-        _write_config(study, trial, paths)
-        _write_weights_and_picture(study, trial, paths, outputs)
-    entry = [] if trial is None else [_entry(study, trial, validation)]
+    best = winner(study, validation)
+    if best is not None:
+        _write_config(study, best, paths)
+        _write_weights_and_picture(study, best, paths, outputs)
+    entry = [] if best is None else [_entry(study, best, validation)]
     others = [known for known in _known_entries(paths) if known["block"] != study.user_attrs["block"]]
     with replacing(paths.best_json) as file:
         file.write_text(json.dumps(sorted(others + entry, key=lambda known: known["block"]), indent=1) + "\n")
 
 
-def _entry(study: Study, trial: FrozenTrial, validation: Study | None) -> dict[str, Any]:
-    metrics = trial.user_attrs["outcome"]["metrics"]
+def _entry(study: Study, best: Winner, validation: Study | None) -> dict[str, Any]:
+    """What `best.json` holds of a block; with windows also what their sample had promised, and other seeds on it."""
+    metrics, searched = metrics_of(best.run), metrics_of(best.searched)
+    sampled = {name: value for name, value in searched.items() if name in SAMPLE_NAMES.values()}
+    jump = {"border_jump": metrics["border_jump"]} if "border_jump" in metrics else {}
     return {
         "block": study.user_attrs["block"],
         "n_training_frames": study.user_attrs["n_training_frames"],
-        **{name: metrics[name] for name in METRICS},
-        "trial": trial.number,
-        "parameters": trial.user_attrs["config"],
-        "seed": trial.user_attrs["seed"],
+        **{name: metrics.get(name) for name in METRICS},
+        **jump,
+        **(sampled if is_sample(searched) else {}),
+        "trial": best.searched.number,
+        "parameters": best.run.user_attrs["config"],
+        "seed": best.run.user_attrs["seed"],
         "data_hash": study.user_attrs["data_hash"],
-        "validation_r2": [other.value for other in complete(validation)] if validation else [],
+        "validation_r2": [other.value for other in seed_runs(validation)],
     }
 
 
-def _write_config(study: Study, trial: FrozenTrial, paths: SweepPaths) -> None:
+def _write_config(study: Study, best: Winner, paths: SweepPaths) -> None:
     block = study.user_attrs["block"]
-    values = yaml.safe_load(paths.trial(study.study_name, trial.number).config.read_text())
+    values = yaml.safe_load(paths.trial(best.study, best.run.number).config.read_text())
     file = paths.best_file(block, ".yaml")
     header = HEADER.format(
         block=block,
         sweep=paths.root.name,
-        r2=trial.value,
+        r2=best.final_r2,
         frames=study.user_attrs["n_training_frames"],
-        trial=trial.number,
+        trial=best.searched.number,
         folder=json.dumps(str(paths.best)),
         name=file.stem,
     )
@@ -72,21 +86,21 @@ def _write_config(study: Study, trial: FrozenTrial, paths: SweepPaths) -> None:
         temporary.write_text(header + yaml.safe_dump({"defaults": ["config", "_self_"], **values}, sort_keys=False))
 
 
-def _write_weights_and_picture(study: Study, trial: FrozenTrial, paths: SweepPaths, outputs: OutputPaths) -> None:
+def _write_weights_and_picture(study: Study, best: Winner, paths: SweepPaths, outputs: OutputPaths) -> None:
     import torch
     from safetensors.torch import load_file, save
 
     from siren_sweep.pictures import prediction_picture
 
     block = study.user_attrs["block"]
-    saved = paths.trial(study.study_name, trial.number)
+    saved = paths.trial(best.study, best.run.number)
     weights = load_file(saved.weights)
     with replacing(paths.best_file(block, ".safetensors")) as file:
         file.write_bytes(save(weights))
     with replacing(paths.best_file(block, ".pt")) as file, file.open("wb") as out:
         torch.save(weights, out)
     cfg = trial_config(yaml.safe_load(saved.config.read_text()))
-    title = f"block {block}: {study.user_attrs['n_training_frames']} frames, final R2 {trial.value:.4f}"
+    title = f"block {block}: {study.user_attrs['n_training_frames']} frames, final R2 {best.final_r2:.4f}"
     prediction_picture(paths.best_file(block, ".png"), cfg, weights, field_of(cfg, outputs), title)
 
 
@@ -129,8 +143,8 @@ def _export_all(
 ) -> Path:
     for number, study in studies.items():
         export_block(study, validations.get(number), paths, outputs)
-        trial = best_trial(study)
-        print(f"block {number}: " + (f"final_r2 {trial.value:.6f}" if trial else "no trial has finished"))
+        best = winner(study, validations.get(number))
+        print(f"block {number}: " + (f"final_r2 {best.final_r2:.6f}" if best else "no trial has finished"))
     return paths.best
 
 

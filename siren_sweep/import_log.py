@@ -22,7 +22,7 @@ from siren_sweep.config import EXPLORABLE, METRICS, metadata_of, type_of
 from siren_sweep.errors import DataError, OutputError, SweepError, SweepStateError
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
 from siren_sweep.record.log_parser import Entry, parse_log
-from siren_sweep.search.space import T_PERIOD, T_PERIOD_RATIO, Space, parameter_of
+from siren_sweep.search.space import T_PERIOD, T_PERIOD_RATIO, WINDOW, Space, parameter_of
 from siren_sweep.studies import mark_ended, study_name
 
 _WIDE = 1e12  # where a parameter has no bound
@@ -64,8 +64,9 @@ def earlier_study(imported: Study, space: Space) -> Study:
         study.set_user_attr(key, imported.user_attrs[key])
     scale = space.block.n_training_frames / imported.user_attrs["n_training_frames"]
     for trial in imported.get_trials(deepcopy=False):
-        config = dict(trial.user_attrs["config"])
-        config[T_PERIOD] *= scale if T_PERIOD_RATIO in space.dimensions else 1.0
+        config = {WINDOW: 0, **trial.user_attrs["config"]}  # a log of before knows no windows
+        if T_PERIOD_RATIO in space.dimensions and not config[WINDOW]:
+            config[T_PERIOD] *= scale
         params = space.nearest(config)
         if _meets(space.config(params), config):
             study.add_trial(
@@ -156,6 +157,8 @@ def _distributions() -> dict[str, BaseDistribution]:
         bounds = metadata_of(name)
         if name == T_PERIOD:
             found[T_PERIOD_RATIO] = FloatDistribution(1 / _WIDE, _WIDE, log=True)
+        elif name == WINDOW:
+            found[name] = IntDistribution(bounds["low"], int(_WIDE))
         elif type_of(name) is int:
             found[name] = IntDistribution(bounds["low"], bounds.get("high", int(_WIDE)), log=True)
         else:

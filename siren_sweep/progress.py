@@ -13,7 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from siren_sweep.config import Config
-from siren_sweep.studies import best_trial, finished, instructions, n_trials_of
+from siren_sweep.studies import (
+    best_trial,
+    finished,
+    instructions,
+    is_sample,
+    metrics_of,
+    n_trials_of,
+    objective,
+    sample_words,
+)
 
 
 class ProgressView:
@@ -71,7 +80,9 @@ class ProgressView:
         best = best_trial(study)
         head = f"block {block} of {len(self._cfg.blocks.schedule)}, {study.user_attrs['n_training_frames']} frames, "
         head += f"{len(finished(study))} of {total} trials"
-        head += f", best R2 {best.value:.4f} (trial {best.number})" if best else ""
+        if best:
+            part = sample_words(metrics_of(best))
+            head += f", best R2 {best.value:.4f}{f' {part}' if part else ''} (trial {best.number})"
         table = Table.grid(padding=(0, 2))
         for trial in study.get_trials(deepcopy=False):
             if not trial.state.is_finished() and trial.user_attrs.get("attempt"):
@@ -101,6 +112,7 @@ def _ended_line(block: int, trial: FrozenTrial) -> str:
     if outcome["status"] in ("finished", "truncated"):
         metrics = outcome["metrics"]
         flag = f"  {outcome['reason']}" if outcome["reason"] else ""
-        return f"{head}R2 {metrics['final_r2']:.4f}  {metrics['training_time_min']:.2f} min{flag}{change}"
+        part = f" {sample_words(metrics)}" if is_sample(metrics) else ""
+        return f"{head}R2 {objective(metrics):.4f}{part}  {metrics['training_time_min']:.2f} min{flag}{change}"
     ending = "" if outcome["status"] == "stopped" else f"{outcome['status']}: "
     return f"{head}{ending}{outcome['reason']}{change}"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial
 
 from siren_sweep.paths import TrialPaths
+from siren_sweep.studies import Winner
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOADER = "siren_sweep.mlflow_model"
 
 
-def register(client: MlflowClient, run_id: str, name: str, study: Study, best: FrozenTrial, saved: TrialPaths) -> None:
+def register(client: MlflowClient, run_id: str, name: str, study: Study, best: Winner, saved: TrialPaths) -> None:
     """Register a block's best, once for each run, as a version of the model `name`. Raises what MLflow raises."""
     from mlflow.exceptions import MlflowException
 
@@ -37,11 +37,11 @@ def register(client: MlflowClient, run_id: str, name: str, study: Study, best: F
 
 
 def _version(
-    client: MlflowClient, run_id: str, name: str, study: Study, best: FrozenTrial, saved: TrialPaths
+    client: MlflowClient, run_id: str, name: str, study: Study, best: Winner, saved: TrialPaths
 ) -> ModelVersion:
     """A version; one whose registration was cut off is made again under another id."""
     experiment = client.get_run(run_id).info.experiment_id
-    facts = {"block": study.user_attrs["block"], "trial": best.number, "final_r2": best.value}
+    facts = {"block": study.user_attrs["block"], "trial": best.searched.number, "final_r2": best.final_r2}
     facts |= {key: study.user_attrs[key] for key in ("n_training_frames", "data_hash")}
     tags = {key: str(value) for key, value in facts.items()}
     model = client.create_logged_model(experiment, name=study.study_name, source_run_id=run_id, tags=tags)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 IN_FEATURES = 3  # t, x, y
 T_SPREAD = (1 / 30, 30.0)
+MOST_PHASE = 2.0  # radians a frame; from pi on, a frequency looks like a lower one at whole frames (Nyquist)
 
 
 class SineLayer(nn.Module):
@@ -59,6 +60,7 @@ class Siren(nn.Module):
 
     def __init__(self, hidden_dim: int, n_layers: int, omega: float) -> None:
         super().__init__()
+        self.omega = omega
         hidden = (SineLayer(hidden_dim, hidden_dim, omega) for _ in range(n_layers))
         self.net = nn.Sequential(FirstSineLayer(hidden_dim, omega), *hidden, OutputLayer(hidden_dim, omega))
 
@@ -74,8 +76,12 @@ def drawn(linear: nn.Linear, bound: float) -> nn.Linear:
     return linear
 
 
-def spread_in_t(model: Siren) -> None:
+def spread_in_t(model: Siren, t_step: float) -> None:
     """Multiply each first-layer unit's weight for t by a factor drawn log-uniformly within `T_SPREAD`.
+
+    `t_step` is what the network's t grows by from frame to frame. Where a unit's phase would then grow by more than
+    `MOST_PHASE` a frame, its weight is drawn again below that: a higher frequency fits whole frames as well, and
+    between them does what it likes.
 
     Drawn within one range as by Sitzmann et al., frequencies in t fit one scale of time, while video has slow drifts,
     clips, and cuts between two frames. Frequencies even in their logarithm are those of Mildenhall et al., "NeRF"
@@ -84,7 +90,10 @@ def spread_in_t(model: Siren) -> None:
     """
     low, high = map(math.log, T_SPREAD)
     weight = model.get_parameter("net.0.linear.weight").data
-    weight[:, 0] *= torch.empty(len(weight)).uniform_(low, high).exp()
+    spread = weight[:, 0] * torch.empty(len(weight)).uniform_(low, high).exp()
+    most = MOST_PHASE / (model.omega * t_step)
+    again = torch.sign(spread) * most * torch.rand(len(weight))
+    weight[:, 0] = torch.where(spread.abs() > most, again, spread)
 
 
 def n_parameters(hidden_dim: int, n_layers: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -54,7 +55,7 @@ def study_name(block: int) -> str:
 
 
 def validation_name(block: int) -> str:
-    """The name of the study in which a block's winner is trained again with other seeds."""
+    """The name of the study in which a block's best is trained again: whole, and with other seeds."""
     return f"{study_name(block)}_validation"
 
 
@@ -149,9 +150,71 @@ def open_batch(study: Study) -> int | None:
     return batch if told < planned else None
 
 
+def objective(metrics: Mapping[str, Any]) -> float:
+    """What a block's trials are compared by: final_r2, or that of the windows that were trained."""
+    return float(metrics["sample_r2" if is_sample(metrics) else "final_r2"])
+
+
+def is_sample(metrics: Mapping[str, Any]) -> bool:
+    """Whether a run trained some of its windows only."""
+    return "sample_r2" in metrics
+
+
+def sample_words(metrics: Mapping[str, Any]) -> str:
+    """`over 16 of 512 windows`, for an R2 that is over some of them; else empty."""
+    return f"over {metrics['sample_windows']} of {metrics['n_windows']} windows" if is_sample(metrics) else ""
+
+
+def metrics_of(trial: FrozenTrial) -> dict[str, Any]:
+    """The metrics that a trial ended with; empty where it has none."""
+    found: dict[str, Any] = (trial.user_attrs.get("outcome") or {}).get("metrics") or {}
+    return found
+
+
 def best_trial(study: Study) -> FrozenTrial | None:
-    """The complete trial of highest final_r2, the earliest of equals; None where no trial has finished."""
-    return max(complete(study), key=lambda trial: (trial.value, -trial.number), default=None)
+    """The complete trial of highest R2, the earliest of equals; None where no trial has finished."""
+    return _best(complete(study))
+
+
+def whole_runs(validation: Study | None) -> list[FrozenTrial]:
+    """The finished runs in which a config was trained in all its windows; each names its trial in `whole_of`."""
+    return [trial for trial in complete(validation) if "whole_of" in trial.user_attrs] if validation else []
+
+
+def seed_runs(validation: Study | None) -> list[FrozenTrial]:
+    """The finished runs of the winner with other seeds; each names its trial in `validation_of`."""
+    return [trial for trial in complete(validation) if "validation_of" in trial.user_attrs] if validation else []
+
+
+@dataclass(frozen=True)
+class Winner:
+    """What a block exports and carries on: a run that was trained whole, and its study.
+
+    `searched` is the trial of the block that it came from: the run itself, unless that trial trained a sample.
+    """
+
+    study: str
+    run: FrozenTrial
+    searched: FrozenTrial
+
+    @property
+    def final_r2(self) -> float:
+        return float(metrics_of(self.run)["final_r2"])
+
+
+def winner(study: Study, validation: Study | None) -> Winner | None:
+    """The whole run of highest final_r2, of the block's trials and of those trained whole afterwards; None without."""
+    known = {trial.number: trial for trial in complete(study)}
+    own = [trial for trial in known.values() if not is_sample(metrics_of(trial))]
+    whole = [trial for trial in whole_runs(validation) if trial.user_attrs["whole_of"] in known]
+    best, best_whole = _best(own), _best(whole)
+    if validation is not None and best_whole and (best is None or (best_whole.value or 0) > (best.value or 0)):
+        return Winner(validation.study_name, best_whole, known[best_whole.user_attrs["whole_of"]])
+    return Winner(study.study_name, best, best) if best else None
+
+
+def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    return max(trials, key=lambda trial: (trial.value, -trial.number), default=None)
 
 
 def complete(study: Study) -> list[FrozenTrial]:

@@ -56,8 +56,9 @@ from siren_sweep.studies import (
     open_storage,
     study_name,
     validation_name,
+    winner,
 )
-from siren_sweep.validation import validate
+from siren_sweep.validation import Validation
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Sweep:
                         return
                 elif not is_shown(study):
                     self._show(study)
-                best = _winner(study, number).user_attrs["config"]
+                best = self._winner(study, number).user_attrs["config"]
             self._instructions.close(study)
 
     def _run_block(self, study: Study, start: BlockStart) -> None:
@@ -167,9 +168,10 @@ class Sweep:
                 save_copy(self._paths)
         if best_trial(study) is None and self._instructions.end_sweep(start.number):
             return  # the block can still be gone on with
-        n_seeds = self._cfg.claude.n_validation_seeds
-        inherited = self._overrides.inherited
-        validate(self._storage, study, self._paths, n_seeds, self._launcher, inherited, self._slots.n_threads)
+        inherited, n_threads = self._overrides.inherited, self._slots.n_threads
+        again = Validation(self._storage, study, self._paths, self._launcher, inherited, n_threads)
+        again.train_whole()
+        again.train_seeds(self._cfg.claude.n_validation_seeds)
         self._export(study)
         mark_ended(study)
         self._show(study)
@@ -259,6 +261,16 @@ class Sweep:
                 wanted=self._instructions.wanted(start.number),
             )
 
+    def _winner(self, study: Study, number: int) -> FrozenTrial:
+        """The trial whose config a block carries on. Raises SweepStateError where none was trained whole."""
+        validation = load(self._storage, validation_name(number))
+        best = winner(study, validation)
+        if best is None:
+            ended = [*finished(study), *(finished(validation) if validation else [])]
+            reasons = sorted({str(trial.user_attrs["outcome"]["reason"]) for trial in ended} - {"None"})
+            raise SweepStateError(f"no trial of block {number} has finished: " + "; ".join(reasons))
+        return best.searched
+
     def _view(self, write: Callable[..., None], *more: Any) -> None:
         """Write a view of the studies; one that cannot be written is told and costs the sweep nothing."""
         try:
@@ -270,11 +282,3 @@ class Sweep:
     def _export(self, study: Study) -> None:
         validation = load(self._storage, validation_name(study.user_attrs["block"]))
         export.export_block(study, validation, self._paths, self._outputs)
-
-
-def _winner(study: Study, number: int) -> FrozenTrial:
-    winner = best_trial(study)
-    if winner is None:
-        reasons = sorted({trial.user_attrs["outcome"]["reason"] for trial in finished(study)})
-        raise SweepStateError(f"no trial of block {number} has finished: " + "; ".join(reasons))
-    return winner

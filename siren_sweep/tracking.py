@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.registry import register
-from siren_sweep.studies import best_trial, has_ended, is_shown
+from siren_sweep.studies import Winner, has_ended, is_shown, metrics_of, winner
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,14 +60,15 @@ class Mirror:
                     if trial.state is not TrialState.WAITING:
                         self._send_trial(own.study_name, trial, block.run_id)
             if has_ended(study) and (is_shown(study) or over):
-                self._end_block(study, number, block)
+                self._end_block(study, winner(study, validations.get(number)), number, block)
         if over and not sweep.ended:
             self._client.set_terminated(sweep.run_id)
             sweep.ended = True
 
     def _send_trial(self, study: str, trial: FrozenTrial, parent: str) -> None:
         attributes = trial.user_attrs
-        name = f"trial {trial.number}" if "validation_of" not in attributes else f"validation {trial.number}"
+        kind = "validation" if "validation_of" in attributes else "whole" if "whole_of" in attributes else "trial"
+        name = f"{kind} {trial.number}"
         run = self._run(f"{study}/trial_{trial.number:04d}", name, parent, _trial_tags(trial), _params(trial))
         if run.ended:
             return
@@ -107,15 +108,14 @@ class Mirror:
         self._log_metrics(run.run_id, points)
         run.n_reports = new[-1]["index"]
 
-    def _end_block(self, study: Study, number: int, block: _Sent) -> None:
-        best = best_trial(study)
+    def _end_block(self, study: Study, best: Winner | None, number: int, block: _Sent) -> None:
         if best is not None:
-            metrics = best.user_attrs["outcome"]["metrics"]
-            self._log_metrics(block.run_id, [(name, value, 0, _end_ms(best)) for name, value in metrics.items()])
-            self._client.set_tag(block.run_id, "best_trial", best.number)
+            ended, metrics = _end_ms(best.run), metrics_of(best.run)
+            self._log_metrics(block.run_id, [(name, value, 0, ended) for name, value in metrics.items()])
+            self._client.set_tag(block.run_id, "best_trial", best.searched.number)
             for ending in (".yaml", ".png"):
                 self._client.log_artifact(block.run_id, str(self._paths.best_file(number, ending)))
-            saved = self._paths.trial(study.study_name, best.number)
+            saved = self._paths.trial(best.study, best.run.number)
             register(self._client, block.run_id, self._paths.root.name, study, best, saved)
         self._send_views(number, block)
         self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")

@@ -17,7 +17,7 @@ from siren_sweep.record.trials import BlockView, State, TrialView
 from siren_sweep.studies import create, open_storage, study_name, validation_name
 
 OMEGA, RATE, WIDTH = EXPLORABLE[2], EXPLORABLE[5], EXPLORABLE[0]
-CONFIG: dict[str, Any] = dict(zip(EXPLORABLE, (8, 1, 20.0, 10.0, 16.0, 1e-3, 4, 20), strict=True))
+CONFIG: dict[str, Any] = dict(zip(EXPLORABLE, (8, 1, 20.0, 10.0, 16.0, 1e-3, 4, 20, 0), strict=True))
 
 
 def r2_of(score: float) -> float:

@@ -150,7 +150,8 @@ def test_frames_of_a_field_whose_receptors_differ_are_refused(
 def test_a_run_that_diverges_is_told_with_its_reason(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write_config(tmp_path / "config.yaml", folder, training={"learning_rate_NNR_f": 1.0})
+    unbridled = {"learning_rate_NNR_f": 1.0, "lr_schedule": "constant", "turn_limit": 0}
+    config = write_config(tmp_path / "config.yaml", folder, training=unbridled)
     assert main([str(config), "--out", str(tmp_path / "out")]) == 1
     assert "diverged: the loss at step" in capsys.readouterr().err
     assert json.loads((tmp_path / "out/result.json").read_text())["status"] == "diverged"

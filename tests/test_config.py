@@ -22,6 +22,7 @@ BOUNDED = {
     for item in dataclasses.fields(kind)
     if item.metadata.keys() & {"low", "high", "above"}
 }
+WINDOW = "graph_model.window_frames"  # 0, or at least a batch
 TOGETHER = ("training.n_training_frames", "training.inr_batch_size")  # the second is at most the first
 
 
@@ -53,6 +54,7 @@ def nested(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @given(st.fixed_dictionaries({}, optional={name: inside(*how) for name, how in BOUNDED.items()}))
 def test_what_lies_within_its_bounds_is_taken_as_it_is(values: dict[str, Any]) -> None:
     values |= {TOGETHER[0]: max(values.get(name, 8) for name in TOGETHER)}
+    values |= {WINDOW: max(window, values.get(TOGETHER[1], 8)) if (window := values.get(WINDOW, 0)) else 0}
     cfg = dataclasses.asdict(trial_config(nested(values)))
     assert {name: cfg[name.split(".")[0]][name.split(".")[1]] for name in values} == values
 

@@ -17,6 +17,7 @@ from siren_sweep.choices import LrSchedule, Precision, Sampling
 from siren_sweep.config import TrialConfig, trial_config
 from siren_sweep.engine import initial_model, learning_rate, resolve_device
 from siren_sweep.engine.autograd import TorchEngine
+from siren_sweep.engine.base import update_limit
 from siren_sweep.engine.batches import Batch, BatchSampler
 from siren_sweep.engine.cpu import CpuEngine
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
@@ -268,9 +269,39 @@ def test_learning_rate_falls_by_half_a_cosine() -> None:
 
 
 @pytest.mark.parametrize("engine_class", [cpu_engine, torch_engine])
+def test_a_hidden_layer_s_update_has_a_limit_that_falls_with_the_rate(field: StimulusField, engine_class: Any) -> None:
+    """At a rate far too high every update has the norm of the limit, at a low one it stays what it is."""
+
+    def norms(**settings: Any) -> list[float]:
+        engine, found = engine_class(field, config(**settings)), []
+        for _ in range(100):
+            before = engine.weights()
+            engine.advance(1)
+            after = engine.weights()
+            found.append(float((after["net.1.linear.weight"] - before["net.1.linear.weight"]).norm()))
+        return found
+
+    high = config(learning_rate_NNR_f=0.1)
+    limits = [update_limit(high, step) for step in range(100)]
+    assert norms(learning_rate_NNR_f=0.1) == pytest.approx(limits, rel=1e-3, abs=1e-7)
+    assert max(limits) == pytest.approx(0.35 / 20, rel=0.05)
+    free = norms(learning_rate_NNR_f=1e-5, turn_limit=0)
+    assert max(free) < max(limits) / 10
+    assert norms(learning_rate_NNR_f=1e-5) == free
+    assert max(norms(learning_rate_NNR_f=0.1, turn_limit=0)) > 10 * max(limits)
+
+
+def test_learning_rate_rises_over_the_first_tenth() -> None:
+    warm, falling = config(), config(lr_schedule="cosine")
+    assert [learning_rate(warm, step) / learning_rate(falling, step) for step in (0, 4, 9, 10, 99)] == pytest.approx(
+        [0.1, 0.5, 1, 1, 1]
+    )
+
+
+@pytest.mark.parametrize("engine_class", [cpu_engine, torch_engine])
 def test_the_first_exploded_step_is_told(field: StimulusField, engine_class: Any) -> None:
     def first_bad_step(size: int) -> int:
-        engine = engine_class(field, config(learning_rate_NNR_f=1.0))
+        engine = engine_class(field, config(learning_rate_NNR_f=1.0, lr_schedule="constant", turn_limit=0))
         while (told := engine.advance(size)) is None:
             assert engine.step < 100
         return int(told)

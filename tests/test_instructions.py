@@ -25,8 +25,8 @@ from siren_sweep.record.writer import record_files
 from siren_sweep.search.space import make_space
 from siren_sweep.studies import all_blocks, create, instructions, load, open_storage, study_name, trial_id
 
-WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, RATE, BATCH, STEPS = EXPLORABLE
-BASE: dict[str, Any] = dict(zip(EXPLORABLE, (16, 1, 30.0, 4.0, 16.0, 3e-4, 4, 40), strict=True))
+WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, RATE, BATCH, STEPS, WINDOW = EXPLORABLE
+BASE: dict[str, Any] = dict(zip(EXPLORABLE, (16, 1, 30.0, 4.0, 16.0, 3e-4, 4, 40, 0), strict=True))
 TEXTS = {WIDTH: "choice(8, 16)", OMEGA: "tag(log, interval(5, 4096))", "T_period_ratio": "tag(log, interval(1, 300))"}
 N_ITER = 8
 

@@ -18,8 +18,8 @@ from siren_sweep.search.limits import Limit, fault, limited, part_of
 from siren_sweep.search.space import Space, make_space
 from siren_sweep.search.strategy import ASKED_FOR, plan_batch
 
-WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, RATE, BATCH, STEPS = EXPLORABLE
-BASE: dict[str, Any] = dict(zip(EXPLORABLE, (128, 4, 30.0, 10.0, 16.0, 3e-4, 8, 400), strict=True))
+WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, RATE, BATCH, STEPS, WINDOW = EXPLORABLE
+BASE: dict[str, Any] = dict(zip(EXPLORABLE, (128, 4, 30.0, 10.0, 16.0, 3e-4, 8, 400, 0), strict=True))
 TEXTS = {
     WIDTH: "choice(64, 128, 256, 512)",
     DEPTH: "range(2, 7)",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from siren_sweep.engine import kernels
-from siren_sweep.siren import T_SPREAD, Siren, n_parameters, normalised, spread_in_t
+from siren_sweep.siren import MOST_PHASE, T_SPREAD, Siren, n_parameters, normalised, spread_in_t
 
 
 def test_state_dict_keys_are_those_of_saved_weights() -> None:
@@ -32,7 +32,7 @@ def test_frequencies_in_t_are_spread_evenly_over_decades() -> None:
     """Of the factors, each of the range's three decades holds a third; x, y and the other layers stay as they were."""
     model = Siren(4096, 1, 30.0)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    spread_in_t(model)
+    spread_in_t(model, t_step=1e-4)  # so small that no frequency is too high
     after, first = model.state_dict(), "net.0.linear.weight"
     factor = after[first][:, 0] / before[first][:, 0]
     low, high = T_SPREAD
@@ -42,6 +42,22 @@ def test_frequencies_in_t_are_spread_evenly_over_decades() -> None:
     assert in_decades.tolist() == pytest.approx([4096 / 3] * 3, rel=0.1)  # four standard deviations
     assert torch.equal(after[first][:, 1:], before[first][:, 1:])
     assert all(torch.equal(after[key], value) for key, value in before.items() if key != first)
+
+
+def test_no_frequency_in_t_starts_beyond_what_frames_can_tell() -> None:
+    """Those that would are drawn again, evenly below the limit; the others stay."""
+    free, limited = Siren(4096, 1, 30.0), Siren(4096, 1, 30.0)
+    limited.load_state_dict(free.state_dict())
+    name, t_step = "net.0.linear.weight", 2 * math.pi / 42
+    for model, step in ((free, 1e-9), (limited, t_step)):
+        torch.manual_seed(0)
+        spread_in_t(model, step)
+    phases = [30 * t_step * model.state_dict()[name][:, 0].abs() for model in (free, limited)]
+    below = phases[0] <= MOST_PHASE
+    assert 0.3 < below.float().mean() < 0.9
+    assert torch.equal(phases[0][below], phases[1][below])
+    assert phases[1].max() <= MOST_PHASE
+    assert phases[1][~below].mean() == pytest.approx(MOST_PHASE / 2, rel=0.05)
 
 
 def test_number_of_parameters_is_counted() -> None:

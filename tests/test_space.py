@@ -8,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from siren_sweep.config import EXPLORABLE, Block
 from siren_sweep.search.space import T_PERIOD, TOTAL_STEPS, make_space, parse_dimension
 
-BASE = dict(zip(EXPLORABLE, (64, 4, 20.0, 100.0, 16.0, 1e-3, 8, 500), strict=True))
+BASE = dict(zip(EXPLORABLE, (64, 4, 20.0, 100.0, 16.0, 1e-3, 8, 500, 0), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ SWEEP = [
     *(f"{name}={value}" for name, value in FIXED.items()),
     # one that hardly learns and is pruned, one that explodes, two that learn
     "training.learning_rate_NNR_f=choice(1e-8,1e-3,1e-2,1.0)",
+    "training.turn_limit=0",
+    "training.lr_schedule=cosine",
     "graph_model.nnr_f_T_period=choice(4,8)",
     "pruner=none",
     "pruner._target_=optuna.pruners.ThresholdPruner",
@@ -283,6 +285,7 @@ def test_the_exported_config_gives_its_figure_again(paths: SweepPaths, home: Pat
         "r2_ceiling",
         "training_time_min",
         "total_params",
+        "params_per_value",
         "rank_90",
         "rank_99",
     ]

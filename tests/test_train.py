@@ -113,7 +113,7 @@ def test_a_reason_from_on_report_stops_the_run(field: StimulusField) -> None:
 
 
 def test_an_exploding_run_stops_at_its_step(field: StimulusField) -> None:
-    results = [train(field, config(learning_rate_NNR_f=1.0)) for _ in range(2)]
+    results = [train(field, config(learning_rate_NNR_f=1.0, lr_schedule="constant", turn_limit=0)) for _ in range(2)]
     assert results[0].status == Status.diverged
     assert results[0].stop_step == results[1].stop_step < 200
     assert f"the loss at step {results[0].stop_step}" in str(results[0].reason)

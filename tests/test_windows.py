@@ -201,9 +201,12 @@ def test_the_budget_is_held_against_the_whole(field: StimulusField, monkeypatch:
     assert sampled.foreseen_min is None or sampled.foreseen_min > 10 * sampled.training_time_min
 
 
-def test_a_batch_larger_than_a_window_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"inr_batch_size must be at most graph_model.window_frames \(3\), got 4"):
-        config(window_frames=3)
+def test_a_batch_of_whole_frames_larger_than_a_window_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"at most graph_model.window_frames \(3\) with training.sampling=frames, got 4"
+    ):
+        config(window_frames=3, sampling="frames")
+    config(window_frames=3)  # points are drawn one by one
 
 
 def test_constant_windows_do_not_end_a_run(field: StimulusField) -> None:

@@ -28,7 +28,13 @@ HERE = Path(__file__).parent
 SEED = 42
 SUBSET_SEEDS = (42, 43, 44)
 # As all runs so far had it, of the tables and of the prior.
-EXACT = {"first_layer_init": "plain", "first_layer_rate": "plain", "hidden_precision": "float32"}
+EXACT = {
+    "first_layer_init": "plain",
+    "first_layer_rate": "plain",
+    "hidden_precision": "float32",
+    "adam_beta2": 0.999,
+    "turn_limit": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,13 @@ def _record(field: StimulusField, table: Table, jobs: list[Any], rows_file: Path
 def _trial(table: Table, config: tuple[float, ...], seed: int) -> TrialConfig:
     values: dict[str, dict[str, Any]] = {
         "graph_model": {},
-        "training": {"n_training_frames": table.n_frames, "inr_batch_size": 8, "seed": seed, **EXACT},
+        "training": {
+            "n_training_frames": table.n_frames,
+            "inr_batch_size": 8,
+            "seed": seed,
+            "lr_schedule": "cosine",
+            **EXACT,
+        },
         "claude": {"total_steps": table.steps},
     }
     for dotted, value in zip(table.values, config, strict=True):

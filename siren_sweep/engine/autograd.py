@@ -5,7 +5,7 @@ and all of a step is one CUDA graph: nothing in the loop waits for the device. T
 the first layer's phase is float64 as everywhere, and predictions, from which all metrics come, are plain float32.
 
 Networks of windows are trained side by side, their parameters stacked. What a forward pass keeps for its backward pass
-not fit where there are many: 1032 windows of 1736 points a step and 6 sine layers of 128 units keep 20 GB. So the
+does not fit where there are many: 1032 windows of 1736 points a step and 6 sine layers of 128 units keep 20 GB. So the
 windows go through in groups of as many as keep `GROUP_BYTES`, at least one: a group's forward and backward pass, then
 the next one's in the same memory, within the same step and graph; then one update of all. Weights, gradients and Adam's
 moments, 16 bytes a parameter, are those of all windows. A window's way does not depend on its group, nor on what is

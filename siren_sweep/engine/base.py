@@ -17,9 +17,10 @@ from siren_sweep.choices import FirstLayerInit, LrSchedule
 from siren_sweep.config import TrialConfig
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, Window, cut
-from siren_sweep.siren import Siren, spread_in_t
+from siren_sweep.siren import Siren, normalised, spread_in_t
 
 CLIP_NORM = 1.0
+WARM_UP_SHARE = 0.1  # of the steps, in which the rate rises
 EXPLOSION = 100.0  # times the loss of predicting zero everywhere; a SIREN starts near 1
 
 
@@ -131,16 +132,40 @@ def initial_model(cfg: TrialConfig, seed: int | None = None) -> Siren:
         torch.manual_seed(cfg.training.seed if seed is None else seed)
         model = Siren(cfg.graph_model.hidden_dim_nnr_f, cfg.graph_model.n_layers_nnr_f, cfg.graph_model.omega_f)
         if cfg.training.first_layer_init == FirstLayerInit.multiscale:
-            spread_in_t(model)
+            spread_in_t(model, float(normalised(torch.ones(()), cfg.graph_model.nnr_f_T_period)))
     return model
 
 
 def learning_rate(cfg: TrialConfig, step: int) -> float:
-    """The rate of step 0, 1, ..., total_steps - 1."""
-    peak = cfg.training.learning_rate_NNR_f
+    """The rate of step 0, 1, ..., total_steps - 1.
+
+    Adam's first steps move every weight by the whole rate and all in one direction: hidden layers' phases turn by a
+    radian, and what the start is good for is lost. With a linear rise they do not (Goyal et al., "Accurate, Large
+    Minibatch SGD", 2017, section 2.2; for Adam: Ma and Yarats, "On the adequacy of untuned warmup for adaptive
+    optimization", AAAI 2021).
+    """
+    peak, total = cfg.training.learning_rate_NNR_f, cfg.claude.total_steps
     if cfg.training.lr_schedule == LrSchedule.constant:
         return peak
-    return peak * 0.5 * (1 + math.cos(math.pi * step / cfg.claude.total_steps))
+    falling = peak * 0.5 * (1 + math.cos(math.pi * step / total))
+    if cfg.training.lr_schedule == LrSchedule.cosine:
+        return falling
+    return falling * min(1.0, (step + 1) / (WARM_UP_SHARE * total))
+
+
+def update_limit(cfg: TrialConfig, step: int) -> float:
+    """What the Frobenius norm of a hidden layer's update is at most, at step 0, 1, ..., total_steps - 1.
+
+    An update dW turns the phases by omega dW a, where a are the activations of the layer below: by the root of half its
+    squared norm where these are sines of mean square one half, whatever the width. Beyond some hundredths of a radian a
+    step, kept up, a SIREN learns nothing any more; that bound does not depend on the data, while the rate at which Adam
+    reaches it does. It falls with the schedule, like the rate. Compare the update clipping of Shazeer and Stern,
+    "Adafactor" (ICML 2018), section 6, and the trust ratio of You et al., "LARS" (2017), section 4.
+    """
+    if not cfg.training.turn_limit:
+        return math.inf
+    schedule = learning_rate(cfg, step) / cfg.training.learning_rate_NNR_f
+    return cfg.training.turn_limit * schedule / cfg.graph_model.omega_f
 
 
 def explosion_limit(field: StimulusField) -> float:

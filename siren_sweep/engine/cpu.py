@@ -25,6 +25,7 @@ from siren_sweep.engine.base import (
     key_prefix,
     learning_rate,
     n_threads,
+    update_limit,
     window_seed,
 )
 from siren_sweep.engine.batches import Batch, BatchSampler
@@ -155,9 +156,12 @@ class _Network:
         """One step on `batch`; its loss before the step."""
         passes = self._passes
         loss = passes.accumulate(batch)
-        rate = learning_rate(self._cfg, self.step)
+        rate, limit = learning_rate(self._cfg, self.step), update_limit(self._cfg, self.step)
+        beta2, theta = self._cfg.training.adam_beta2, passes.parameters
         self.step += 1
-        kernels.adam(passes.parameters.array, passes.gradient.array, *self._moments, rate, self.step, CLIP_NORM)
+        kernels.adam(
+            theta.array, passes.gradient.array, *self._moments, rate, beta2, self.step, CLIP_NORM, theta.hidden, limit
+        )
         return loss
 
     def predict(self, frames: np.ndarray) -> Tensor:

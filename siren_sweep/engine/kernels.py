@@ -160,13 +160,24 @@ def first_backward(
             d_bias[j] += d_phase
 
 
-@compiled("(f4[::1], f4[::1], f4[::1], f4[::1], f8, i8, f8)")
+@compiled("(f4[::1], f4[::1], f4[::1], f4[::1], f8, f8, i8, f8, i8[:,::1], f8)")
 def adam(
-    theta: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, rate: float, step: int, clip: float
+    theta: np.ndarray,
+    gradient: np.ndarray,
+    mean: np.ndarray,
+    square: np.ndarray,
+    rate: float,
+    beta2: float,
+    step: int,
+    clip: float,
+    hidden: np.ndarray,
+    limit: float,
 ) -> None:
     """Clip the gradient's norm at `clip`, take step 1, 2, ... of Adam, and zero the gradient; all flat, (n,).
 
-    Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with its default constants.
+    Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with its constants but for beta2.
+    The update of a hidden layer is shortened where its weights' Frobenius norm exceeds `limit`; a row of `hidden`
+    (n_layers, 3) says where the layer's weights begin, its biases begin, and they end.
     """
     lanes = np.zeros(16)  # independent sums, so that they are formed side by side
     whole = gradient.size // 16 * 16
@@ -176,11 +187,27 @@ def adam(
     for i in range(whole, gradient.size):
         lanes[0] += f8(gradient[i]) * f8(gradient[i])
     scale = f4(min(1.0, clip / (np.sqrt(lanes.sum()) + 1e-6)))
-    b1, b2, c1, c2, epsilon = f4(0.9), f4(0.999), f4(1 - 0.9), f4(1 - 0.999), f4(1e-8)
-    size, correction = f4(rate / (1 - 0.9**step)), f4(1 / np.sqrt(1 - 0.999**step))
-    for i in range(theta.size):
+    b1, b2, c1, c2, epsilon = f4(0.9), f4(beta2), f4(1 - 0.9), f4(1 - beta2), f4(1e-8)
+    size, correction = f4(rate / (1 - 0.9**step)), f4(1 / np.sqrt(1 - beta2**step))
+    for i in range(theta.size):  # the gradient becomes the update
         g = gradient[i] * scale
         mean[i] = b1 * mean[i] + c1 * g
         square[i] = b2 * square[i] + c2 * g * g
-        theta[i] -= size * mean[i] / (np.sqrt(square[i]) * correction + epsilon)
+        gradient[i] = size * mean[i] / (np.sqrt(square[i]) * correction + epsilon)
+    for layer in range(hidden.shape[0]):
+        start, biases, stop = hidden[layer]
+        lanes[:] = 0
+        whole = start + (biases - start) // 16 * 16
+        for i in range(start, whole, 16):
+            for lane in range(16):
+                lanes[lane] += f8(gradient[i + lane]) * f8(gradient[i + lane])
+        for i in range(whole, biases):
+            lanes[0] += f8(gradient[i]) * f8(gradient[i])
+        norm = np.sqrt(lanes.sum())
+        if norm > limit:
+            shorter = f4(limit / norm)
+            for i in range(start, stop):
+                gradient[i] *= shorter
+    for i in range(theta.size):
+        theta[i] -= gradient[i]
         gradient[i] = f4(0)

@@ -35,7 +35,10 @@ class Workspace(threading.local):
 
 
 class FlatParameters:
-    """One float32 vector with a view for each weight and bias, as PyTorch tensors and as numpy arrays."""
+    """One float32 vector with a view for each weight and bias, as PyTorch tensors and as numpy arrays.
+
+    A row of `hidden` (n_layers, 3) says where a hidden layer's weights begin, its biases begin, and they end.
+    """
 
     def __init__(self, vector: Tensor, like: dict[str, Tensor]) -> None:
         self.vector = vector
@@ -46,6 +49,8 @@ class FlatParameters:
         self.biases = [value for key, value in self.named.items() if key.endswith("bias")]
         self.weight_arrays = [weight.numpy() for weight in self.weights]
         self.bias_arrays = [bias.numpy() for bias in self.biases]
+        ends = np.cumsum([part.numel() for part in parts])
+        self.hidden = np.array([ends[i - 1 : i + 2] for i in range(2, len(parts) - 2, 2)], np.int64).reshape(-1, 3)
 
 
 class SirenPasses:

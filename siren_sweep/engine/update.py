@@ -1,4 +1,4 @@
-"""What a step makes of the gradients where PyTorch computes: clipping, the rate of the step, and Adam."""
+"""What a step makes of the gradients where PyTorch computes: clipping, the rate of the step, Adam, and its limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from siren_sweep.choices import LrSchedule
 from siren_sweep.config import TrialConfig
-from siren_sweep.engine.base import CLIP_NORM
+from siren_sweep.engine.base import CLIP_NORM, WARM_UP_SHARE
 
 
 class Update:
@@ -28,16 +28,40 @@ class Update:
         self._training, self._total_steps = cfg.training, cfg.claude.total_steps
         device = parameters[0].device
         self._rate = torch.tensor(cfg.training.learning_rate_NNR_f, device=device)
-        self._adam = torch.optim.Adam(parameters, lr=self._rate, fused=True, capturable=device.type == "cuda")
+        betas = (0.9, cfg.training.adam_beta2)
+        self._adam = torch.optim.Adam(
+            parameters, lr=self._rate, betas=betas, fused=True, capturable=device.type == "cuda"
+        )
+        self._limit = cfg.training.turn_limit / cfg.graph_model.omega_f
+        self._hidden = list(zip(parameters[2:-2:2], parameters[3:-2:2], strict=True)) if self._limit else []
 
     @torch.no_grad()
     def step(self, steps_done: Tensor) -> None:
         """One step, of which `steps_done` () int64 went before."""
         self._clip()
-        if self._training.lr_schedule == LrSchedule.cosine:
-            half_turn = torch.cos(steps_done.double() * (math.pi / self._total_steps))
-            self._rate.copy_(self._training.learning_rate_NNR_f * 0.5 * (1 + half_turn))
+        schedule = self._schedule(steps_done.double())
+        self._rate.copy_(self._training.learning_rate_NNR_f * schedule)
+        before = [(weight.clone(), bias.clone()) for weight, bias in self._hidden]
         self._adam.step()
+        for new, old in zip(self._hidden, before, strict=True):
+            self._shorten(new, old, self._limit * schedule)
+
+    def _schedule(self, steps_done: Tensor) -> Tensor:
+        """The rate of a step as a share of the peak; see `learning_rate`."""
+        if self._training.lr_schedule == LrSchedule.constant:
+            return torch.ones_like(steps_done)
+        falling = 0.5 * (1 + torch.cos(steps_done * (math.pi / self._total_steps)))
+        if self._training.lr_schedule == LrSchedule.cosine:
+            return falling
+        return falling * ((steps_done + 1) / (WARM_UP_SHARE * self._total_steps)).clamp(max=1)
+
+    def _shorten(self, new: tuple[Tensor, Tensor], old: tuple[Tensor, Tensor], limit: Tensor) -> None:
+        """Keep the change of a hidden layer's weight and bias within the limit; see `update_limit`."""
+        norm = torch.linalg.vector_norm((new[0] - old[0]).flatten(1), dim=1)  # (n_networks,)
+        share = torch.where(norm > limit, limit / norm, 1.0).to(norm.dtype)
+        for value, before in zip(new, old, strict=True):
+            kept = share.view(-1, *[1] * (value.dim() - 1))
+            value.copy_(torch.where(kept < 1, torch.lerp(before, value, kept.expand_as(value)), value))
 
     def _clip(self) -> None:
         """Scale each network's gradient to a norm of at most `CLIP_NORM`."""

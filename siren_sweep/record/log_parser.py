@@ -16,7 +16,7 @@ from siren_sweep.config import EXPLORABLE, METRICS, bound_fault, metadata_of, tr
 from siren_sweep.record.analysis import BLOCK_END
 from siren_sweep.record.words import CONFIG, one_line
 from siren_sweep.search.encoding import leaf
-from siren_sweep.search.space import BATCH_SIZE, T_PERIOD
+from siren_sweep.search.space import BATCH_SIZE, T_PERIOD, WINDOW
 
 _ENTRY = re.compile(r"#{1,4}\s*Iter(?:ation)?\s+(\d{1,9})\b.*", re.IGNORECASE)
 _LABELS = ("Node", "Hypothesis tested", "Config", "Metrics", "Mutation", "Verdict", "Observation", "Next")
@@ -159,7 +159,7 @@ def _parent(draft: _Draft, entries: Mapping[int, Entry], notes: list[tuple[int, 
 def _config(
     draft: _Draft, given: Mapping[str, float], frames: int, parent: Entry | None, notes: list[tuple[int, str]]
 ) -> dict[str, Any]:
-    """The eight parameters: the entry's own, else by its mutation, else its parent's, else the defaults.
+    """The explorable parameters: the entry's own, else by its mutation, else its parent's, else the defaults.
 
     Raises _Fault where one breaks its bound.
     """
@@ -178,7 +178,7 @@ def _config(
             if name in source:
                 config[name] = _checked(name, source[name])
                 break
-        if name not in own and name != "graph_model.nnr_f_xy_period":  # which the format does not have
+        if name not in own and name not in ("graph_model.nnr_f_xy_period", WINDOW):  # which the format need not have
             notes.append((draft.at("Config"), f"{leaf(name)} is not in the Config line; {config[name]:g} is taken"))
     return config
 
@@ -194,7 +194,7 @@ def _checked(name: str, value: float) -> Any:
     fault = bound_fault(float(value), metadata_of(name))
     if fault is None and type_of(name) is int and not float(value).is_integer():
         fault = f"must be a whole number, got {value}"
-    if fault is None and not 1e-12 <= value <= 1e12:
+    if fault is None and not 1e-12 <= value <= 1e12 and name != WINDOW:
         fault = f"must lie between 1e-12 and 1e12, got {value}"
     if fault is not None:
         raise _Fault(f"{leaf(name)} {fault}")

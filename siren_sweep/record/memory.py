@@ -12,6 +12,7 @@ from siren_sweep.record.noise import noise_before
 from siren_sweep.record.trials import BlockView, State, TrialView
 from siren_sweep.record.verdicts import Call, changed, grade
 from siren_sweep.search.encoding import leaf
+from siren_sweep.search.space import WINDOW
 
 _COLUMNS = (
     "| Iter | n_frames | hidden_dim | n_layers | omega | lr | batch_sz | T_period | steps | final_r2 | final_mse "
@@ -66,13 +67,16 @@ def _table(judged: Sequence[Judged]) -> str:
 def _row(judged: Judged) -> str:
     trial, metrics = judged.trial, judged.trial.metrics or {}
     config = {short: words.number(trial.config[name]) for short, name in words.CONFIG.items()}
+    if trial.config[WINDOW]:
+        config["T_period"] += f" in windows of {trial.config[WINDOW]}"
+    part = f" {trial.sample}" if trial.sample else ""
     cells = [
         trial.iteration,
         trial.n_training_frames,
         *(config[short] for short in ("hidden_dim", "n_layers", "omega", "lr", "batch_size", "T_period")),
         config["total_steps"],
-        words.r2(trial.value) if trial.value is not None else str(trial.state),
-        words.number(metrics.get("final_mse")),
+        f"{words.r2(trial.value)}{part}" if trial.value is not None else str(trial.state),
+        words.number(metrics.get("sample_mse" if trial.sample else "final_mse")),
         words.number(metrics.get("training_time_min"), 3),
         f"{words.mutation(trial, judged.parent)}: {judged.verdict.call}",
     ]
@@ -181,15 +185,22 @@ def _counts(own: Sequence[Judged]) -> str:
 
 
 def _best(block: BlockView) -> TrialView | None:
+    """The trial of highest R2 over all frames; where there is none, of highest R2 over its windows."""
     valued = [trial for trial in block.entries() if trial.value is not None]
-    return max(valued, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+    final = [trial for trial in valued if block.final_r2(trial) is not None]
+    return max(final or valued, key=lambda one: (block.final_r2(one) or one.value or 0.0, -one.number), default=None)
 
 
 def _best_words(block: BlockView) -> str:
     best = _best(block)
     if best is None:
         return "no trial has finished"
-    return f"final R2 {words.r2(best.value)} at iteration {best.iteration} ({words.config_line(best)})"
+    where = f"at iteration {best.iteration} ({words.config_line(best)})"
+    final = block.final_r2(best)
+    if final is None:
+        return f"R2 {words.r2(best.value)} {best.sample} {where}"
+    promised = f", which had R2 {words.r2(best.value)} {best.sample}" if best.sample else ""
+    return f"final R2 {words.r2(final)} {where}{promised}"
 
 
 def _varied(block: BlockView) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -12,7 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config import EXPLORABLE
-from siren_sweep.studies import complete, has_ended, instructions, plan_key
+from siren_sweep.studies import has_ended, instructions, metrics_of, plan_key, sample_words, seed_runs, whole_runs
 
 
 class State(StrEnum):
@@ -32,8 +32,8 @@ class TrialView:
     """One trial of a block.
 
     `value` is the final R2 of a complete trial. `bound` is what a pruned trial's final R2 is at most, where the
-    pruner said so, and `last_r2` the last that was reported. `config` holds the eight explorable parameters by
-    dotted name.
+    pruner said so, and `last_r2` the last that was reported. `config` holds the explorable parameters by dotted name,
+    `params` the point of the search space, where that is known.
     """
 
     number: int
@@ -54,6 +54,12 @@ class TrialView:
     seed: int | None = None
     reason: str | None = None
     metrics: Mapping[str, Any] | None = None
+    params: Mapping[str, Any] | None = None
+
+    @property
+    def sample(self) -> str:
+        """Over which part of the windows its R2 is; empty where it is over all frames."""
+        return sample_words(self.metrics or {})
 
     @property
     def r2(self) -> float | None:
@@ -67,7 +73,7 @@ class BlockView:
 
     `validation` holds one list of R2 for each config that was trained again, its first run's among them. `told` are the
     batches that are over, `ended` says that nothing will be added. `asked` holds what a person asked for meanwhile, and
-    the answer.
+    the answer; `whole` the final R2, by trial number, of configs that were trained in all their windows.
     """
 
     number: int
@@ -79,6 +85,11 @@ class BlockView:
     settings: Mapping[str, Any] | None = None
     dataset: Mapping[str, Any] | None = None
     asked: Sequence[tuple[str, str]] = ()
+    whole: Mapping[int, float] = field(default_factory=dict)
+
+    def final_r2(self, trial: TrialView) -> float | None:
+        """R2 over all frames: a trial's own, or, where that is over some windows, that of its config trained whole."""
+        return self.whole.get(trial.number) if trial.sample else trial.value
 
     def trial(self, number: int | None) -> TrialView | None:
         """The trial of a number, None where the block has none such."""
@@ -123,6 +134,7 @@ def _block(
         attributes.get("settings") or {},
         attributes.get("dataset") or {},
         asked,
+        {run.user_attrs["whole_of"]: metrics_of(run)["final_r2"] for run in whole_runs(validation)},
     )
 
 
@@ -141,8 +153,8 @@ def _validation(study: Study, trials: Sequence[TrialView]) -> list[list[float]]:
     """R2 of every seed, by config."""
     first = {trial.number: trial.value for trial in trials if trial.value is not None}
     groups: dict[int, list[float]] = {}
-    for trial in complete(study):
-        value, origin = _finite(trial.value), trial.user_attrs.get("validation_of")
+    for trial in seed_runs(study):
+        value, origin = _finite(trial.value), trial.user_attrs["validation_of"]
         if value is not None and origin in first:
             groups.setdefault(origin, [first[origin]]).append(value)
     return list(groups.values())
@@ -163,7 +175,8 @@ def _trial(trial: FrozenTrial) -> TrialView:
         slot=own.get("slot", 0),
         iteration=own["iteration"],
         parent=own.get("parent"),
-        config={name: own["config"][name] for name in EXPLORABLE},
+        config={name: own["config"].get(name, 0) for name in EXPLORABLE},  # trials of before have no window_frames
+        params=trial.params,
         n_training_frames=own.get("n_training_frames", 0),
         state=State.failed if state is State.complete and value is None else state,
         value=value,

@@ -13,6 +13,7 @@ from enum import StrEnum
 from siren_sweep.config import EXPLORABLE
 from siren_sweep.record.noise import Noise, score
 from siren_sweep.record.trials import BlockView, State, TrialView
+from siren_sweep.search.space import RATIOS, WINDOW
 
 
 class Grade(StrEnum):
@@ -54,8 +55,19 @@ def grade(r2: float | None) -> Grade:
 
 
 def changed(old: TrialView, new: TrialView) -> tuple[str, ...]:
-    """The explorable parameters in which two trials differ; rounding of a ratio is no difference."""
-    return tuple(name for name in EXPLORABLE if not _same(old.config[name], new.config[name]))
+    """The explorable parameters in which two trials differ; rounding of a ratio is no difference.
+
+    Where the length of the windows differs, what is searched as a ratio to it follows it: that is no second difference.
+    """
+    different = tuple(name for name in EXPLORABLE if not _same(old.config[name], new.config[name]))
+    if WINDOW not in different or not old.params or not new.params:
+        return different
+    followed = {
+        parameter
+        for ratio, parameter in RATIOS.items()
+        if ratio in old.params and ratio in new.params and _same(old.params[ratio], new.params[ratio])
+    }
+    return tuple(name for name in different if name not in followed)
 
 
 def judge(trial: TrialView, block: BlockView, noise: Noise) -> Verdict:

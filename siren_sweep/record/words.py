@@ -10,6 +10,7 @@ from siren_sweep.record.trials import State, TrialView
 from siren_sweep.record.verdicts import changed
 from siren_sweep.search.encoding import leaf
 from siren_sweep.search.proposal import shown
+from siren_sweep.search.space import WINDOW
 
 # The record's short names, in the order of its `Config:` line.
 CONFIG = {
@@ -51,14 +52,20 @@ def r2(value: float | None) -> str:
 def config_line(trial: TrialView) -> str:
     """`hidden_dim=64, n_layers=4, ...`."""
     pairs = [f"{short}={number(trial.config[name])}" for short, name in CONFIG.items()]
-    return ", ".join([*pairs, f"n_frames={trial.n_training_frames}"])
+    windows = [f"window_frames={trial.config[WINDOW]}"] if trial.config[WINDOW] else []
+    return ", ".join([*pairs, f"n_frames={trial.n_training_frames}", *windows])
 
 
 def metrics_line(trial: TrialView) -> str:
-    """`final_r2=0.98, ...`; nan for what a stopped or failed trial has not."""
-    values: Mapping[str, Any] = {**(trial.metrics or {}), "final_r2": trial.value}
-    digits = {"final_r2": 12}
-    return ", ".join(f"{name}={number(values.get(name), digits.get(name, 6))}" for name in METRICS)
+    """`final_r2=0.98, ...`; nan for what a stopped or failed trial has not.
+
+    What is over some of the windows has a name of its own: `sample_r2=0.98, ..., sample_windows=16, n_windows=512`.
+    """
+    own = trial.metrics or {}
+    names = [name.replace("final_", "sample_") for name in METRICS] if trial.sample else list(METRICS)
+    names += ["sample_windows", "n_windows"] if trial.sample else []
+    values: Mapping[str, Any] = {**own, names[0]: trial.value}
+    return ", ".join(f"{name}={number(values.get(name), 12 if name == names[0] else 6)}" for name in names)
 
 
 def mutation(trial: TrialView, parent: TrialView | None) -> str:
@@ -96,4 +103,5 @@ def result(trial: TrialView) -> str:
         return f"failed: {one_line(trial.reason or 'no reason was left')}"
     if trial.state is State.pruned:
         return one_line(trial.reason or "pruned")
-    return f"R2 {r2(trial.value)}" + (f" ({one_line(trial.reason)})" if trial.reason else "")
+    part = f" {trial.sample}" if trial.sample else ""
+    return f"R2 {r2(trial.value)}{part}" + (f" ({one_line(trial.reason)})" if trial.reason else "")

@@ -12,6 +12,7 @@ from siren_sweep.report.markup import Markup
 from siren_sweep.report.scale import EXCELLENT, height, heights, r2_axis, shown_r2
 from siren_sweep.report.view import ReportedBlock, curve_of, value_of
 from siren_sweep.search.encoding import leaf
+from siren_sweep.studies import metrics_of, sample_words
 
 
 def r2_by_block(blocks: Sequence[ReportedBlock]) -> Markup:
@@ -157,5 +158,8 @@ def _legend(axes: Axes) -> None:
 
 
 def _told(block: ReportedBlock) -> str:
-    best = f"best {shown_r2(block.best.value or 0.0)} (trial {block.best.number})" if block.best else "none finished"
+    best = "none finished"
+    if block.best:
+        part = sample_words(metrics_of(block.best))
+        best = f"best {shown_r2(block.best.value or 0.0)}{f' {part}' if part else ''} (trial {block.best.number})"
     return f"block {block.number}, {block.n_frames} frames: {len(block.trials)} trials, {best}"

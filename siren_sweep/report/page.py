@@ -103,9 +103,9 @@ def _card(block: ReportedBlock) -> Markup:
     head = element("span", _block_name(block))
     if block.best is None:
         return element("div", head, element("b", "no result"), element("span", counts), class_="card")
-    value = block.best.value or 0.0
+    value, part = block.r2, f" {block.sample}" if block.sample else ""
     told = element("span", f"{class_of(value)}; validation: ", validated(block, block.best))
-    parts = (head, element("b", f"R² {shown_r2(value)}"), told, element("span", counts))
+    parts = (head, element("b", f"R² {shown_r2(value)}{part}"), told, element("span", counts))
     return element("div", *parts, class_="card", style=f"border-left-color: {colour(value)}")
 
 

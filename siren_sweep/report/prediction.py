@@ -35,20 +35,20 @@ def predictions(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -
     """The figures of a block's best model, or a sentence that says why there are none."""
     from safetensors import SafetensorError
 
-    if block.best is None:
+    if block.winner is None:
         return element("p", "No trial of this block has finished, so there is no model to show.", class_="none")
     try:
         return _figures(block, paths, outputs)
     except (DataError, OSError, SafetensorError) as error:
-        told = f"The best model (trial {block.best.number}) cannot be shown: {error}"
+        told = f"The best model (trial {block.winner.searched.number}) cannot be shown: {error}"
         return element("p", told, class_="none")
 
 
 def _figures(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -> Markup:
     from safetensors.torch import load_file
 
-    assert block.best is not None
-    saved = paths.trial(block.name, block.best.number)
+    assert block.winner is not None
+    saved = paths.trial(block.winner.study, block.winner.run.number)
     weights = load_file(saved.weights)
     cfg: TrialConfig = trial_config(yaml.safe_load(saved.config.read_text()))
     field = field_of(cfg, outputs)

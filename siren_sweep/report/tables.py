@@ -14,6 +14,7 @@ from siren_sweep.report.scale import class_of, shown_r2
 from siren_sweep.report.view import ReportedBlock, outcome_of, state_of, value_of
 from siren_sweep.search.encoding import leaf
 from siren_sweep.search.proposal import shown
+from siren_sweep.studies import is_sample, metrics_of, objective, sample_words
 
 NOTHING = "—"
 
@@ -21,7 +22,9 @@ NOTHING = "—"
 def best_table(blocks: Sequence[ReportedBlock]) -> Markup:
     """A column a block; a parameter that differs from the block before is marked."""
     head = element("tr", element("td"), *(element("th", f"block {block.number}", scope="col") for block in blocks))
-    rows = [_row(name, [_cell(block, read) for block in blocks]) for name, read in _RESULTS.items()]
+    results = {name: [_cell(block, read) for block in blocks] for name, read in _RESULTS.items()}
+    nothing = element("td", NOTHING)
+    rows = [_row(name, cells) for name, cells in results.items() if name not in _OF_WINDOWS or set(cells) != {nothing}]
     rows.append(element("tr", element("th", "Config", colspan=len(blocks) + 1, scope="colgroup"), class_="group"))
     rows += [_row(leaf(name), _parameter_cells(blocks, name)) for name in EXPLORABLE]
     return _table("best configs", element("thead", head), element("tbody", *rows), class_="configs")
@@ -38,7 +41,7 @@ def _parameter_cells(blocks: Sequence[ReportedBlock], name: str) -> list[Markup]
 
 
 def _cell(block: ReportedBlock, read: Callable[[ReportedBlock, FrozenTrial], object]) -> Markup:
-    return element("td", NOTHING if block.best is None else read(block, block.best))
+    return element("td", NOTHING if block.result is None else read(block, block.result))
 
 
 def _metric(name: str, form: str) -> Callable[[ReportedBlock, FrozenTrial], str]:
@@ -72,22 +75,34 @@ def _spread(deviation: float) -> str:
     return f"{deviation:.4f}" if deviation >= 5e-4 else f"{deviation:.1e}"
 
 
+def _searched(block: ReportedBlock) -> str:
+    """What the winner's own trial had shown, where that was over some of the windows."""
+    metrics = metrics_of(block.best) if block.best else {}
+    return f"{shown_r2(objective(metrics))} {sample_words(metrics)}" if is_sample(metrics) else NOTHING
+
+
 _RESULTS: dict[str, Callable[[ReportedBlock, FrozenTrial], object]] = {
     "frames": lambda block, _: block.n_frames,
-    "R²": lambda _, trial: element("strong", shown_r2(trial.value or 0.0)),
-    "class": lambda _, trial: class_of(trial.value or 0.0),
+    "R²": lambda block, _: joined(element("strong", shown_r2(block.r2)), f" {block.sample}" if block.sample else ""),
+    "R² of its trial": lambda block, _: _searched(block),
+    "class": lambda block, _: class_of(block.r2),
     "validation R²": validated,
     "R² ceiling of the data": _r2("r2_ceiling"),
     "squared Pearson correlation": _r2("final_pearson_r2"),
     "MSE": _metric("final_mse", ".2e"),
     "weights": _metric("total_params", ","),
+    "weights a value": _metric("params_per_value", ".2g"),
+    "jump at borders": _metric("border_jump", ".2g"),
     "training time (min)": _metric("training_time_min", ".2f"),
-    "trial": lambda _, trial: trial.number,
+    "trial": lambda block, _: block.best.number if block.best else NOTHING,
     "seed": lambda _, trial: NOTHING if trial.user_attrs.get("seed") is None else trial.user_attrs["seed"],
     "rank for 90% / 99%": lambda _, trial: " / ".join(
         str(outcome_of(trial).get("metrics", {}).get(f"rank_{share}", NOTHING)) for share in (90, 99)
     ),
 }
+
+
+_OF_WINDOWS = ("R² of its trial", "jump at borders")  # rows that only blocks with windows have
 
 
 def trials_table(block: ReportedBlock, verdicts: Mapping[tuple[int, int], str]) -> Markup:
@@ -109,7 +124,7 @@ def _trial_row(block: ReportedBlock, trial: FrozenTrial, verdict: str) -> Markup
         NOTHING if parent is None else parent,
         str(attributes.get("mutation") or NOTHING).replace("->", "→"),
         state_of(trial),
-        NOTHING if value is None else shown_r2(value),
+        NOTHING if value is None else f"{shown_r2(value)} {sample_words(metrics_of(trial))}".strip(),
         NOTHING if minutes is None else f"{minutes:.2f}",
         verdict,
         outcome_of(trial).get("reason") or "",

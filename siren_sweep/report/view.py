@@ -10,15 +10,16 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.studies import best_trial, n_trials_of
+from siren_sweep.studies import Winner, best_trial, metrics_of, n_trials_of, objective, sample_words, winner
 
 
 @dataclass(frozen=True)
 class ReportedBlock:
     """One block; `name` is its study's.
 
-    `best` is None where no trial has finished; `validation` holds the trials of its config with other seeds; `asked`
-    are the records of what a person asked for in this block.
+    `best` is the trial of the block that won, None where none has finished; `winner` the run of its config over all
+    frames, which is that trial itself unless it trained some windows only. `validation` holds the trials of its config
+    with other seeds; `asked` are the records of what a person asked for in this block.
     """
 
     number: int
@@ -28,6 +29,22 @@ class ReportedBlock:
     best: FrozenTrial | None
     validation: list[FrozenTrial]
     asked: Sequence[Mapping[str, Any]] = ()
+    winner: Winner | None = None
+
+    @property
+    def result(self) -> FrozenTrial | None:
+        """The run whose metrics are the block's: the winner, or the best trial while nothing was trained whole."""
+        return self.winner.run if self.winner else self.best
+
+    @property
+    def r2(self) -> float:
+        """The block's R2: `final_r2`, or that of the best trial's windows while nothing was trained whole."""
+        return float(objective(outcome_of(self.result)["metrics"])) if self.result else 0.0
+
+    @property
+    def sample(self) -> str:
+        """Over which windows `r2` is; empty where it is over all frames."""
+        return sample_words(metrics_of(self.result)) if self.result else ""
 
     @property
     def n_planned(self) -> int:
@@ -62,11 +79,13 @@ class ReportedBlock:
 
 def view_block(study: Study, validation: Study | None, asked: Sequence[Mapping[str, Any]] = ()) -> ReportedBlock:
     """Everything at once, so that a sweep that goes on meanwhile is seen at one moment."""
-    attributes, trials, best = study.user_attrs, study.get_trials(deepcopy=False), best_trial(study)
+    attributes, trials = study.user_attrs, study.get_trials(deepcopy=False)
+    won = winner(study, validation)
+    best = won.searched if won else best_trial(study)
     seeds = [] if validation is None or best is None else validation.get_trials(deepcopy=False)
     of_best = [trial for trial in seeds if best and trial.user_attrs.get("validation_of") == best.number]
     own = [one for one in asked if one["block"] == attributes["block"]]
-    return ReportedBlock(attributes["block"], study.study_name, attributes, trials, best, of_best, own)
+    return ReportedBlock(attributes["block"], study.study_name, attributes, trials, best, of_best, own, won)
 
 
 def value_of(trial: FrozenTrial) -> float | None:

@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 Params = Mapping[str, Any]
 MAX_LEVELS = 24  # a parameter with more values than this is searched as a continuous one
 _LOG_SPAN = 4.0
+WINDOW = "window_frames"  # whose 0 is no length: one network over all frames
 _DIGITS = 2  # significant digits of a proposed float: people read and type these values
 
 
@@ -28,6 +29,10 @@ class Axis:
         self.distribution = distribution
         self.nominal = isinstance(distribution, CategoricalDistribution) and not _numeric(distribution.choices)
         self.levels: list[Any] | None = _levels(distribution)
+        self._ranks: dict[Any, int] | None = None
+        if leaf(name) == WINDOW and self.levels is not None and 0 in self.levels:
+            self.levels = [*self.levels[1:], 0]  # one network over all frames lies beyond the longest window
+            self._ranks = {level: index for index, level in enumerate(self.levels)}
         low, high = self._bounds()
         self._log = not self.nominal and low > 0 and self._is_log(low, high)
         self._low, self._high = (math.log(low), math.log(high)) if self._log else (low, high)
@@ -40,7 +45,7 @@ class Axis:
     @property
     def positive(self) -> bool:
         """Whether all its values are numbers above zero."""
-        return not self.nominal and self._bounds()[0] > 0
+        return not self.nominal and self._ranks is None and self._bounds()[0] > 0
 
     def to_unit(self, value: Any) -> float:
         """The coordinate of a value; values outside the bounds lie outside [0, 1]. A nominal one: its index."""
@@ -48,6 +53,8 @@ class Axis:
             return float(self.levels.index(value)) if self.levels and value in self.levels else math.nan
         if self._high == self._low:
             return 0.0
+        if self._ranks is not None:
+            return self._ranks[self._nearest_rank(value)] / (len(self._ranks) - 1)
         number = math.log(max(float(value), 1e-300)) if self._log else float(value)
         return (number - self._low) / (self._high - self._low)
 
@@ -69,6 +76,11 @@ class Axis:
         if self.levels is not None:
             return list(self.levels)
         return list(dict.fromkeys(self.from_unit(unit) for unit in np.linspace(0, 1, n)))
+
+    def _nearest_rank(self, value: Any) -> Any:
+        """The length of windows that comes nearest to a value."""
+        known = self._ranks or {}
+        return value if value in known else min((level for level in known if level), key=lambda one: abs(one - value))
 
     def _bounds(self) -> tuple[float, float]:
         if self.nominal:

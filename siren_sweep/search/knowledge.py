@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from siren_sweep.search.encoding import Axis, Params, leaf
+from siren_sweep.search.encoding import WINDOW, Axis, Params, leaf
 
 OMEGA, RATE, WIDTH, DEPTH = "omega_f", "learning_rate_NNR_f", "hidden_dim_nnr_f", "n_layers_nnr_f"
 XY_PERIOD, T_PERIOD, T_RATIO = "nnr_f_xy_period", "nnr_f_T_period", "T_period_ratio"
@@ -96,9 +96,9 @@ def features_of_prior(params: Params, n_frames: float | None) -> dict[str, float
     """The features that `prior.Prior` reads, as far as a config and its number of frames tell them."""
     known = _known(params)
     if n_frames:
-        known["n_frames"] = float(n_frames)
+        known["n_frames"] = min(known.get(WINDOW, n_frames), n_frames)  # a window is a field of so many frames
         if T_RATIO in known:
-            known[T_PERIOD] = n_frames / known[T_RATIO]
+            known[T_PERIOD] = known["n_frames"] / known[T_RATIO]
     return known
 
 

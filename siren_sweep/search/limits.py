@@ -1,7 +1,8 @@
 """Where a person wants a block's proposals to lie: a space within the block's own.
 
 A limit is given in the parameter's own values; `nnr_f_T_period` and `total_steps`, where they are searched as ratios,
-have their dimension limited so that the parameter lies between the two.
+have their dimension limited so that the parameter lies between the two. What a ratio means depends on the length of the
+windows: where that varies, such a limit sets it too, to the first one of the space that can meet the limit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from siren_sweep.search.encoding import axes, leaf
 from siren_sweep.search.proposal import shown
-from siren_sweep.search.space import Space, parameter_of
+from siren_sweep.search.space import RATIOS, WINDOW, Space, parameter_of
 
 _ROUNDING = 1e-9  # relative; what a value may lose on its way through a ratio and back
 
@@ -31,12 +32,29 @@ class Limit:
 
 def limited(space: Space, limits: Mapping[str, Limit]) -> Space:
     """The part of a space that meets the limits, by dotted parameter; where none does, its nearest value."""
+    space = _limited_in_windows(space, limits)
     dimensions = dict(space.dimensions)
     for name in space.dimensions:
         limit = limits.get(parameter_of(name))
         if limit is not None:
             dimensions[name] = part_of(space, name, limit) or _nearest(space, name, limit)
     return dataclasses.replace(space, dimensions=dimensions)
+
+
+def _limited_in_windows(space: Space, limits: Mapping[str, Limit]) -> Space:
+    """The space with the windows that are asked for, or that what is asked of a ratio leaves."""
+    if WINDOW not in space.dimensions:
+        return space
+    if WINDOW in limits:
+        kept = part_of(space, WINDOW, limits[WINDOW]) or _nearest(space, WINDOW, limits[WINDOW])
+        space = dataclasses.replace(space, dimensions={**space.dimensions, WINDOW: kept})
+    for name in space.dimensions.keys() & RATIOS.keys():
+        limit = limits.get(parameter_of(name))
+        if limit is not None and len(space.windows) > 1:
+            window = next((one for one in space.windows if _in_windows(space, name, limit, one)), space.windows[0])
+            only = CategoricalDistribution([window])
+            space = dataclasses.replace(space, dimensions={**space.dimensions, WINDOW: only})
+    return space
 
 
 def fault(space: Space, parameter: str, limit: Limit) -> str | None:
@@ -59,9 +77,17 @@ def dimension_of(space: Space, parameter: str) -> str | None:
 
 
 def part_of(space: Space, name: str, limit: Limit) -> BaseDistribution | None:
-    """A dimension's values that keep its parameter within a limit; None where there are none."""
+    """A dimension's values that keep its parameter within a limit; None where there are none.
+
+    A ratio's are those of the first length of windows that has any.
+    """
+    parts = (_in_windows(space, name, limit, window) for window in space.windows)
+    return next((part for part in parts if part is not None), None)
+
+
+def _in_windows(space: Space, name: str, limit: Limit, window: int) -> BaseDistribution | None:
     distribution = space.dimensions[name]
-    ends = sorted(space.coordinate(name, value) for value in (limit.low, limit.high))
+    ends = sorted(space.coordinate(name, value, window) for value in (limit.low, limit.high))
     low, high = ends[0] * (1 - _ROUNDING), ends[1] * (1 + _ROUNDING)
     if isinstance(distribution, CategoricalDistribution):
         kept = [value for value in distribution.choices if low <= value <= high]  # type: ignore[operator]
@@ -85,7 +111,8 @@ def limit_text(limit: Limit) -> str:
 
 def _nearest(space: Space, name: str, limit: Limit) -> BaseDistribution:
     """The single value of a dimension whose parameter comes nearest to a limit that it cannot meet."""
-    value = space.value(name, space.nearest_value(name, limit.low))
+    window = space.windows[0]
+    value = space.value(name, space.nearest_value(name, limit.low, window), window)
     part = part_of(space, name, Limit(value, value))
     assert part is not None
     return part
@@ -95,9 +122,10 @@ def values_text(space: Space, name: str) -> str:
     """The values of a dimension's parameter: `64, 128`, or `5 .. 4096`."""
     distribution = space.dimensions[name]
     if isinstance(distribution, CategoricalDistribution):
-        return ", ".join(shown(space.value(name, choice)) for choice in distribution.choices)
+        return ", ".join(shown(space.value(name, choice, space.windows[0])) for choice in distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = sorted(space.value(name, end) for end in (distribution.low, distribution.high))
+    ends = [space.value(name, end, window) for end in (distribution.low, distribution.high) for window in space.windows]
+    low, high = min(ends), max(ends)
     return limit_text(Limit(low, high))
 
 

@@ -1,14 +1,16 @@
 """The search space of one block: Hydra's override grammar on one side, Optuna's distributions on the other.
 
-Two dimensions are searched as ratios, since their best value moves with the block: `T_period_ratio` is
-n_training_frames / nnr_f_T_period, `total_steps_ratio` is total_steps / the block's total_steps. A person may name
-the parameter itself instead (`graph_model.nnr_f_T_period=choice(100,300)`); the dimension is then absolute.
+Two dimensions are searched as ratios, since their best value moves with the block: `T_period_ratio` is the frames that
+a network sees / nnr_f_T_period, `total_steps_ratio` is total_steps / the steps that are usual for them. A network over
+all frames sees n_training_frames and usually has the block's total_steps; one of a window sees `window_frames`, and
+usually has `STEPS_PER_WINDOW_FRAME` for each. A person may name the parameter itself instead
+(`graph_model.nnr_f_T_period=choice(100,300)`); the dimension is then absolute.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +18,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from siren_sweep.config import EXPLORABLE, Block, bound_fault, metadata_of, type_of
+from siren_sweep.config import EXPLORABLE, N_REPORTS, Block, bound_fault, metadata_of, type_of
 
-T_PERIOD, TOTAL_STEPS, BATCH_SIZE = EXPLORABLE[3], EXPLORABLE[7], EXPLORABLE[6]
+T_PERIOD, TOTAL_STEPS, BATCH_SIZE, WINDOW = EXPLORABLE[3], EXPLORABLE[7], EXPLORABLE[6], EXPLORABLE[8]
+STEPS_PER_WINDOW_FRAME = 8  # what windows of 62 to 500 frames of real video want, at 8 frames a batch
 T_PERIOD_RATIO, TOTAL_STEPS_RATIO = "T_period_ratio", "total_steps_ratio"
 RATIOS = {T_PERIOD_RATIO: T_PERIOD, TOTAL_STEPS_RATIO: TOTAL_STEPS}
 STARTS = (*(name for name in EXPLORABLE if name not in RATIOS.values()), *RATIOS)  # what a start may be said in
@@ -50,46 +53,79 @@ class Space:
         return dict(self.dimensions)
 
     def config(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The eight explorable parameters, absolute, by dotted name, of one point of the space."""
-        values = dict(self.fixed) | {parameter_of(name): self.value(name, value) for name, value in params.items()}
+        """The explorable parameters, absolute, by dotted name, of one point of the space."""
+        window = params[WINDOW] if WINDOW in params else self.fixed[WINDOW]
+        values = dict(self.fixed)
+        values |= {parameter_of(name): self.value(name, value, window) for name, value in params.items()}
         return {name: type_of(name)(values[name]) for name in EXPLORABLE}
 
     def nearest(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The point of the space that lies closest to a config of absolute values, dimension by dimension."""
-        return {name: self.nearest_value(name, config[parameter_of(name)]) for name in self.dimensions}
+        """The point of the space that lies closest to a config of absolute values, dimension by dimension.
 
-    def nearest_value(self, name: str, value: float) -> Any:
-        """The value of a dimension whose parameter comes closest to an absolute value."""
-        return _nearest(self.dimensions[name], self.coordinate(name, value))
+        A ratio stays what it is in the config, also where its window moves to the nearest one of the space.
+        """
+        return {name: self.nearest_value(name, config[parameter_of(name)], config[WINDOW]) for name in self.dimensions}
 
-    def value(self, name: str, coordinate: Any) -> Any:
-        """The absolute value of its parameter that a dimension's value stands for."""
+    def nearest_value(self, name: str, value: float, window: int) -> Any:
+        """The value of a dimension whose parameter comes closest to an absolute value, with windows of `window`."""
+        if name == WINDOW:
+            return nearest_window(_choices(self.dimensions[name]), int(value), self.block.n_training_frames)
+        return _nearest(self.dimensions[name], self.coordinate(name, value, window))
+
+    def value(self, name: str, coordinate: Any, window: int) -> Any:
+        """The absolute value of its parameter that a dimension's value stands for, in windows of `window` frames."""
         if name == T_PERIOD_RATIO:
-            return self.block.n_training_frames / coordinate
+            return network_frames(self.block, window) / coordinate
         if name == TOTAL_STEPS_RATIO:
-            return max(20, round(self.block.total_steps * coordinate))
+            return max(N_REPORTS, round(usual_steps(self.block, window) * coordinate))
         return coordinate
 
-    def coordinate(self, name: str, value: float) -> float:
-        """What a dimension's value would be for an absolute value of its parameter."""
+    def coordinate(self, name: str, value: float, window: int) -> float:
+        """What a dimension's value would be for an absolute value of its parameter, in windows of `window` frames."""
         if name == T_PERIOD_RATIO:
-            return self.block.n_training_frames / value
-        return value / self.block.total_steps if name == TOTAL_STEPS_RATIO else value
+            return network_frames(self.block, window) / value
+        return value / usual_steps(self.block, window) if name == TOTAL_STEPS_RATIO else value
+
+    @property
+    def windows(self) -> list[int]:
+        """The lengths of windows that its configs may have."""
+        return _choices(self.dimensions[WINDOW]) if WINDOW in self.dimensions else [int(self.fixed[WINDOW])]
+
+
+def network_frames(block: Block, window: int) -> int:
+    """The frames that one network sees."""
+    return window if 0 < window <= block.n_training_frames // 2 else block.n_training_frames
+
+
+def usual_steps(block: Block, window: int) -> int:
+    """The steps of a network to which `total_steps_ratio` is a ratio."""
+    frames = network_frames(block, window)
+    return block.total_steps if frames == block.n_training_frames else STEPS_PER_WINDOW_FRAME * frames
+
+
+def nearest_window(choices: Sequence[int], window: int, n_training_frames: int) -> int:
+    """The choice nearest to a length of windows by its logarithm; 0 counts as all frames."""
+    lengths = {choice: math.log(choice or n_training_frames) for choice in choices}
+    return min(choices, key=lambda choice: abs(lengths[choice] - math.log(window or n_training_frames)))
 
 
 def make_space(block: Block, params: Mapping[str, str], base: Mapping[str, Any], pinned: set[str]) -> Space:
     """The space of a block from `name: sweep` texts in Hydra's grammar, less the parameters that a person pinned.
 
-    `base` holds the absolute value of all eight parameters; it serves those that do not vary.
+    `base` holds the absolute value of all parameters; it serves those that do not vary. Windows that do not fit twice
+    into the block, and batches of more frames than a network sees, are left out.
     """
-    dimensions = {}
-    for name, text in params.items():
-        if parameter_of(name) in pinned:
-            continue
-        distribution = parse_dimension(name, text)
-        if name == BATCH_SIZE:
-            distribution = _at_most(distribution, block.n_training_frames)
-        dimensions[name] = distribution
+    dimensions = {
+        name: parse_dimension(name, text) for name, text in params.items() if parameter_of(name) not in pinned
+    }
+    windows = [base[WINDOW]]
+    if WINDOW in dimensions:
+        fitting = [length for length in _choices(dimensions[WINDOW]) if 0 < length <= block.n_training_frames // 2]
+        windows = list(dict.fromkeys([*([0] if 0 in _choices(dimensions[WINDOW]) else []), *fitting])) or [0]
+        dimensions[WINDOW] = CategoricalDistribution(windows)
+    if BATCH_SIZE in dimensions:
+        smallest = min(network_frames(block, window) for window in windows)
+        dimensions[BATCH_SIZE] = _at_most(dimensions[BATCH_SIZE], smallest)
     varied = {parameter_of(name) for name in dimensions}
     return Space(block, dimensions, {name: base[name] for name in EXPLORABLE if name not in varied})
 
@@ -110,13 +146,16 @@ def distribution_of(name: str, override: Override) -> BaseDistribution:
     """
     kind = int if name in EXPLORABLE and type_of(name) is int else float
     sweep = override.value()
-    if isinstance(sweep, IntervalSweep):
+    if isinstance(sweep, IntervalSweep) and name != WINDOW:
         return _interval(name, kind, sweep)
     if not override.is_discrete_sweep():
-        raise ValueError(f"must be choice(...), range(...) or interval(...), got {override.get_value_string()}")
+        forms = "choice(...) or range(...)" if name == WINDOW else "choice(...), range(...) or interval(...)"
+        raise ValueError(f"must be {forms}, got {override.get_value_string()}")
     values = [_number(name, kind, value) for value in override.sweep_iterator()]
     if not values:
         raise ValueError(f"must have at least one value, got {override.get_value_string()}")
+    if name == WINDOW:  # whose 0 is no length: its order is not that of the numbers
+        return CategoricalDistribution(list(dict.fromkeys(values)))
     if isinstance(sweep, RangeSweep) and kind is int and len(values) > 1 and "log" not in sweep.tags:
         return IntDistribution(min(values), max(values), step=abs(values[1] - values[0]))
     return CategoricalDistribution(list(dict.fromkeys(values)))
@@ -160,6 +199,12 @@ def _nearest(distribution: BaseDistribution, value: float) -> Any:
         steps = round((clipped - distribution.low) / distribution.step)
         return int(distribution.low + steps * distribution.step)
     return float(clipped)
+
+
+def _choices(distribution: BaseDistribution) -> list[int]:
+    """The lengths of windows, of which there is always a list."""
+    assert isinstance(distribution, CategoricalDistribution)
+    return _numbers(distribution)
 
 
 def _numbers(distribution: CategoricalDistribution) -> list[Any]:

@@ -1,0 +1,81 @@
+"""How much R2 a learning rate costs that is not the best one, with the update's limit and without.
+
+    python bench/rates.py PATH --json FILE
+
+Networks of 64, 96 and 128 units in windows of 125 frames (six of them, spread over the field's frames), and one network
+over the first 1000 frames. `plain` is Adam as it is usually set: a cosine from the first step on, beta2 0.999, and no
+limit. `limited` is the default: a linear rise over the first tenth, beta2 0.95, and `training.turn_limit`. R2 is exact
+over the frames of the windows, or of the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from siren_sweep.config import trial_config
+from siren_sweep.field import StimulusField, open_field
+from siren_sweep.train import train
+
+RATES = (1.75e-4, 3.5e-4, 7e-4, 1.4e-3, 2.8e-3)
+CASES: list[dict[str, Any]] = [
+    {"frames": 64_000, "window": 125, "hidden": 64, "layers": 3, "steps": 1000},
+    {"frames": 64_000, "window": 125, "hidden": 96, "layers": 3, "steps": 1000},
+    {"frames": 64_000, "window": 125, "hidden": 128, "layers": 3, "steps": 1000},
+    {"frames": 1000, "window": 0, "hidden": 64, "layers": 4, "steps": 3000},
+    {"frames": 1000, "window": 0, "hidden": 96, "layers": 4, "steps": 3000},
+    {"frames": 1000, "window": 0, "hidden": 128, "layers": 4, "steps": 3000},
+]
+RECIPES: dict[str, dict[str, Any]] = {
+    "plain": {"lr_schedule": "cosine", "adam_beta2": 0.999, "turn_limit": 0.0},
+    "limited": {},
+}
+N_WINDOWS = 6
+
+
+def main() -> None:
+    """Run every case at every rate, print and write one row a case and recipe."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr, of 64,000 frames")
+    parser.add_argument("--json", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    fields = {
+        frames: open_field(options.path, n_frames=frames, n_input_neurons=1736, cache_dir=None)
+        for frames in sorted({case["frames"] for case in CASES})
+    }
+    print(f"{'':28}" + "".join(f"{rate:>10.2g}" for rate in RATES) + "   lost at half, at twice the best")
+    rows = []
+    for case in CASES:
+        for name, recipe in RECIPES.items():
+            r2 = [r2_of(fields[case["frames"]], case, recipe, rate) for rate in RATES]
+            best = max(range(1, len(RATES) - 1), key=lambda place: r2[place])
+            lost = [r2[best] - r2[best + step] for step in (-1, 1)]
+            rows.append({**case, "recipe": name, "rates": RATES, "r2": r2, "best": RATES[best], "lost": lost})
+            where = f"{case['window'] or case['frames']} frames {case['hidden']} x {case['layers']} {name}"
+            print(f"{where:28}" + "".join(f"{one:10.4f}" for one in r2) + f"   {lost[0]:.4f} {lost[1]:.4f}", flush=True)
+            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def r2_of(field: StimulusField, case: dict[str, Any], recipe: dict[str, Any], rate: float) -> float:
+    """R2 of one run; 0 of one that diverged, which predicts no better than the mean."""
+    model = {
+        "hidden_dim_nnr_f": case["hidden"],
+        "n_layers_nnr_f": case["layers"],
+        "omega_f": 30,
+        "nnr_f_T_period": (case["window"] or case["frames"]) / 3,
+        "nnr_f_xy_period": 16,
+        "window_frames": case["window"],
+    }
+    training = {"n_training_frames": case["frames"], "learning_rate_NNR_f": rate, **recipe}
+    cfg = trial_config({"graph_model": model, "training": training, "claude": {"total_steps": case["steps"]}})
+    result = train(field, cfg, n_windows=N_WINDOWS)
+    return (result.sample.r2 if result.sample else result.final_r2) or 0.0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""A small sweep of windows: searched on a sample, exported whole, and run again from its export."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import run_command
+from mlflow import MlflowClient
+from safetensors.torch import load_file
+
+from siren_sweep.config import trial_config
+from siren_sweep.fit import Fit
+from siren_sweep.mlflow_model import _load_pyfunc
+from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
+from siren_sweep.siren import Siren
+from siren_sweep.studies import all_blocks, all_validations, metrics_of, open_storage, seed_runs, whole_runs, winner
+
+N_WINDOWS = 5  # of 3 frames, the last one of 4
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def swept(own_data: list[str], home: Path) -> subprocess.CompletedProcess[str]:
+    command = [
+        "-m",
+        "blocks=tiny",
+        *own_data,
+        "sweep.name=windows",
+        "blocks.schedule=[{n_training_frames:16,total_steps:40}]",
+        "graph_model.window_frames=3",
+        "claude.search_windows=2",
+        "claude.n_iter_block=4",
+        "claude.n_validation_seeds=1",
+        "training.learning_rate_NNR_f=3e-3",
+    ]
+    result = run_command(*command, cwd=home)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def paths(swept: subprocess.CompletedProcess[str], home: Path) -> SweepPaths:
+    return OutputPaths(home / "outputs").sweep("windows")
+
+
+@pytest.fixture(scope="module")
+def entry(paths: SweepPaths) -> dict[str, Any]:
+    (entry,) = json.loads(paths.best_json.read_text())
+    assert isinstance(entry, dict)
+    return entry
+
+
+def test_every_r2_of_a_sample_says_so(swept: subprocess.CompletedProcess[str], paths: SweepPaths) -> None:
+    ended = [line for line in swept.stderr.splitlines() if re.search(r"trial +\d+  R2", line)]
+    assert len(ended) >= 3
+    assert all("over 2 of 5 windows" in line for line in ended)
+    assert "final_r2" in swept.stdout
+    page = paths.report.read_text()
+    assert "over 2 of 5 windows" in page
+    assert "jump at borders" in page
+    log = (paths.record / "windows_analysis.md").read_text()
+    assert "sample_r2=" in log
+    assert "final_r2=" not in log
+
+
+def test_what_is_exported_was_trained_whole(paths: SweepPaths, entry: dict[str, Any]) -> None:
+    storage = open_storage(None, paths)
+    study, validation = all_blocks(storage)[1], all_validations(storage)[1]
+    best = winner(study, validation)
+    assert best is not None
+    assert best.run in whole_runs(validation)
+    assert entry["final_r2"] == best.final_r2 == metrics_of(best.run)["final_r2"]
+    assert entry["sample_r2"] == best.searched.value
+    assert (entry["sample_windows"], entry["n_windows"]) == (2, N_WINDOWS)
+    assert all("final_r2" not in metrics_of(trial) for trial in study.trials)
+    (seed,) = seed_runs(validation)  # of the winner, on the sample
+    assert seed.user_attrs["config"] == best.searched.user_attrs["config"]
+    assert metrics_of(seed)["sample_windows"] == 2
+
+
+def test_each_window_s_weights_load_in_the_reference_s_class(paths: SweepPaths, entry: dict[str, Any]) -> None:
+    weights = load_file(paths.best_file(1, ".safetensors"))
+    parameters = entry["parameters"]
+    for index in range(N_WINDOWS):
+        prefix = f"window_{index:04d}."
+        own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        width, depth = parameters["graph_model.hidden_dim_nnr_f"], parameters["graph_model.n_layers_nnr_f"]
+        Siren(width, depth, parameters["graph_model.omega_f"]).load_state_dict(own)
+    assert entry["total_params"] == sum(value.numel() for value in weights.values())
+    assert weights.keys() == torch.load(paths.best_file(1, ".pt"), weights_only=True).keys()
+
+
+def test_the_exported_config_gives_the_same_figure(paths: SweepPaths, entry: dict[str, Any], home: Path) -> None:
+    result = run_command("--config-dir", str(paths.best), "--config-name", "block_01", cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert f"final_r2: {entry['final_r2']:.6f}" in result.stdout
+    bare = run_command(str(paths.best_file(1, ".yaml")), cwd=home, module="siren_sweep.train")
+    assert f"final_r2: {entry['final_r2']:.6f}" in bare.stdout
+
+
+def test_mlflow_has_the_sample_by_a_name_of_its_own(paths: SweepPaths, entry: dict[str, Any]) -> None:
+    client = MlflowClient(sqlite_url(OutputPaths(paths.root.parent).mlflow_db))
+    experiment = client.get_experiment_by_name("windows")
+    assert experiment is not None
+    runs = {run.data.tags["key"]: run.data for run in client.search_runs([experiment.experiment_id])}
+    trials = [data for key, data in runs.items() if key.startswith("block_01/")]
+    assert len(trials) == 4
+    assert all("final_r2" not in data.metrics for data in trials)
+    assert max(data.metrics.get("sample_r2", -9) for data in trials) == entry["sample_r2"]
+    assert runs["block_01"].metrics["final_r2"] == entry["final_r2"]
+    version = client.get_model_version_by_alias("windows", "block_01")
+    loaded = _load_pyfunc(f"{unquote(urlparse(str(version.source)).path)}/data")
+    frames = pd.DataFrame({"t": [0.0, 5.0, 5.5], "x": [0.0] * 3, "y": [0.0] * 3})
+    cfg = trial_config(yaml.safe_load(paths.best_file(1, ".yaml").read_text()))
+    fit = Fit(cfg, load_file(paths.best_file(1, ".safetensors")))
+    expected = fit(*(torch.tensor(frames[name].to_numpy()) for name in ("t", "x", "y")))
+    assert loaded.predict(frames) == pytest.approx(expected.detach().numpy(), abs=1e-6)
