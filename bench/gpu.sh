@@ -50,6 +50,7 @@ main() {
 			[[ -e $OUT/$name.done ]] || { asked=("$name") && break; }
 		done
 	fi
+	STARTED=$SECONDS # of the first stage: what has to be installed takes its time
 	((${#asked[@]})) || { say "all stages are finished: $OUT" && return 0; }
 	find_python
 	for name in "${asked[@]}"; do
@@ -62,7 +63,6 @@ run_stage() { # NAME: 0 finished, 1 failed, 3 another call
 	local name=$1 code=0
 	[[ -e $OUT/$name.done ]] && { say "$name is finished already" && return 0; }
 	say "$name: begins"
-	STARTED=$SECONDS
 	case $name in
 	tests) stage_tests || code=$? ;;
 	engine) stage_engine || code=$? ;;
@@ -75,6 +75,7 @@ run_stage() { # NAME: 0 finished, 1 failed, 3 another call
 	3) say "$name: not finished after $((SECONDS - STARTED)) s; it needs another call and goes on from there" ;;
 	*) say "$name: FAILED (exit code $code); see $OUT" && code=1 ;;
 	esac
+	STARTED=$SECONDS
 	return "$code"
 }
 
@@ -145,9 +146,13 @@ limited() { # LOG ARGUMENTS...: Python with what is left of the stage's time; 3 
 }
 
 find_python() {
-	local own=.venv/bin/python
-	[[ ${PYTHON:-} ]] || { [[ -x $own ]] && PYTHON=$own; } || PYTHON=python3
-	if ! "$PYTHON" -c "$NEEDED" 2>/dev/null; then
+	local own found="" known=(.venv/bin/python .venv-gpu/bin/python python3)
+	[[ ${PYTHON:-} ]] && known=("$PYTHON" .venv-gpu/bin/python)
+	for own in "${known[@]}"; do
+		"$own" -c "$NEEDED" 2>/dev/null && found=$own && break
+	done
+	PYTHON=${found:-${PYTHON:-python3}}
+	if [[ ! $found ]]; then
 		say "torch, numpy, PyYAML or pytest are missing: installing them into .venv-gpu"
 		"$PYTHON" -m venv --system-site-packages .venv-gpu
 		.venv-gpu/bin/python -m pip install -q torch numpy PyYAML pytest
