@@ -19,7 +19,6 @@ from siren_sweep.engine.cpu import CpuEngine
 from siren_sweep.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.engine.evaluate import evaluate
 from siren_sweep.engine.stacked import activation_bytes
-from siren_sweep.engine.update import Update
 from siren_sweep.field import StimulusField, cut, frames_of, open_field, spread
 from siren_sweep.fit import Fit
 from siren_sweep.train import Status, train
@@ -105,31 +104,25 @@ def test_groups_give_the_same_as_one(field: StimulusField, n_groups: int, monkey
 def test_groups_of_many_windows_are_bounded() -> None:
     """64,000 frames in windows of 62: no group keeps more than it may, and none is empty."""
     each = activation_bytes(8 * 217, 128, 5)
-    parameters = {"net.0.linear.weight": torch.zeros(1032, 1, 1)}
     cfg = config(inr_batch_size=8)
     cfg.graph_model.hidden_dim_nnr_f, cfg.graph_model.n_layers_nnr_f = 128, 5
-    sizes = [len(own["net.0.linear.weight"]) for _, own in autograd._groups(parameters, cfg, 217)]
+    sizes = [group.stop - group.start for group in autograd._groups(1032, cfg, 217)]
     assert sum(sizes) == 1032
     assert max(sizes) * each <= autograd.GROUP_BYTES < 2 * max(sizes) * each
 
 
-def test_each_window_s_gradient_is_clipped_by_its_own_norm() -> None:
-    weights = [torch.zeros(3, 4, 2), torch.zeros(3, 4)]
-    update = Update(weights, config())
-    generator = torch.Generator().manual_seed(0)
-    size = torch.tensor([0.1, 1, 50])
-    drawn = [torch.randn(part.shape, generator=generator) * size.view(-1, *[1] * (part.dim() - 1)) for part in weights]
-    for gradient, values in zip(update.gradients, drawn, strict=True):
-        gradient.copy_(values)
+def test_each_window_s_gradient_is_clipped_by_its_own_norm(field: StimulusField) -> None:
+    update = torch_engine(field, config(), n_windows=3)._update
+    drawn = torch.randn(update.gradient.shape, generator=torch.Generator().manual_seed(0))
+    drawn *= torch.tensor([[1e-3], [1], [50]])
+    update.gradient.copy_(drawn)
     update._clip()
-    for place in range(3):
-        own = [torch.nn.Parameter(torch.zeros_like(values[place])) for values in drawn]
-        for parameter, values in zip(own, drawn, strict=True):
-            parameter.grad = values[place].clone()
-        torch.nn.utils.clip_grad_norm_(own, base.CLIP_NORM)
-        for parameter, gradient in zip(own, update.gradients, strict=True):
-            assert parameter.grad is not None
-            torch.testing.assert_close(gradient[place], parameter.grad)
+    for got, values in zip(update.gradient, drawn, strict=True):
+        parameter = torch.nn.Parameter(torch.zeros_like(values))
+        parameter.grad = values.clone()
+        torch.nn.utils.clip_grad_norm_([parameter], base.CLIP_NORM)
+        torch.testing.assert_close(got, parameter.grad)
+    assert torch.equal(update.gradient[0], drawn[0])
 
 
 def test_a_window_does_not_depend_on_what_is_trained_beside_it(field: StimulusField) -> None:
