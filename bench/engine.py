@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--sizes", default=SIZES, help="hidden x layers x frames a batch, comma-separated")
     parser.add_argument("--precision", choices=[*Precision], help="default: float32 on a CPU, reduced on a GPU")
     parser.add_argument("--no-duplicates", action="store_true", help="a neuron a position: nothing to compute once")
+    parser.add_argument("--turns", type=int, default=TURNS, help="at most, and three at least (%(default)s)")
     parser.add_argument("--json", type=Path, help="where to write the list of results")
     options = parser.parse_args()
     precision = Precision(options.precision or ("float32" if options.device == "cpu" else "reduced"))
@@ -59,7 +60,7 @@ def main() -> None:
     rows = []
     for size in options.sizes.split(","):
         hidden, layers, frames = map(int, size.split("x"))
-        row = measure(field, hidden, layers, frames, options.device, precision)
+        row = measure(field, hidden, layers, frames, options.device, precision, options.turns)
         rows.append(row)
         print(f"{size:>26}" + "".join(f"{row[title]:15.4g}" for title in COLUMNS), flush=True)
     if options.json:
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def measure(
-    field: StimulusField, hidden: int, layers: int, frames: int, device: str, precision: Precision
+    field: StimulusField, hidden: int, layers: int, frames: int, device: str, precision: Precision, n_turns: int
 ) -> dict[str, Any]:
     """One size: medians over turns."""
     cfg = trial_config(
@@ -80,7 +81,7 @@ def measure(
     )
     make_engine(field, cfg, device).advance(1)  # loads the code, which is not the step's own memory
     peak_mb = peak_memory_mb(lambda: make_engine(field, cfg, device).advance(5), device)  # a graph is the fourth step
-    plain_s, ours_s, product = interleaved(field, cfg, device)
+    plain_s, ours_s, product = interleaved(field, cfg, device, n_turns)
     points = frames * field.n_unique
     gflops = 6 * n_parameters(hidden, layers) * points / ours_s / 1e9
     return {
@@ -104,14 +105,16 @@ def measure(
     }
 
 
-def interleaved(field: StimulusField, cfg: TrialConfig, device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def interleaved(
+    field: StimulusField, cfg: TrialConfig, device: str, n_turns: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each turn's seconds a step of the plain loop, and of ours, and GFLOP/s of matrix products around the latter."""
     plain, engine = PlainLoop(field, cfg, device), make_engine(field, cfg, device)
     plain.run(1)
     engine.advance(5)
     turns: list[tuple[float, float, float]] = []
     started = time.perf_counter()
-    while len(turns) < 3 or (len(turns) < TURNS and time.perf_counter() - started < SIZE_S):
+    while len(turns) < 3 or (len(turns) < n_turns and time.perf_counter() - started < SIZE_S):
         plain_s = step_s(plain.run, device)
         before = product_gflops(field, cfg, device)
         ours_s = step_s(engine.advance, device)

@@ -351,31 +351,3 @@ def test_weights_of_a_small_last_block_count_too(field: StimulusField) -> None:
     pieces = [Batch(batch.frame[h], batch.position[h], batch.target[h], batch.weight[h]) for h in halves]
     assert sum(parts.accumulate(piece) for piece in pieces) == pytest.approx(loss, rel=1e-6)
     torch.testing.assert_close(whole.gradient.vector, parts.gradient.vector, atol=1e-7, rtol=1e-4)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("sampling", list(Sampling))
-def test_a_graph_takes_the_way_of_eager_steps(field: StimulusField, sampling: Sampling) -> None:
-    """50 steps, 47 of them by the graph, end where eager ones do; a restored engine goes on to the bit."""
-    cfg, device = config(sampling=sampling, learning_rate_NNR_f=1e-4), torch.device("cuda")
-    engine, eager, resumed = (torch_engine(field, cfg, device) for _ in range(3))
-    assert engine.advance(50) is None
-    for step in range(50):
-        eager.train_on(eager._sampler.draw(torch.tensor(step, device=device)))
-    frames = np.arange(N_FRAMES)
-    torch.testing.assert_close(engine.predict(frames), eager.predict(frames), atol=2e-2, rtol=0)
-    resumed.restore(engine.snapshot())
-    engine.advance(50)
-    resumed.advance(50)
-    assert all(torch.equal(value, resumed.weights()[key]) for key, value in engine.weights().items())
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_a_gpu_gives_the_same_bits_for_the_same_seed(field: StimulusField) -> None:
-    one, again = (torch_engine(field, config(), torch.device("cuda")) for _ in range(2))
-    one.advance(50)
-    for n_steps in (1, 9, 40):
-        again.advance(n_steps)
-    assert all(torch.equal(value, again.weights()[key]) for key, value in one.weights().items())

@@ -19,9 +19,7 @@ from siren_sweep.train.engine.autograd import TorchEngine
 from siren_sweep.train.engine.cpu import CpuEngine
 from siren_sweep.train.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.train.engine.evaluate import evaluate
-from siren_sweep.train.engine.precision import hidden_products
-from siren_sweep.train.engine.stacked import _Output, activation_bytes
-from siren_sweep.train.engine.update import Update
+from siren_sweep.train.engine.stacked import activation_bytes
 from siren_sweep.train.fit import Fit
 from siren_sweep.train.loop import Status, train
 
@@ -53,8 +51,8 @@ def config(**training: Any) -> TrialConfig:
     )
 
 
-def torch_engine(field: StimulusField, cfg: TrialConfig, n_windows: int = 0, device: torch.device = CPU) -> TorchEngine:
-    return TorchEngine(field, cfg, device, spread(cut(N_FRAMES, WINDOW), n_windows))
+def torch_engine(field: StimulusField, cfg: TrialConfig, n_windows: int = 0) -> TorchEngine:
+    return TorchEngine(field, cfg, CPU, spread(cut(N_FRAMES, WINDOW), n_windows))
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -106,31 +104,25 @@ def test_groups_give_the_same_as_one(field: StimulusField, n_groups: int, monkey
 def test_groups_of_many_windows_are_bounded() -> None:
     """64,000 frames in windows of 62: no group keeps more than it may, and none is empty."""
     each = activation_bytes(8 * 217, 128, 5)
-    parameters = {"net.0.linear.weight": torch.zeros(1032, 1, 1)}
     cfg = config(inr_batch_size=8)
     cfg.graph_model.hidden_dim_nnr_f, cfg.graph_model.n_layers_nnr_f = 128, 5
-    sizes = [len(own["net.0.linear.weight"]) for _, own in autograd._groups(parameters, cfg, 217)]
+    sizes = [group.stop - group.start for group in autograd._groups(1032, cfg, 217)]
     assert sum(sizes) == 1032
     assert max(sizes) * each <= autograd.GROUP_BYTES < 2 * max(sizes) * each
 
 
-def test_each_window_s_gradient_is_clipped_by_its_own_norm() -> None:
-    weights = [torch.zeros(3, 4, 2), torch.zeros(3, 4)]
-    update = Update(weights, config())
-    generator = torch.Generator().manual_seed(0)
-    size = torch.tensor([0.1, 1, 50])
-    drawn = [torch.randn(part.shape, generator=generator) * size.view(-1, *[1] * (part.dim() - 1)) for part in weights]
-    for gradient, values in zip(update.gradients, drawn, strict=True):
-        gradient.copy_(values)
+def test_each_window_s_gradient_is_clipped_by_its_own_norm(field: StimulusField) -> None:
+    update = torch_engine(field, config(), n_windows=3)._update
+    drawn = torch.randn(update.gradient.shape, generator=torch.Generator().manual_seed(0))
+    drawn *= torch.tensor([[1e-3], [1], [50]])
+    update.gradient.copy_(drawn)
     update._clip()
-    for place in range(3):
-        own = [torch.nn.Parameter(torch.zeros_like(values[place])) for values in drawn]
-        for parameter, values in zip(own, drawn, strict=True):
-            parameter.grad = values[place].clone()
-        torch.nn.utils.clip_grad_norm_(own, base.CLIP_NORM)
-        for parameter, gradient in zip(own, update.gradients, strict=True):
-            assert parameter.grad is not None
-            torch.testing.assert_close(gradient[place], parameter.grad)
+    for got, values in zip(update.gradient, drawn, strict=True):
+        parameter = torch.nn.Parameter(torch.zeros_like(values))
+        parameter.grad = values.clone()
+        torch.nn.utils.clip_grad_norm_([parameter], base.CLIP_NORM)
+        torch.testing.assert_close(got, parameter.grad)
+    assert torch.equal(update.gradient[0], drawn[0])
 
 
 def test_a_window_does_not_depend_on_what_is_trained_beside_it(field: StimulusField) -> None:
@@ -241,43 +233,3 @@ def test_a_resumed_run_is_the_undisturbed_one(field: StimulusField, tmp_path: Pa
     own.advance(100)
     expected = evaluate(own, field, frames_of(own.windows)).r2
     assert (whole.sample.r2 if whole.sample else whole.final_r2) == pytest.approx(expected, abs=0.03)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("sampling", list(Sampling))
-def test_a_graph_of_groups_takes_the_way_of_the_cpu(
-    field: StimulusField, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same draws to the bit; predictions after 50 steps within what rounding makes of it; restored to the bit."""
-    monkeypatch.setattr(autograd, "GROUP_BYTES", 2 * activation_bytes(4 * N_COLUMNS, 16, 2))
-    cfg, device = config(sampling=sampling, learning_rate_NNR_f=1e-4), torch.device("cuda")
-    on_gpu, resumed = (torch_engine(field, cfg, device=device) for _ in range(2))
-    on_cpu = torch_engine(field, cfg)
-    assert len(on_gpu._groups) == 2
-    for name, part in vars(on_cpu._sampler.draw(torch.tensor(7))).items():
-        drawn = getattr(on_gpu._sampler.draw(torch.tensor(7, device=device)), name).cpu()
-        assert torch.equal(drawn, part)
-    assert on_gpu.advance(50) is None
-    on_cpu.advance(50)
-    frames = np.arange(N_FRAMES)
-    torch.testing.assert_close(on_gpu.predict(frames).cpu(), on_cpu.predict(frames), atol=2e-2, rtol=0)
-    resumed.restore(on_gpu.snapshot())
-    on_gpu.advance(50)
-    resumed.advance(50)
-    assert same(on_gpu.weights(), resumed.weights())
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_the_output_layer_is_float32_where_products_are_reduced(field: StimulusField) -> None:
-    """TF32 would be off by 1e-3 of the output and of its weight's gradient."""
-    hidden = torch.randn(3, 1736, 256, device="cuda", requires_grad=True)
-    weight = torch.randn(3, 256, device="cuda", requires_grad=True)
-    with hidden_products(True, hidden.device):
-        output = _Output.apply(hidden, weight)
-        (d_weight,) = torch.autograd.grad(output.square().sum(), [weight])
-    exact = torch.einsum("nph,nh->np", hidden.double(), weight.double())
-    torch.testing.assert_close(output.double(), exact, atol=1e-4, rtol=0)
-    expected = torch.einsum("np,nph->nh", 2 * exact, hidden.double())
-    assert (d_weight - expected).norm() < 1e-5 * expected.norm()

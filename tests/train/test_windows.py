@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from fields import make_field_folder
@@ -152,6 +155,45 @@ def test_the_jump_at_borders_is_told_against_one_frame_s_change(field: StimulusF
     assert train(field, config(window_frames=0)).border_jump is None
 
 
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_processes_share_the_windows_and_go_with_the_engine(field: StimulusField) -> None:
+    before = len(children())
+    alone, team = (make_engine(field, config(n_threads=n), "cpu") for n in (1, 3))
+    for engine in (alone, team):
+        engine.advance(5)
+    assert len(children()) == before + 3
+    restored = make_engine(field, config(n_threads=2), "cpu")
+    restored.advance(2)
+    restored.restore(team.snapshot())
+    for engine in (alone, team, restored):
+        assert engine.advance(7) is None
+    assert all(torch.equal(value, team.weights()[key]) for key, value in alone.weights().items())
+    assert all(torch.equal(value, restored.weights()[key]) for key, value in alone.weights().items())
+    del engine, team, restored
+    gc.collect()
+    assert len(children()) == before
+
+
+def test_the_first_exploded_step_of_any_window_is_told(field: StimulusField) -> None:
+    told = set()
+    for n_threads in (1, 2):
+        unbridled = config(learning_rate_NNR_f=1.0, lr_schedule="constant", turn_limit=0, n_threads=n_threads)
+        told.add(make_engine(field, unbridled, "cpu").advance(60))
+    assert len(told) == 1
+    assert None not in told
+
+
+def test_a_process_that_dies_is_told(field: StimulusField) -> None:
+    engine, known = make_engine(field, config(n_threads=2), "cpu"), {child.pid for child in children()}
+    engine.advance(1)
+    next(child for child in children() if child.pid not in known).kill()
+    with pytest.raises(RuntimeError, match="a process that trained windows has died"):
+        engine.advance(1000)
+
+
 class Killed(Exception):
     """Stands for whatever ends a process."""
 
@@ -186,7 +228,7 @@ def test_a_sample_s_checkpoint_is_not_the_whole_s(field: StimulusField, tmp_path
 
 def test_the_budget_is_held_against_the_whole(field: StimulusField, monkeypatch: pytest.MonkeyPatch) -> None:
     """What fits for the sample is refused where all windows would not."""
-    from siren_sweep.train import loop as train_module
+    from siren_sweep.train.loop import loop as train_module
 
     monkeypatch.setattr(train_module, "n_cores", lambda: 1)
     monkeypatch.setattr(train_module, "WARM_UP_S", 0.0)
@@ -211,8 +253,6 @@ def test_a_batch_of_whole_frames_larger_than_a_window_is_refused() -> None:
 
 def test_constant_windows_do_not_end_a_run(field: StimulusField) -> None:
     """A dark stretch has no spread of its own; it is learned, and R2 is the whole field's."""
-    import dataclasses
-
     targets = np.array(field.targets)
     targets[15:31] = 0
     dark = dataclasses.replace(field, targets=targets).part(slice(0, N_FRAMES))

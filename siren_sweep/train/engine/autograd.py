@@ -28,7 +28,7 @@ from siren_sweep.train.engine.base import Engine, explosion_limit, initial_model
 from siren_sweep.train.engine.coordinates import Coordinates, coordinates
 from siren_sweep.train.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.train.engine.precision import hidden_products, is_reduced
-from siren_sweep.train.engine.stacked import Stacked, activation_bytes, forward, stacked
+from siren_sweep.train.engine.stacked import Stacked, activation_bytes, forward, named, rows
 from siren_sweep.train.engine.update import Update
 
 EAGER_STEPS = 3  # before a graph is captured: libraries set themselves up on their first calls
@@ -45,10 +45,14 @@ class TorchEngine(Engine):
         self._place_points(field, cfg)
         seeds = [window_seed(cfg, window) for window in windows]
         starts = zip(self._coordinates, (initial_model(cfg, seed).state_dict() for seed in seeds), strict=True)
-        drawn = stacked([own.learned(weights) for own, weights in starts])
-        self._parameters = {key: value.to(device) for key, value in drawn.items()}  # each (n_windows, *shape)
-        self._update = Update(list(self._parameters.values()), cfg)
-        self._groups = _groups(self._parameters, cfg, field.n_unique)
+        drawn = [own.learned(weights) for own, weights in starts]
+        self._rows = rows(drawn).to(device)  # (n_windows, n_parameters)
+        self._like = drawn[0]  # for the names and shapes
+        self._update = Update(self._rows, cfg)
+        self._groups = [
+            (group, {key: value.detach().requires_grad_() for key, value in named(self._rows[group], drawn[0]).items()})
+            for group in _groups(len(windows), cfg, field.n_unique)
+        ]  # each with views of its parameters as leaves
         self._sampler = DeviceSampler(
             field, windows, seeds, n_frames=cfg.training.inr_batch_size, sampling=cfg.training.sampling, device=device
         )
@@ -110,8 +114,7 @@ class TorchEngine(Engine):
         error = forward(own, inputs, self._omega) - batch.target[group]
         losses = (batch.weight[group] * error.square()).sum(1)
         gradients = torch.autograd.grad(losses.sum(), list(own.values()))
-        for whole, part in zip(self._update.gradients, gradients, strict=True):
-            whole[group] = part
+        torch.cat([part.flatten(1) for part in gradients], dim=1, out=self._update.gradient[group])
         return losses.detach()
 
     def _inputs(self, places: slice | Tensor, frame: Tensor, position: Tensor) -> Tensor:
@@ -134,50 +137,40 @@ class TorchEngine(Engine):
         position = torch.arange(n_unique, device=self.device).repeat(frame.shape[1]).expand(len(frame), -1)
         inputs = self._inputs(places, frame.repeat_interleave(n_unique, dim=1), position)
         with hidden_products(False, self.device):
-            output = forward({key: value[places] for key, value in self._parameters.items()}, inputs, self._omega)
+            output = forward(named(self._rows[places], self._like), inputs, self._omega)
         return output.view(*frame.shape, n_unique)[torch.from_numpy(row), torch.from_numpy(column)]
 
     def weights(self) -> dict[str, Tensor]:
-        on_cpu = {key: value.cpu() for key, value in self._parameters.items()}
-        named = {}
+        on_cpu, all_windows = named(self._rows.cpu(), self._like), {}
         for place, window in enumerate(self.windows):
             own = {key: value[place].clone() for key, value in on_cpu.items()}
             handed_out = self._coordinates[place].handed_out(own)
-            named.update({f"{key_prefix(window)}{key}": value for key, value in handed_out.items()})
-        return named
+            all_windows.update({f"{key_prefix(window)}{key}": value for key, value in handed_out.items()})
+        return all_windows
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         networks = [
-            own.learned({key: weights[f"{key_prefix(window)}{key}"] for key in self._parameters})
+            own.learned({key: weights[f"{key_prefix(window)}{key}"] for key in self._like})
             for own, window in zip(self._coordinates, self.windows, strict=True)
         ]
-        self._take(stacked(networks))
-
-    def _take(self, parameters: Stacked) -> None:
-        for key, value in self._parameters.items():
-            value.copy_(parameters[key])
+        self._rows.copy_(rows(networks))
 
     def snapshot(self) -> dict[str, Any]:
-        parameters = {key: value.cpu().clone() for key, value in self._parameters.items()}
-        return {"step": self.step, "parameters": parameters, "update": self._update.snapshot()}
+        return {"step": self.step, "parameters": self._rows.cpu().clone(), "update": self._update.snapshot()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         self._graph, self._eager_steps = None, 0  # the graph knows the tensors that are replaced here
         self.step = snapshot["step"]
         self._steps_done.fill_(self.step)
         self._exploded_at.zero_()
-        self._take(snapshot["parameters"])
+        self._rows.copy_(snapshot["parameters"])
         self._update.restore(snapshot["update"])
 
 
-def _groups(parameters: Stacked, cfg: TrialConfig, n_unique: int) -> list[tuple[slice, Stacked]]:
-    """Stretches of the windows that fit `GROUP_BYTES`, of even length, each with views of its parameters as leaves."""
+def _groups(n_windows: int, cfg: TrialConfig, n_unique: int) -> list[slice]:
+    """Stretches of the windows that fit `GROUP_BYTES`, of even length."""
     model = cfg.graph_model
     each = activation_bytes(cfg.training.inr_batch_size * n_unique, model.hidden_dim_nnr_f, model.n_layers_nnr_f)
-    n_windows = len(next(iter(parameters.values())))
     n_groups = -(-n_windows // max(1, GROUP_BYTES // each))
     edges = np.linspace(0, n_windows, n_groups + 1).astype(int)
-    slices = [slice(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]
-    return [
-        (part, {key: value[part].detach().requires_grad_() for key, value in parameters.items()}) for part in slices
-    ]
+    return [slice(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]

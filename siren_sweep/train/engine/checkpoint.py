@@ -14,7 +14,7 @@ import torch
 
 from siren_sweep.config.schema import TrialConfig
 
-FORMAT = 3
+FORMAT = 4
 NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and the one that goes on from it
     "dataset": ("name", "path", "generate"),
     "training": ("device", "n_threads", "checkpoint_every_s"),

@@ -1,14 +1,12 @@
 """Training steps on a CPU by the written-out passes, and Adam in one sweep over all parameters.
 
-Networks of windows are trained side by side, a stretch of the windows to each thread. What a network becomes depends on
-its window and the seed alone, and not on the threads or on which other windows are trained.
+Networks of windows are trained side by side by a `Team` where there are cores for it. What a network becomes depends on
+its window and the seed alone, and not on the cores or on which other windows are trained.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,8 @@ from siren_sweep.train.engine.batches import Batch, BatchSampler
 from siren_sweep.train.engine.coordinates import coordinates
 from siren_sweep.train.engine.passes import SirenPasses, Workspace
 from siren_sweep.train.engine.precision import hidden_products, is_reduced
+from siren_sweep.train.engine.team import Team, shared
+from siren_sweep.train.siren import n_parameters
 
 CPU = torch.device("cpu")
 VECTORS = ("parameters", "mean", "square")  # what Adam keeps of a network, each (n_parameters,)
@@ -43,18 +43,38 @@ class CpuEngine(Engine):
 
     def __init__(self, field: StimulusField, cfg: TrialConfig, windows: Sequence[Window]) -> None:
         self.step, self.device, self.windows = 0, CPU, tuple(windows)
+        if len(windows) > 1:
+            torch.set_num_threads(1)  # the cores are shared out by windows, not within a product
         self._n_unique = field.n_unique
         self._reduced = is_reduced(cfg.training.hidden_precision, CPU)
         limit, workspace = explosion_limit(field), Workspace()
-        self._networks = [_Network(field, cfg, window, limit, self._reduced, workspace) for window in windows]
-        self._n_threads = min(n_threads(cfg), len(windows))
-        if len(windows) > 1:
-            torch.set_num_threads(1)  # the cores are shared out by windows, not within a product
-        self._pool = ThreadPoolExecutor(self._n_threads) if self._n_threads > 1 else None
+        self._n_processes = min(n_threads(cfg), len(windows))
+        zeros = shared if self._n_processes > 1 else torch.zeros
+        n = n_parameters(cfg.graph_model.hidden_dim_nnr_f, cfg.graph_model.n_layers_nnr_f)
+        self._vectors = {name: zeros(len(windows), n) for name in VECTORS}
+        self._networks = [
+            _Network(
+                field,
+                cfg,
+                window,
+                limit,
+                self._reduced,
+                workspace,
+                {name: vectors[place] for name, vectors in self._vectors.items()},
+            )
+            for place, window in enumerate(windows)
+        ]
+        self._team: Team | None = None
 
     def advance(self, n_steps: int) -> int | None:
-        with hidden_products(self._reduced, CPU):  # set here, since it holds for all threads
-            ends = self._side_by_side(lambda network: network.advance(n_steps), self._networks)
+        if self._n_processes > 1:
+            self._team = self._team or Team(
+                self._networks, self._n_processes, lambda: hidden_products(self._reduced, CPU)
+            )
+            ends = self._team.advance(n_steps)
+        else:
+            with hidden_products(self._reduced, CPU):
+                ends = [network.advance(n_steps) for network in self._networks]
         exploded = min((step for step in ends if step is not None), default=None)
         self.step = exploded or self.step + n_steps
         return exploded
@@ -69,13 +89,10 @@ class CpuEngine(Engine):
     def predict(self, frames: np.ndarray) -> Tensor:
         output = torch.empty(len(frames), self._n_unique)
         owner = self._owners(frames)
-
-        def fill(place: int) -> None:
-            mine = owner == place
-            output[torch.from_numpy(mine)] = self._networks[place].predict(frames[mine])
-
         with hidden_products(False, CPU):
-            self._side_by_side(fill, [int(place) for place in np.unique(owner)])
+            for place in np.unique(owner):
+                mine = owner == place
+                output[torch.from_numpy(mine)] = self._networks[place].predict(frames[mine])
         return output
 
     def weights(self) -> dict[str, Tensor]:
@@ -90,35 +107,41 @@ class CpuEngine(Engine):
             network.load_weights({key: weights[f"{prefix}{key}"] for key in network.keys})
 
     def snapshot(self) -> dict[str, Any]:
-        vectors = {name: torch.stack([one.vectors[name] for one in self._networks]) for name in VECTORS}
-        return {"step": self.step, "samplers": [one.sampler.state for one in self._networks], **vectors}
+        vectors = {name: value.clone() for name, value in self._vectors.items()}
+        if self._team is not None:
+            states = self._team.random_states()
+        else:
+            states = [network.random_state() for network in self._networks]
+        return {"step": self.step, "samplers": states, **vectors}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
+        if self._team is not None:  # its processes know nothing of what is put in place here
+            self._team.close()
+            self._team = None
         self.step = snapshot["step"]
-        for place, network in enumerate(self._networks):
-            network.step = self.step
-            network.sampler.state = snapshot["samplers"][place]
-            for name in VECTORS:
-                network.vectors[name].copy_(snapshot[name][place])
+        for name, value in self._vectors.items():
+            value.copy_(snapshot[name])
+        for network, state in zip(self._networks, snapshot["samplers"], strict=True):
+            network.step, network.sampler.state = self.step, state
 
     def _named_networks(self) -> Iterable[tuple[str, _Network]]:
         return ((key_prefix(network.window), network) for network in self._networks)
-
-    def _side_by_side(self, act: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """`act` on each item, an equal stretch of them to each thread; the results in order."""
-        if self._pool is None or len(items) < 2:
-            return [act(item) for item in items]
-        edges = np.linspace(0, len(items), self._n_threads + 1).astype(int)
-        parts = [items[start:stop] for start, stop in itertools.pairwise(edges)]
-        return [result for done in self._pool.map(lambda part: [act(item) for item in part], parts) for result in done]
 
 
 class _Network:
     """One network, its optimizer's state and its source of batches."""
 
     def __init__(
-        self, field: StimulusField, cfg: TrialConfig, window: Window, limit: float, reduced: bool, workspace: Workspace
+        self,
+        field: StimulusField,
+        cfg: TrialConfig,
+        window: Window,
+        limit: float,
+        reduced: bool,
+        workspace: Workspace,
+        vectors: dict[str, Tensor],
     ) -> None:
+        """`vectors` (n_parameters,) are where the parameters and moments lie."""
         self.window, self.step = window, 0
         self._cfg, self._limit, self._n_unique = cfg, limit, field.n_unique
         seen, seed = field.part(window.seen), window_seed(cfg, window)
@@ -135,15 +158,18 @@ class _Network:
             self._coordinates.xy.numpy(),
             reduced,
             workspace,
+            vectors["parameters"],
         )
-        vector = self._passes.parameters.vector
-        self.vectors = {"parameters": vector, "mean": torch.zeros_like(vector), "square": torch.zeros_like(vector)}
-        self._moments = self.vectors["mean"].numpy(), self.vectors["square"].numpy()
+        self._moments = vectors["mean"].numpy(), vectors["square"].numpy()
 
     @property
     def keys(self) -> Iterable[str]:
         """The names of the weights and biases, as `Siren` has them."""
         return self._passes.parameters.named.keys()
+
+    def random_state(self) -> dict[str, Any]:
+        """The state of the batches' source, as plain values."""
+        return self.sampler.state
 
     def advance(self, n_steps: int) -> int | None:
         """Carry out steps; the first one whose loss was no number or exploded, or None."""

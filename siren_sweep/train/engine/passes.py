@@ -8,7 +8,6 @@ PyTorch's, into buffers that are kept; all else is in `kernels`. What precision 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,8 +19,8 @@ from siren_sweep.train.engine.batches import Batch
 from siren_sweep.train.siren import IN_FEATURES
 
 
-class Workspace(threading.local):
-    """Buffers by their number of points and widths, for all networks of an engine; each thread has its own."""
+class Workspace:
+    """Buffers by their number of points and widths, for networks that are trained in turn."""
 
     def __init__(self) -> None:
         self.blocks: dict[tuple[int, ...], _Block] = {}
@@ -64,15 +63,16 @@ class SirenPasses:
         xy: np.ndarray,
         reduced: bool = False,
         workspace: Workspace | None = None,
+        vector: Tensor | None = None,
     ) -> None:
         """`weights` under the keys of `Siren`; t (n_frames,) and xy (n_unique, 2), normalised, float64.
 
         `reduced`: the products will be bfloat16, which asks for another number of points a block. Networks that are
-        trained in turn share a `workspace`.
+        trained in turn share a `workspace`. `vector` is where the parameters are to lie.
         """
-        vector = torch.cat([value.reshape(-1) for value in weights.values()])
-        self.parameters = FlatParameters(vector, weights)
-        self.gradient = FlatParameters(torch.zeros_like(vector), weights)
+        flat = torch.cat([value.reshape(-1) for value in weights.values()])
+        self.parameters = FlatParameters(flat if vector is None else vector.copy_(flat), weights)
+        self.gradient = FlatParameters(torch.zeros_like(flat), weights)
         self._transposed = [weight.T for weight in self.parameters.weights]
         self._omega, self._t, self._xy = omega, t, xy
         self._block_points = block_points(len(self.parameters.biases[0]), reduced)

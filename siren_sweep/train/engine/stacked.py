@@ -1,4 +1,4 @@
-"""Networks of one shape side by side: each parameter of all of them is one tensor, each product a batched one.
+"""Networks of one shape side by side: a row of weights and biases for each, and every product a batched one.
 
 Layers are those of `Siren`: omega scales weights, of which there are fewer than phases; the first layer's phase is
 formed in float64; the output layer is float32 also where products of matrices may be TF32.
@@ -18,9 +18,15 @@ from siren_sweep.train.engine.precision import hidden_products
 Stacked = Mapping[str, Tensor]  # under the keys of `Siren`, in its order, each (n_networks, *shape)
 
 
-def stacked(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The weights and biases of `Siren`s of one shape, one below the other."""
-    return {key: torch.stack([network[key] for network in networks]) for key in networks[0]}
+def rows(networks: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """(n_networks, n_parameters): the weights and biases of `Siren`s of one shape, each one's behind each other."""
+    return torch.stack([torch.cat([value.flatten() for value in network.values()]) for network in networks])
+
+
+def named(of: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Views of rows by the names and shapes of one network's weights and biases."""
+    parts = of.split([value.numel() for value in like.values()], dim=1)
+    return {key: part.unflatten(1, value.shape) for (key, value), part in zip(like.items(), parts, strict=True)}
 
 
 def forward(parameters: Stacked, inputs: Tensor, omega: float) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,27 +12,30 @@ from torch import Tensor
 from siren_sweep.config.choices import LrSchedule
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.train.engine.base import CLIP_NORM, WARM_UP_SHARE
+from siren_sweep.train.siren import IN_FEATURES
 
 
 class Update:
-    """Changes stacked parameters, each (n_networks, *shape), by what lies in `gradients`, each network by its own.
+    """Changes parameters (n_networks, n_parameters) by what lies in `gradient`, each network by its own.
 
-    Everything happens on the parameters' device, and nothing waits for it.
+    Everything happens on the parameters' device, and nothing waits for it. All of a network is one row, in the order of
+    `Siren`, since a GPU takes a kernel's time for each tensor, however small.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], cfg: TrialConfig) -> None:
-        self.gradients = [torch.zeros_like(parameter) for parameter in parameters]  # whoever calls `step` fills them
-        for parameter, gradient in zip(parameters, self.gradients, strict=True):
-            parameter.grad = gradient
+    def __init__(self, parameters: Tensor, cfg: TrialConfig) -> None:
+        self.gradient = parameters.grad = torch.zeros_like(parameters)  # whoever calls `step` fills it
         self._training, self._total_steps = cfg.training, cfg.claude.total_steps
-        device = parameters[0].device
+        device = parameters.device
         self._rate = torch.tensor(cfg.training.learning_rate_NNR_f, device=device)
         betas = (0.9, cfg.training.adam_beta2)
         self._adam = torch.optim.Adam(
-            parameters, lr=self._rate, betas=betas, fused=True, capturable=device.type == "cuda"
+            [parameters], lr=self._rate, betas=betas, fused=True, capturable=device.type == "cuda"
         )
         self._limit = cfg.training.turn_limit / cfg.graph_model.omega_f
-        self._hidden = list(zip(parameters[2:-2:2], parameters[3:-2:2], strict=True)) if self._limit else []
+        width, n_layers = cfg.graph_model.hidden_dim_nnr_f, cfg.graph_model.n_layers_nnr_f
+        self._n_weights, size = width**2, width**2 + width  # of a hidden layer: its weights, then its biases
+        first = (IN_FEATURES + 1) * width
+        self._hidden = parameters[:, first : first + n_layers * size].unflatten(1, (n_layers, size))
 
     @torch.no_grad()
     def step(self, steps_done: Tensor) -> None:
@@ -41,10 +43,12 @@ class Update:
         self._clip()
         schedule = self._schedule(steps_done.double())
         self._rate.copy_(self._training.learning_rate_NNR_f * schedule)
-        before = [(weight.clone(), bias.clone()) for weight, bias in self._hidden]
+        if not self._limit:
+            self._adam.step()
+            return
+        before = self._hidden.clone()
         self._adam.step()
-        for new, old in zip(self._hidden, before, strict=True):
-            self._shorten(new, old, self._limit * schedule)
+        self._shorten(before, self._limit * schedule)
 
     def _schedule(self, steps_done: Tensor) -> Tensor:
         """The rate of a step as a share of the peak; see `learning_rate`."""
@@ -55,21 +59,18 @@ class Update:
             return falling
         return falling * ((steps_done + 1) / (WARM_UP_SHARE * self._total_steps)).clamp(max=1)
 
-    def _shorten(self, new: tuple[Tensor, Tensor], old: tuple[Tensor, Tensor], limit: Tensor) -> None:
-        """Keep the change of a hidden layer's weight and bias within the limit; see `update_limit`."""
-        norm = torch.linalg.vector_norm((new[0] - old[0]).flatten(1), dim=1)  # (n_networks,)
+    def _shorten(self, before: Tensor, limit: Tensor) -> None:
+        """Keep the change of each hidden layer's weights and biases within the limit; see `update_limit`."""
+        change = (self._hidden - before)[:, :, : self._n_weights]
+        norm = torch.linalg.vector_norm(change, dim=2, keepdim=True)  # (n_networks, n_layers, 1)
         share = torch.where(norm > limit, limit / norm, 1.0).to(norm.dtype)
-        for value, before in zip(new, old, strict=True):
-            kept = share.view(-1, *[1] * (value.dim() - 1))
-            value.copy_(torch.where(kept < 1, torch.lerp(before, value, kept.expand_as(value)), value))
+        shorter = torch.lerp(before, self._hidden, share)
+        self._hidden.copy_(torch.where(share < 1, shorter, self._hidden))
 
     def _clip(self) -> None:
         """Scale each network's gradient to a norm of at most `CLIP_NORM`."""
-        parts = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in self.gradients]
-        norms = torch.linalg.vector_norm(torch.stack(parts), dim=0)  # (n_networks,)
-        scale = (CLIP_NORM / (norms + 1e-6)).clamp(max=1)
-        for gradient in self.gradients:
-            gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
+        norms = torch.linalg.vector_norm(self.gradient, dim=1, keepdim=True)
+        self.gradient.mul_((CLIP_NORM / (norms + 1e-6)).clamp(max=1))
 
     def snapshot(self) -> dict[str, Any]:
         """All that a later `restore` needs, in tensors that later steps do not write to."""

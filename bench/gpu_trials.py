@@ -1,0 +1,98 @@
+"""Several trials at once on one GPU against one alone: steps a second of each, with NVIDIA's MPS and without.
+
+    python bench/gpu_trials.py --device cuda --json FILE
+
+Each trial is a process that trains the same config on noise (see `engine`), for as long as the others do. The row of
+one trial says what a step costs; those of several, what sharing the GPU does to it, and how many steps come of it
+altogether. MPS is what a sweep runs for the same purpose (`siren_sweep/mps.py`); where it is not there or does not work
+there is no row for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from engine import N_FRAMES, N_TYPES, machine, noise_field
+
+from siren_sweep.config.schema import trial_config
+from siren_sweep.sweep.mps import shared_gpus
+from siren_sweep.train.engine import make_engine, n_gpus, resolve_device
+
+SIZES = "128x5x8,512x4x8"
+START_S = 300.0  # how long all processes may take until the last of them is ready
+
+
+def main() -> None:
+    """Measure every size, print and write one row each for one trial, several, and several with MPS."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
+    parser.add_argument("--sizes", default=SIZES, help="hidden x layers x frames a batch, comma-separated")
+    parser.add_argument("--trials", type=int, default=4, help="at once (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=15, help="of steps (%(default)s)")
+    parser.add_argument("--json", type=Path, required=True)
+    options = parser.parse_args()
+    rows = []
+    for size in options.sizes.split(","):
+        for n_trials in (1, options.trials):
+            rows.append(row(size, n_trials, options, mps=False))
+        with shared_gpus(options.trials, min(1, n_gpus(options.device))) as runs:
+            if runs:
+                rows.append(row(size, options.trials, options, mps=True))
+    for known in rows:
+        known["machine"] = machine(options.device)  # asked last: this process keeps off the GPU until then
+    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def row(size: str, n_trials: int, options: argparse.Namespace, mps: bool) -> dict[str, Any]:
+    """What so many trials at once come to."""
+    rates = at_once(size, n_trials, options.device, options.seconds)
+    shown = f"{size:>12}  {n_trials} trials  {'MPS' if mps else '   '}"
+    print(f"{shown}  {sum(rates):9.1f} steps/s in all, {min(rates):.1f} to {max(rates):.1f} each", flush=True)
+    return {"size": size, "trials": n_trials, "mps": mps, "steps_per_s": sum(rates), "each": rates}
+
+
+def at_once(size: str, n_trials: int, device: str, seconds: float) -> list[float]:
+    """Steps a second of each of `n_trials` processes that train at the same time."""
+    context = multiprocessing.get_context("spawn")
+    results: Any = context.Queue()
+    ready = context.Barrier(n_trials)
+    processes = [context.Process(target=trial, args=(size, device, seconds, ready, results)) for _ in range(n_trials)]
+    for process in processes:
+        process.start()
+    try:
+        return [results.get(timeout=START_S + seconds) for _ in processes]
+    finally:
+        for process in processes:
+            process.join(timeout=30)
+            process.kill()
+
+
+def trial(size: str, device: str, seconds: float, ready: Any, results: Any) -> None:
+    """One process: gets ready, waits for the others, and counts its steps for so many seconds."""
+    torch.set_num_threads(1)
+    hidden, layers, frames = map(int, size.split("x"))
+    cfg = trial_config(
+        {
+            "graph_model": {"hidden_dim_nnr_f": hidden, "n_layers_nnr_f": layers, "omega_f": 30, "nnr_f_T_period": 300},
+            "training": {"n_training_frames": N_FRAMES, "inr_batch_size": frames},
+            "claude": {"total_steps": 10**6},
+        }
+    )
+    engine = make_engine(noise_field(N_TYPES), cfg, resolve_device(device))
+    engine.advance(10)  # libraries are loaded, and the graph is captured
+    ready.wait(timeout=START_S)
+    n_steps, started = 0, time.monotonic()
+    while (spent := time.monotonic() - started) < seconds:
+        engine.advance(20)
+        n_steps += 20
+    results.put(n_steps / spent)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,316 @@
+"""How the records of a sweep are read and written: the one place that names a stored key.
+
+Everything is a user attribute of Optuna's, as JSON. A study is of one block, or of the runs beside one; its format has
+a number, and what another version has written is refused with one message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from siren_sweep.errors import SweepStateError
+from siren_sweep.study.records import Block, Hypothesis, Instruction, Outcome, PlannedTrial, Stop, Trial, TrialPlan
+from siren_sweep.train.report import Report
+
+FORMAT = 1
+_FORMAT, _PLAN = "format", "batch_"
+_ENDED, _SHOWN, _COPIED = "ended", "shown", "copied"
+_INSTRUCTIONS, _ANSWERED = "instructions", "instructions_answered"  # of the first block's study
+_ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME = "attempt", "deaths", "reports", "stop", "outcome"
+_HYPOTHESIS, _SAMPLER_STATE = "hypothesis", "sampler_state"
+
+T = TypeVar("T")
+
+
+def read_block(study: Study) -> Block:
+    """Raises SweepStateError where the study is of another format, or no block's."""
+    values = _attributes(study)
+    if "block" not in values or "n_training_frames" not in values:
+        raise SweepStateError(f"the study {study.study_name!r} is no block's: it has no block and n_training_frames")
+    known: dict[str, Any] = {
+        name: values[name] for name in ("data_hash", "settings", "dataset", "imported") if values.get(name)
+    }
+    known |= {"ended": bool(values.get(_ENDED)), "shown": bool(values.get(_SHOWN))}
+    return Block(values["block"], values["n_training_frames"], **known)
+
+
+def has_settings(study: Study) -> bool:
+    """Whether the study's first words are there: a crash may have come before them."""
+    return "settings" in _attributes(study)
+
+
+def n_training_frames(study: Study) -> int | None:
+    """The frames of a block's study; None of any other study."""
+    found = study.user_attrs.get("n_training_frames")
+    return int(found) if found is not None else None
+
+
+def read_trials(study: Study) -> list[Trial]:
+    """The trials that were planned by a sweep, or imported, in order."""
+    found = (read_trial(trial) for trial in study.get_trials(deepcopy=False))
+    return [trial for trial in found if trial is not None]
+
+
+def read_trial(trial: FrozenTrial) -> Trial | None:
+    """A trial of a sweep; None of one that another program added. Raises SweepStateError where a record is broken."""
+    values = trial.user_attrs
+    if not {"iteration", "config"} <= values.keys():
+        return None
+    where = f"trial {trial.number}"
+    return Trial(
+        number=trial.number,
+        state=trial.state,
+        value=trial.value,
+        params=trial.params,
+        plan=_plan(values, where),
+        attempt=int(values.get(_ATTEMPT) or 0),
+        deaths=tuple(values.get(_DEATHS) or ()),
+        reports=tuple(_record(Report, one, where) for one in values.get(_REPORTS) or ()),
+        stop=_record(Stop, values[_STOP], where) if values.get(_STOP) else None,
+        outcome=_record(Outcome, values[_OUTCOME], where) if values.get(_OUTCOME) else None,
+        began=trial.datetime_start,
+        told=trial.datetime_complete,
+    )
+
+
+def read_plan(study: Study, batch: int) -> list[PlannedTrial]:
+    """The plan of a batch; empty where none was stored."""
+    entries = _attributes(study).get(_plan_key(batch)) or []
+    return [PlannedTrial(one["params"], _plan(one["attributes"], f"the plan of batch {batch}")) for one in entries]
+
+
+def last_batch(study: Study) -> int:
+    """The number of the last batch that was planned, 0 where there is none."""
+    return max((int(key.removeprefix(_PLAN)) for key in study.user_attrs if key.startswith(_PLAN)), default=0)
+
+
+def read_instructions(study: Study) -> list[Instruction]:
+    """What a person asked of the sweep while it ran, in order; from the first block's study."""
+    return [_instruction(one) for one in _attributes(study).get(_INSTRUCTIONS) or []]
+
+
+def n_answered(study: Study) -> int:
+    """How many instructions the file of a person holds as acknowledged."""
+    return int(study.user_attrs.get(_ANSWERED) or 0)
+
+
+def n_copied(study: Study) -> int:
+    """Of a study that another sweep's was copied to: how many were copied with it; 0 where it was cut off."""
+    return int(study.user_attrs.get(_COPIED) or 0)
+
+
+def write_block(study: Study, block: Block) -> None:
+    """Store what a block is; what is stored already stays."""
+    values = {
+        _FORMAT: FORMAT,
+        "settings": dict(block.settings),
+        "block": block.number,
+        "n_training_frames": block.n_training_frames,
+        "data_hash": block.data_hash,
+        "dataset": dict(block.dataset),
+        **({"imported": dict(block.imported)} if block.imported else {}),
+    }
+    known = study.user_attrs
+    for key, value in values.items():
+        if key not in known:
+            study.set_user_attr(key, value)
+
+
+def write_format(study: Study) -> None:
+    """Mark a study that is beside a block's."""
+    if _FORMAT not in study.user_attrs:
+        study.set_user_attr(_FORMAT, FORMAT)
+
+
+def write_plan(study: Study, planned: Sequence[PlannedTrial]) -> None:
+    """Store a batch in one write, so that it is there whole or not at all."""
+    entries = [{"params": dict(one.params), "attributes": plan_values(one.plan)} for one in planned]
+    study.set_user_attr(_plan_key(planned[0].plan.batch), entries)
+
+
+def mark_ended(study: Study) -> None:
+    """Say that a block is over: told, trained whole, validated and exported."""
+    study.set_user_attr(_ENDED, True)
+
+
+def mark_shown(study: Study) -> None:
+    """Say that the record and the report of a block that is over are written."""
+    study.set_user_attr(_SHOWN, True)
+
+
+def mark_copied(study: Study, n_blocks: int) -> None:
+    """Say that a study was copied whole, one of `n_blocks`."""
+    study.set_user_attr(_COPIED, n_blocks)
+
+
+def write_instructions(study: Study, instructions: Sequence[Instruction]) -> None:
+    """Store all of them, in one write."""
+    study.set_user_attr(_INSTRUCTIONS, [_instruction_values(one) for one in instructions])
+
+
+def write_answered(study: Study, n: int) -> None:
+    """Store how many instructions are acknowledged."""
+    study.set_user_attr(_ANSWERED, n)
+
+
+class TrialWriter:
+    """Writes what happens to one trial."""
+
+    def __init__(self, storage: BaseStorage, trial_id: int) -> None:
+        self._storage, self._trial_id = storage, trial_id
+
+    def attempt(self, number: int) -> None:
+        self._set(_ATTEMPT, number)
+
+    def deaths(self, reasons: Sequence[str]) -> None:
+        self._set(_DEATHS, list(reasons))
+
+    def reports(self, reports: Sequence[Report]) -> None:
+        self._set(_REPORTS, [dataclasses.asdict(report) for report in reports])
+
+    def stop(self, stop: Stop) -> None:
+        self._set(_STOP, {key: value for key, value in vars(stop).items() if value is not None})
+
+    def outcome(self, outcome: Outcome) -> None:
+        self._set(_OUTCOME, {**vars(outcome), "metrics": dict(outcome.metrics)})
+
+    def _set(self, key: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(self._trial_id, key, value)
+
+
+def trial_values(plan: TrialPlan, outcome: Outcome | None = None, attempt: int = 0) -> dict[str, Any]:
+    """The attributes of a trial that is added whole."""
+    values = {**plan_values(plan), _ATTEMPT: attempt}
+    if outcome is not None:
+        values[_OUTCOME] = {**vars(outcome), "metrics": dict(outcome.metrics)}
+    return values
+
+
+def plan_values(plan: TrialPlan) -> dict[str, Any]:
+    """A plan as it is stored."""
+    values: dict[str, Any] = {
+        **vars(plan),
+        "config": dict(plan.config),
+        _HYPOTHESIS: _hypothesis_values(plan.hypothesis),
+        _SAMPLER_STATE: dict(plan.sampler_state),
+    }
+    for name in ("validation_of", "whole_of", _SAMPLER_STATE):  # which few trials have
+        if not values[name] and values[name] != 0:
+            del values[name]
+    return values
+
+
+def without_parent(trial: FrozenTrial) -> dict[str, Any]:
+    """The attributes of a trial for another study, in which its parent may not be."""
+    return {**trial.user_attrs, "parent": None}
+
+
+def sampler_state(trial: FrozenTrial) -> Mapping[str, Any]:
+    """What a sampler kept with a trial for itself."""
+    found: Mapping[str, Any] = trial.user_attrs.get(_SAMPLER_STATE) or {}
+    return found
+
+
+def stated_parent(trial: FrozenTrial) -> tuple[bool, int | None]:
+    """Whether a trial says what its parent is, and which."""
+    return "parent" in trial.user_attrs, trial.user_attrs.get("parent")
+
+
+def failure(trial: FrozenTrial) -> Outcome | None:
+    """The outcome of a trial that failed, whoever added it."""
+    values = trial.user_attrs.get(_OUTCOME)
+    return _record(Outcome, values, f"trial {trial.number}") if trial.state is TrialState.FAIL and values else None
+
+
+def _plan_key(batch: int) -> str:
+    return f"{_PLAN}{batch:03d}"
+
+
+def _attributes(study: Study) -> dict[str, Any]:
+    values: dict[str, Any] = study.user_attrs
+    if (found := values.get(_FORMAT, FORMAT)) != FORMAT:  # studies of before the number was written are as version 1
+        raise SweepStateError(
+            f"the study {study.study_name!r} must be of format {FORMAT}, got {found!r}: another version of this "
+            "program has written it"
+        )
+    return values
+
+
+def _plan(values: Mapping[str, Any], where: str) -> TrialPlan:
+    own = {key: value for key, value in values.items() if value is not None}
+    if _HYPOTHESIS in own:
+        own[_HYPOTHESIS] = _hypothesis(own[_HYPOTHESIS])
+    return _record(TrialPlan, own, where)
+
+
+def _hypothesis(values: Mapping[str, Any]) -> Hypothesis:
+    def several(name: str) -> tuple[Any, ...]:
+        value = values.get(name)
+        return tuple(value) if isinstance(value, list) else () if value is None else (value,)
+
+    return Hypothesis(
+        rationale=str(values.get("rationale") or ""),
+        falsified_by=str(values.get("falsified_by") or ""),
+        parameters=several("parameter"),
+        old=several("old"),
+        new=several("new"),
+        expectation=values.get("expectation"),
+    )
+
+
+def _hypothesis_values(hypothesis: Hypothesis | None) -> dict[str, Any] | None:
+    """As it is stored: a single changed parameter without a list."""
+    if hypothesis is None:
+        return None
+    single = len(hypothesis.parameters) == 1
+    changes = {"parameter": hypothesis.parameters, "old": hypothesis.old, "new": hypothesis.new}
+    return {
+        **{name: values[0] if single else list(values) for name, values in changes.items()},
+        "expectation": dict(hypothesis.expectation) if hypothesis.expectation else None,
+        "rationale": hypothesis.rationale,
+        "falsified_by": hypothesis.falsified_by,
+    }
+
+
+def _instruction(values: Mapping[str, Any]) -> Instruction:
+    own = {key: values[key] for key in ("number", "line", "block", "after_batch", "answer")}
+    limit = values.get("limit")
+    return Instruction(
+        **own,
+        limit=(limit["parameter"], limit["low"], limit["high"]) if limit else None,
+        wanted=values.get("try"),
+        more=int(values.get("more") or 0),
+        stop=bool(values.get("stop")),
+        end=bool(values.get("end")),
+    )
+
+
+def _instruction_values(one: Instruction) -> dict[str, Any]:
+    values: dict[str, Any] = {key: getattr(one, key) for key in ("number", "line", "block", "after_batch")}
+    if one.limit:
+        values["limit"] = dict(zip(("parameter", "low", "high"), one.limit, strict=True))
+    if one.wanted is not None:
+        values["try"] = dict(one.wanted)
+    if one.more:
+        values["more"] = one.more
+    if one.stop or one.end:
+        values |= {"stop": one.stop} | ({"end": True} if one.end else {})
+    return {**values, "answer": one.answer}
+
+
+def _record(kind: type[T], values: Any, where: str) -> T:
+    """A dataclass from what is stored; keys that it does not know are of other parts of the record.
+
+    Raises SweepStateError where something is missing.
+    """
+    fields = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    try:
+        return kind(**{key: value for key, value in values.items() if key in fields})
+    except (TypeError, AttributeError) as error:
+        raise SweepStateError(f"the {kind.__name__.lower()} stored with {where} is broken: {error}") from None

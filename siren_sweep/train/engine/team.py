@@ -1,0 +1,144 @@
+"""Networks trained side by side on several cores: an equal stretch of them to each of a few forked processes.
+
+Threads would not do: a step is some fifty short calls, and threads that take turns at Python's lock lose half of what a
+second core could bring. The processes share the networks' parameters and moments by memory that both may write; what
+else a network keeps, its random state, is asked for where it is wanted. They go when the process that forked them does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import signal
+import socket
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Network(Protocol):
+    """What is needed of a network: that it trains, and its random state as JSON values."""
+
+    def advance(self, n_steps: int) -> int | None: ...
+
+    def random_state(self) -> dict[str, Any]: ...
+
+
+def shared(*shape: int) -> Tensor:
+    """Zeros, float32, in memory that forked processes share; it goes with the last of them."""
+    size = int(np.prod(shape))
+    return torch.frombuffer(mmap.mmap(-1, max(size * 4, 1)), dtype=torch.float32, count=size).view(*shape)
+
+
+class Team:
+    """Forked processes, each with its stretch of the networks as they are at the start."""
+
+    def __init__(self, networks: Sequence[Network], n: int, context: Callable[[], AbstractContextManager[None]]):
+        """`context` is what holds while a process takes steps."""
+        edges = np.linspace(0, len(networks), n + 1).astype(int)
+        self._members: list[tuple[int, socket.socket]] = []
+        for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            self._members.append(_forked(networks[start:stop], context, [own for _, own in self._members]))
+        self.close = weakref.finalize(self, _end, self._members)
+
+    def advance(self, n_steps: int) -> list[int | None]:
+        """All networks take `n_steps`; for each process the first step at which a loss was no number or exploded."""
+        return self._ask({"advance": n_steps})
+
+    def random_states(self) -> list[dict[str, Any]]:
+        """The random state of every network, in order."""
+        return [state for states in self._ask({"states": True}) for state in states]
+
+    def _ask(self, request: dict[str, Any]) -> list[Any]:
+        for _, own in self._members:
+            _send(own, request)
+        return [_answer(_receive(own)) for _, own in self._members]
+
+
+def _answer(received: dict[str, Any] | None) -> Any:
+    """Raises RuntimeError where there is none, or an error in its place."""
+    if received is None:
+        raise RuntimeError("a process that trained windows has died")
+    if "error" in received:
+        raise RuntimeError(received["error"])
+    return received["answer"]
+
+
+def _forked(
+    networks: Sequence[Network], context: Callable[[], AbstractContextManager[None]], others: Sequence[socket.socket]
+) -> tuple[int, socket.socket]:
+    """A process, and this side of its connection; it closes the connections of `others`, which are not its own."""
+    ours, theirs = socket.socketpair()
+    with warnings.catch_warnings():  # other threads of ours wait, and take no part in what the process does
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        theirs.close()
+        return pid, ours
+    try:
+        for connection in (ours, *others):
+            connection.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _serve(networks, context, theirs)
+    finally:
+        os._exit(0)
+
+
+def _serve(
+    networks: Sequence[Network], context: Callable[[], AbstractContextManager[None]], theirs: socket.socket
+) -> None:
+    """Do what is asked until the other side has gone."""
+    while (request := _receive(theirs)) is not None:
+        try:
+            if "advance" in request:
+                with context():
+                    steps = [network.advance(request["advance"]) for network in networks]
+                answer: Any = min((step for step in steps if step is not None), default=None)
+            else:
+                answer = [network.random_state() for network in networks]
+            _send(theirs, {"answer": answer})
+        except Exception as error:
+            _send(theirs, {"error": f"{type(error).__name__}: {error}"})
+
+
+def _send(connection: socket.socket, content: dict[str, Any]) -> None:
+    text = json.dumps(content).encode()
+    with contextlib.suppress(BrokenPipeError):  # the answer that does not come says it
+        connection.sendall(len(text).to_bytes(8, "little") + text)
+
+
+def _receive(connection: socket.socket) -> dict[str, Any] | None:
+    """What the other side sent; None where it has gone."""
+    parts: list[bytes] = []
+    for n_bytes in (8, None):
+        wanted = n_bytes if n_bytes is not None else int.from_bytes(parts[0], "little")
+        part = b""
+        while len(part) < wanted:
+            try:
+                got = connection.recv(wanted - len(part))
+            except ConnectionResetError:
+                got = b""
+            if not got:
+                return None
+            part += got
+        parts.append(part)
+    content: dict[str, Any] = json.loads(parts[1])
+    return content
+
+
+def _end(members: Sequence[tuple[int, socket.socket]]) -> None:
+    """Let the processes go, and wait for them; one that is in the middle of a step is not waited for."""
+    for pid, own in members:
+        own.close()
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
