@@ -11,13 +11,14 @@ import optuna
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
-from siren_sweep.config.schema import EXPLORABLE
+from siren_sweep.config import parameters
+from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.studies import create, open_storage, study_name, validation_name
 from siren_sweep.views.record.trials import BlockView, State, TrialView
 
-OMEGA, RATE, WIDTH = EXPLORABLE[2], EXPLORABLE[5], EXPLORABLE[0]
-CONFIG: dict[str, Any] = dict(zip(EXPLORABLE, (8, 1, 20.0, 10.0, 16.0, 1e-3, 4, 20, 0), strict=True))
+OMEGA, RATE, WIDTH = parameters.OMEGA, parameters.RATE, parameters.HIDDEN_DIM
+CONFIG: dict[str, Any] = dict(zip(EXPLORABLE, (8, 1, 20.0, 10.0, 16.0, 0, 1e-3, 4, 20), strict=True))
 
 
 def r2_of(score: float) -> float:

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 from hydra.core.config_store import ConfigStore
 
-from siren_sweep.config.schema import EXPLORABLE, TrialConfig, trial_config
+from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config.schema import TrialConfig, trial_config
 from siren_sweep.errors import ConfigError, DataError
 
 SECTIONS = ("graph_model", "training", "claude")

@@ -46,6 +46,16 @@ def bounded(default: Any, **bounds: Any) -> Any:
     return field(default=default, metadata=bounds)
 
 
+def explorable(default: Any, *, short: str, ratio: str | None = None, most: float = 0, **bounds: Any) -> Any:
+    """A `bounded` field that a sweep may vary; `parameters` makes a `Parameter` of it.
+
+    `short` is its name in the record. Where its best value moves with the frames it is searched as a `ratio` of that
+    name, above 0 and at most `most`; `search.space` says to what.
+    """
+    own = {"short": short} | ({"ratio": ratio, "most": most} if ratio else {})
+    return field(default=default, metadata={**bounds, "explorable": own})
+
+
 @dataclass
 class Dataset:
     """Where the stimulus field lies: the folder that holds `stimulus.zarr` and `pos.zarr`."""
@@ -61,12 +71,13 @@ class GraphModel:
     """SIREN (t, x, y) -> luminance; names and defaults are the mission's."""
 
     inr_type: str = "siren_txy"
-    hidden_dim_nnr_f: int = bounded(128, low=4, high=8192)
-    n_layers_nnr_f: int = bounded(5, low=1, high=32)
-    omega_f: float = bounded(80.0, above=0, high=65536)
-    nnr_f_T_period: float = bounded(1.0, above=0, unit="frames")
-    nnr_f_xy_period: float = bounded(1.0, above=0, unit="lattice spacings")
-    window_frames: int = bounded(0, low=0, unit="frames")  # 0: one network over all frames
+    hidden_dim_nnr_f: int = explorable(128, low=4, high=8192, short="hidden_dim")
+    n_layers_nnr_f: int = explorable(5, low=1, high=32, short="n_layers")
+    omega_f: float = explorable(80.0, above=0, high=65536, short="omega")
+    nnr_f_T_period: float = explorable(1.0, above=0, unit="frames", short="T_period", ratio="T_period_ratio", most=1e6)
+    nnr_f_xy_period: float = explorable(1.0, above=0, unit="lattice spacings", short="xy_period")
+    # 0: one network over all frames
+    window_frames: int = explorable(0, low=0, unit="frames", short="window_frames")
 
 
 @dataclass
@@ -74,8 +85,8 @@ class Training:
     """One training run."""
 
     n_training_frames: int = bounded(10, low=2)
-    learning_rate_NNR_f: float = bounded(1e-4, above=0, high=1.0)
-    inr_batch_size: int = bounded(8, low=1, unit="frames")
+    learning_rate_NNR_f: float = explorable(1e-4, above=0, high=1.0, short="lr")
+    inr_batch_size: int = explorable(8, low=1, unit="frames", short="batch_size")
     sampling: Sampling = Sampling.points
     lr_schedule: LrSchedule = LrSchedule.warm_cosine
     adam_beta2: float = bounded(0.95, above=0, high=0.99999)  # how slowly Adam forgets squared gradients
@@ -93,7 +104,7 @@ class Training:
 class Claude:
     """The search's budget; the group keeps the name that people's configs have."""
 
-    total_steps: int = bounded(5000, low=N_REPORTS)
+    total_steps: int = explorable(5000, low=N_REPORTS, short="total_steps", ratio="total_steps_ratio", most=100)
     n_parallel: int = bounded(4, low=1, high=64)
     n_iter_block: int = bounded(12, low=1)
     ucb_c: float = bounded(1.414, low=0)
@@ -189,18 +200,6 @@ class Config(TrialConfig):
     trial: TrialId = field(default_factory=TrialId)
 
 
-EXPLORABLE = (
-    "graph_model.hidden_dim_nnr_f",
-    "graph_model.n_layers_nnr_f",
-    "graph_model.omega_f",
-    "graph_model.nnr_f_T_period",
-    "graph_model.nnr_f_xy_period",
-    "training.learning_rate_NNR_f",
-    "training.inr_batch_size",
-    "claude.total_steps",
-    "graph_model.window_frames",
-)
-
 ADDRESSES = ("storage.url", "tracking.uri")  # that may hold a password: no job is told, nor any file
 
 
@@ -255,19 +254,6 @@ def bound_fault(value: Any, bounds: Mapping[str, Any]) -> str | None:
     if "high" in bounds and value > bounds["high"]:
         return f"must be at most {bounds['high']}, got {value}"
     return None
-
-
-def metadata_of(name: str) -> Mapping[str, Any]:
-    """The bounds of a dotted parameter of `TrialConfig`, as `graph_model.omega_f`."""
-    group, _, leaf = name.partition(".")
-    node = type(getattr(TrialConfig(), group))
-    return next(item.metadata for item in dataclasses.fields(node) if item.name == leaf)
-
-
-def type_of(name: str) -> type:
-    """int or float: the type of a dotted explorable parameter."""
-    group, _, leaf = name.partition(".")
-    return type(getattr(getattr(TrialConfig(), group), leaf))
 
 
 def _joint_faults(cfg: TrialConfig) -> Iterator[str]:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import optuna
 
+from siren_sweep.config.parameters import leaf
 from siren_sweep.config.schema import N_REPORTS
-from siren_sweep.search.encoding import Axis, Params, leaf
+from siren_sweep.search.encoding import Axis, Params
 from siren_sweep.search.history import History
 from siren_sweep.search.knowledge import BATCH, RATE, STEPS, STEPS_RATIO, canonical, cost, couplings
 from siren_sweep.search.proposal import changed, shown

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from siren_sweep.config.parameters import WINDOW, leaf
+
 Params = Mapping[str, Any]
 MAX_LEVELS = 24  # a parameter with more values than this is searched as a continuous one
 _LOG_SPAN = 4.0
-WINDOW = "window_frames"  # whose 0 is no length: one network over all frames
 _DIGITS = 2  # significant digits of a proposed float: people read and type these values
 
 
@@ -30,7 +31,7 @@ class Axis:
         self.nominal = isinstance(distribution, CategoricalDistribution) and not _numeric(distribution.choices)
         self.levels: list[Any] | None = _levels(distribution)
         self._ranks: dict[Any, int] | None = None
-        if leaf(name) == WINDOW and self.levels is not None and 0 in self.levels:
+        if leaf(name) == leaf(WINDOW) and self.levels is not None and 0 in self.levels:
             self.levels = [*self.levels[1:], 0]  # one network over all frames lies beyond the longest window
             self._ranks = {level: index for index, level in enumerate(self.levels)}
         low, high = self._bounds()
@@ -104,11 +105,6 @@ def axes(distributions: Mapping[str, BaseDistribution]) -> list[Axis]:
 def key_of(space: Sequence[Axis], params: Params) -> tuple[Any, ...]:
     """What makes two configs equal: the values of the searched parameters."""
     return tuple(params[axis.name] for axis in space)
-
-
-def leaf(name: str) -> str:
-    """The last part of a dotted name, by which people call a parameter."""
-    return name.rsplit(".", 1)[-1]
 
 
 def _numeric(choices: Sequence[Any]) -> bool:

@@ -14,7 +14,8 @@ from functools import cache
 
 import numpy as np
 
-from siren_sweep.search.encoding import WINDOW, Axis, Params, leaf
+from siren_sweep.config.parameters import WINDOW, leaf
+from siren_sweep.search.encoding import Axis, Params
 
 OMEGA, RATE, WIDTH, DEPTH = "omega_f", "learning_rate_NNR_f", "hidden_dim_nnr_f", "n_layers_nnr_f"
 XY_PERIOD, T_PERIOD, T_RATIO = "nnr_f_xy_period", "nnr_f_T_period", "T_period_ratio"

@@ -15,9 +15,10 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from siren_sweep.search.encoding import axes, leaf
+from siren_sweep.config.parameters import RATIOS, WINDOW, leaf, parameter_of
+from siren_sweep.search.encoding import axes
 from siren_sweep.search.proposal import shown
-from siren_sweep.search.space import RATIOS, WINDOW, Space, parameter_of
+from siren_sweep.search.space import Space
 
 _ROUNDING = 1e-9  # relative; what a value may lose on its way through a ratio and back
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from siren_sweep.search.encoding import Params, leaf
+from siren_sweep.config.parameters import leaf
+from siren_sweep.search.encoding import Params
 
 SAMPLER_STATE = "sampler_state"  # the attribute of a trial that holds it
 _WORSE = "a final R2 below the parent's by more than the noise"

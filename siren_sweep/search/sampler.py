@@ -19,9 +19,10 @@ from optuna.samplers import BaseSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
+from siren_sweep.config.parameters import leaf
 from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.search import mutations
-from siren_sweep.search.encoding import Axis, Params, axes, key_of, leaf
+from siren_sweep.search.encoding import Axis, Params, axes, key_of
 from siren_sweep.search.history import History, Lacked, Observation
 from siren_sweep.search.knowledge import Features, cost, couplings, features_of_prior, footprint
 from siren_sweep.search.model import Belief, Surrogate

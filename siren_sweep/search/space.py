@@ -18,22 +18,21 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from siren_sweep.config.schema import EXPLORABLE, N_REPORTS, Block, bound_fault, metadata_of, type_of
+from siren_sweep.config.parameters import (
+    BATCH_SIZE,
+    EXPLORABLE,
+    PARAMETERS,
+    RATIOS,
+    T_PERIOD_RATIO,
+    TOTAL_STEPS_RATIO,
+    WINDOW,
+    dimension_fault,
+    parameter_of,
+)
+from siren_sweep.config.schema import N_REPORTS, Block
 
-T_PERIOD, TOTAL_STEPS, BATCH_SIZE, WINDOW = EXPLORABLE[3], EXPLORABLE[7], EXPLORABLE[6], EXPLORABLE[8]
 STEPS_PER_WINDOW_FRAME = 8  # what windows of 62 to 500 frames of real video want, at 8 frames a batch
-T_PERIOD_RATIO, TOTAL_STEPS_RATIO = "T_period_ratio", "total_steps_ratio"
-RATIOS = {T_PERIOD_RATIO: T_PERIOD, TOTAL_STEPS_RATIO: TOTAL_STEPS}
 STARTS = (*(name for name in EXPLORABLE if name not in RATIOS.values()), *RATIOS)  # what a start may be said in
-RATIO_BOUNDS: dict[str, dict[str, Any]] = {
-    T_PERIOD_RATIO: {"above": 0, "high": 1e6},
-    TOTAL_STEPS_RATIO: {"above": 0, "high": 100},
-}
-
-
-def parameter_of(dimension: str) -> str:
-    """The explorable parameter that a dimension sets: `T_period_ratio` sets `graph_model.nnr_f_T_period`."""
-    return RATIOS.get(dimension, dimension)
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Space:
         window = params[WINDOW] if WINDOW in params else self.fixed[WINDOW]
         values = dict(self.fixed)
         values |= {parameter_of(name): self.value(name, value, window) for name, value in params.items()}
-        return {name: type_of(name)(values[name]) for name in EXPLORABLE}
+        return {name: PARAMETERS[name].kind(values[name]) for name in EXPLORABLE}
 
     def nearest(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The point of the space that lies closest to a config of absolute values, dimension by dimension.
@@ -144,7 +143,7 @@ def distribution_of(name: str, override: Override) -> BaseDistribution:
 
     Raises ValueError with the rule and the value.
     """
-    kind = int if name in EXPLORABLE and type_of(name) is int else float
+    kind = PARAMETERS[name].kind if name in PARAMETERS else float
     sweep = override.value()
     if isinstance(sweep, IntervalSweep) and name != WINDOW:
         return _interval(name, kind, sweep)
@@ -174,7 +173,7 @@ def _number(name: str, kind: type, value: Any) -> Any:
         raise ValueError(f"must be swept over numbers, got {getattr(value, 'text', value)!r}")
     if kind is int and float(value) != int(value):
         raise ValueError(f"must be a whole number, got {value}")
-    fault = bound_fault(float(value), RATIO_BOUNDS.get(name) or metadata_of(name))
+    fault = dimension_fault(name, float(value))
     if fault:
         raise ValueError(fault)
     return kind(value)

@@ -16,10 +16,19 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from siren_sweep.config.schema import EXPLORABLE, METRICS, metadata_of, type_of
+from siren_sweep.config.parameters import (
+    EXPLORABLE,
+    PARAMETERS,
+    T_PERIOD,
+    T_PERIOD_RATIO,
+    TOTAL_STEPS,
+    WINDOW,
+    parameter_of,
+)
+from siren_sweep.config.schema import METRICS
 from siren_sweep.errors import DataError, OutputError, SweepStateError
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
-from siren_sweep.search.space import T_PERIOD, T_PERIOD_RATIO, WINDOW, Space, parameter_of
+from siren_sweep.search.space import Space
 from siren_sweep.study.log_parser import Entry, parse_log
 from siren_sweep.study.studies import mark_ended, study_name
 
@@ -122,7 +131,7 @@ def _trial(entry: Entry, block: int, index: int, numbers: dict[int, int]) -> Fro
         "status": "finished" if finished else "failed",
         "reason": None if finished else "the log has no final_r2",
         "metrics": metrics,
-        "stop_step": entry.config[EXPLORABLE[7]],
+        "stop_step": entry.config[TOTAL_STEPS],
     }
     return create_trial(
         state=TrialState.COMPLETE if finished else TrialState.FAIL,
@@ -152,12 +161,12 @@ def _distributions() -> dict[str, BaseDistribution]:
     """As wide as the config allows, so that any log fits; T_period as a ratio, as it is searched."""
     found: dict[str, BaseDistribution] = {}
     for name in EXPLORABLE:
-        bounds = metadata_of(name)
+        bounds = PARAMETERS[name].bounds
         if name == T_PERIOD:
             found[T_PERIOD_RATIO] = FloatDistribution(1 / _WIDE, _WIDE, log=True)
         elif name == WINDOW:
             found[name] = IntDistribution(bounds["low"], int(_WIDE))
-        elif type_of(name) is int:
+        elif PARAMETERS[name].kind is int:
             found[name] = IntDistribution(bounds["low"], bounds.get("high", int(_WIDE)), log=True)
         else:
             found[name] = FloatDistribution(1 / _WIDE, bounds.get("high", _WIDE), log=True)

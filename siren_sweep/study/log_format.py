@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from siren_sweep.config.parameters import (
+    BATCH_SIZE,
+    HIDDEN_DIM,
+    N_LAYERS,
+    OMEGA,
+    PARAMETERS,
+    RATE,
+    T_PERIOD,
+    TOTAL_STEPS,
+)
+
 BLOCK_END = ">>> BLOCK END <<<"
-# The record's short names, in the order of its `Config:` line.
+# The format's parameters by their short names, in the order of its `Config:` line; others follow where they are set.
 CONFIG = {
-    "hidden_dim": "graph_model.hidden_dim_nnr_f",
-    "n_layers": "graph_model.n_layers_nnr_f",
-    "omega": "graph_model.omega_f",
-    "lr": "training.learning_rate_NNR_f",
-    "batch_size": "training.inr_batch_size",
-    "T_period": "graph_model.nnr_f_T_period",
-    "total_steps": "claude.total_steps",
+    PARAMETERS[name].short: name for name in (HIDDEN_DIM, N_LAYERS, OMEGA, RATE, BATCH_SIZE, T_PERIOD, TOTAL_STEPS)
 }
 
 

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from siren_sweep.config.schema import EXPLORABLE, METRICS, bound_fault, metadata_of, trial_config, type_of
-from siren_sweep.search.encoding import leaf
-from siren_sweep.search.space import BATCH_SIZE, T_PERIOD, WINDOW
+from siren_sweep.config.parameters import BATCH_SIZE, EXPLORABLE, PARAMETERS, T_PERIOD, WINDOW, leaf
+from siren_sweep.config.schema import METRICS, bound_fault, trial_config
 from siren_sweep.study.log_format import BLOCK_END, CONFIG, one_line
 
 _ENTRY = re.compile(r"#{1,4}\s*Iter(?:ation)?\s+(\d{1,9})\b.*", re.IGNORECASE)
@@ -190,11 +189,11 @@ def _defaults(frames: int) -> dict[str, Any]:
 
 def _checked(name: str, value: float) -> Any:
     """The value in its parameter's type. Raises _Fault."""
-    fault = bound_fault(float(value), metadata_of(name))
-    if fault is None and type_of(name) is int and not float(value).is_integer():
+    fault = bound_fault(float(value), PARAMETERS[name].bounds)
+    if fault is None and PARAMETERS[name].kind is int and not float(value).is_integer():
         fault = f"must be a whole number, got {value}"
     if fault is None and not 1e-12 <= value <= 1e12 and name != WINDOW:
         fault = f"must lie between 1e-12 and 1e12, got {value}"
     if fault is not None:
         raise _Fault(f"{leaf(name)} {fault}")
-    return type_of(name)(value)
+    return PARAMETERS[name].kind(value)

@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from siren_sweep.config.schema import EXPLORABLE
+from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.errors import SweepError, SweepStateError
 from siren_sweep.paths import SweepPaths, trial_folder
 from siren_sweep.search.proposal import SAMPLER_STATE, Proposal

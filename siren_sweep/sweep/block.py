@@ -9,18 +9,17 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from siren_sweep.config.schema import EXPLORABLE, Block, Config, GraphModel, Training, TrialConfig, type_of
-from siren_sweep.search.space import (
+from siren_sweep.config.parameters import (
+    EXPLORABLE,
+    PARAMETERS,
     T_PERIOD,
     T_PERIOD_RATIO,
     TOTAL_STEPS,
     TOTAL_STEPS_RATIO,
     WINDOW,
-    Space,
-    make_space,
-    network_frames,
-    usual_steps,
 )
+from siren_sweep.config.schema import Block, Config, GraphModel, Training, TrialConfig
+from siren_sweep.search.space import Space, make_space, network_frames, usual_steps
 from siren_sweep.study.studies import finished
 
 
@@ -70,7 +69,7 @@ def start_config(cfg: Config, block: Block) -> dict[str, Any]:
     for name in EXPLORABLE:
         value = explorable(cfg, name)
         if value == explorable(defaults, name) and name in starts:
-            value = type_of(name)(starts[name])
+            value = PARAMETERS[name].kind(starts[name])
         config[name] = value
     steps = round(usual_steps(block, config[WINDOW]) * starts.get(TOTAL_STEPS_RATIO, 1.0))
     period = network_frames(block, config[WINDOW]) / starts.get(T_PERIOD_RATIO, 1.0)

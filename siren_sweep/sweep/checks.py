@@ -13,9 +13,10 @@ from hydra.core.override_parser.types import Override
 from optuna.study import Study
 
 from siren_sweep.config.overrides import parse
-from siren_sweep.config.schema import ADDRESSES, EXPLORABLE, Block, Config, bound_fault, faults, metadata_of
+from siren_sweep.config.parameters import EXPLORABLE, RATIOS, dimension_fault, parameter_of
+from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
 from siren_sweep.errors import ConfigError, SweepError, SweepStateError
-from siren_sweep.search.space import RATIO_BOUNDS, RATIOS, STARTS, distribution_of, parameter_of, parse_dimension
+from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
 from siren_sweep.sweep.block import at_frames, explorable, start_block
 
 SETTING_GROUPS = ("blocks", "search_space", "sampler", "pruner", "claude", "graph_model", "training")
@@ -109,7 +110,7 @@ def _search_space_faults(cfg: Config) -> list[str]:
                 wrong.append(f"search_space.{key} may hold only {', '.join(STARTS)}, got {name}")
             elif not isinstance(value, int | float):
                 wrong.append(f"search_space.{key}.{name} must be a number, got {value!r}")
-            elif fault := bound_fault(value, RATIO_BOUNDS.get(name) or metadata_of(name)):
+            elif fault := dimension_fault(name, value):
                 wrong.append(f"search_space.{key}.{name} {fault}")
     return wrong
 

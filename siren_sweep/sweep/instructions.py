@@ -13,9 +13,10 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
+from siren_sweep.config.parameters import leaf
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import SweepPaths
-from siren_sweep.search.encoding import axes, key_of, leaf
+from siren_sweep.search.encoding import axes, key_of
 from siren_sweep.search.layouts import within
 from siren_sweep.search.limits import Limit, dimension_of, fault, limit_text, limited, single, values_text
 from siren_sweep.search.space import Space

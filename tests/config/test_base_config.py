@@ -10,8 +10,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from siren_sweep.cli.main import conf_dir, typed
+from siren_sweep.config import parameters
 from siren_sweep.config.base import read_base, with_base
-from siren_sweep.config.schema import EXPLORABLE, Config
+from siren_sweep.config.schema import Config
 from siren_sweep.errors import DataError
 from siren_sweep.sweep.block import start_block
 
@@ -67,7 +68,7 @@ def test_a_sweep_starts_from_the_base_also_where_it_says_the_default(old: Path) 
     cfg = composed(f"base={old}")
     start = start_block(cfg, 1, cfg.search_space.params, {}, None)
     config = start.space.config(start.base)
-    assert (config[EXPLORABLE[0]], config[EXPLORABLE[2]], config[EXPLORABLE[5]]) == (256, 80.0, 1e-5)
+    assert (config[parameters.HIDDEN_DIM], config[parameters.OMEGA], config[parameters.RATE]) == (256, 80.0, 1e-5)
 
 
 def test_every_fault_of_its_values_is_told_at_once(tmp_path: Path, told_here: Callable[..., str]) -> None:

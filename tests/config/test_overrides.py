@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 
 from siren_sweep.cli.main import conf_dir, typed
 from siren_sweep.config.overrides import explain, overrides_in
-from siren_sweep.config.schema import EXPLORABLE
+from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.sweep import checks
 
 KEYS = [

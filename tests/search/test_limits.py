@@ -13,13 +13,14 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from siren_sweep.config.choices import Strategy
-from siren_sweep.config.schema import EXPLORABLE, Block
+from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config.schema import Block
 from siren_sweep.search.limits import Limit, fault, limited, part_of
 from siren_sweep.search.space import Space, make_space
 from siren_sweep.search.strategy import ASKED_FOR, plan_batch
 
-WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, RATE, BATCH, STEPS, WINDOW = EXPLORABLE
-BASE: dict[str, Any] = dict(zip(EXPLORABLE, (128, 4, 30.0, 10.0, 16.0, 3e-4, 8, 400, 0), strict=True))
+WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, WINDOW, RATE, BATCH, STEPS = EXPLORABLE
+BASE: dict[str, Any] = dict(zip(EXPLORABLE, (128, 4, 30.0, 10.0, 16.0, 0, 3e-4, 8, 400), strict=True))
 TEXTS = {
     WIDTH: "choice(64, 128, 256, 512)",
     DEPTH: "range(2, 7)",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from siren_sweep.config.schema import EXPLORABLE, Block
-from siren_sweep.search.space import T_PERIOD, TOTAL_STEPS, make_space, parse_dimension
+from siren_sweep.config.parameters import EXPLORABLE, T_PERIOD, TOTAL_STEPS
+from siren_sweep.config.schema import Block
+from siren_sweep.search.space import make_space, parse_dimension
 
-BASE = dict(zip(EXPLORABLE, (64, 4, 20.0, 100.0, 16.0, 1e-3, 8, 500, 0), strict=True))
+BASE = dict(zip(EXPLORABLE, (64, 4, 20.0, 100.0, 16.0, 0, 1e-3, 8, 500), strict=True))
 
 
 @pytest.mark.parametrize(

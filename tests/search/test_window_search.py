@@ -8,7 +8,8 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from siren_sweep.config.schema import EXPLORABLE, Block, Blocks, Config, SearchSpace
+from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config.schema import Block, Blocks, Config, SearchSpace
 from siren_sweep.search.encoding import axes
 from siren_sweep.search.knowledge import features_of_prior
 from siren_sweep.search.limits import Limit, fault, limited
@@ -18,8 +19,8 @@ from siren_sweep.views.record.trials import TrialView
 from siren_sweep.views.record.verdicts import changed
 from siren_sweep.views.record.words import config_line, metrics_line
 
-WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, RATE, BATCH, STEPS, WINDOW = EXPLORABLE
-BASE: dict[str, Any] = dict(zip(EXPLORABLE, (96, 3, 30.0, 333.0, 16.0, 7e-4, 8, 20_000, 0), strict=True))
+WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, WINDOW, RATE, BATCH, STEPS = EXPLORABLE
+BASE: dict[str, Any] = dict(zip(EXPLORABLE, (96, 3, 30.0, 333.0, 16.0, 0, 7e-4, 8, 20_000), strict=True))
 TEXTS = {
     WINDOW: "choice(0, 125, 250, 900)",
     "T_period_ratio": "tag(log, interval(1, 300))",

@@ -14,8 +14,9 @@ from conftest import run_command, told
 from optuna.trial import TrialState
 from planted import CONFIG, OMEGA, RATE, PlantedSweep
 
+from siren_sweep.config import parameters
 from siren_sweep.config.choices import Strategy
-from siren_sweep.config.schema import EXPLORABLE, Block
+from siren_sweep.config.schema import Block
 from siren_sweep.errors import DataError, SweepStateError
 from siren_sweep.paths import SweepPaths
 from siren_sweep.search.sampler import UCBTreeSampler
@@ -174,13 +175,18 @@ def test_the_record_of_a_sweep_is_read_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_imported_trials_within_a_space_serve_a_sweep(blocks: dict[int, optuna.Study]) -> None:
-    base = CONFIG | {EXPLORABLE[0]: 128, EXPLORABLE[1]: 5, EXPLORABLE[4]: 1.0, EXPLORABLE[6]: 8}
+    base = CONFIG | {
+        parameters.HIDDEN_DIM: 128,
+        parameters.N_LAYERS: 5,
+        parameters.XY_PERIOD: 1.0,
+        parameters.BATCH_SIZE: 8,
+    }
     params = {
         OMEGA: "tag(log, interval(5, 4096))",
         RATE: "tag(log, interval(1e-8, 1e-3))",
         "T_period_ratio": "choice(1.0)",
     }
-    space = make_space(Block(10, 5000), params, base | {EXPLORABLE[7]: 5000}, set())
+    space = make_space(Block(10, 5000), params, base | {parameters.TOTAL_STEPS: 5000}, set())
     study = earlier_study(blocks[1], space)
     assert [(trial.value, trial.params[OMEGA]) for trial in study.trials] == [(0.85, 80.0)]
 
@@ -204,7 +210,13 @@ def test_a_sweep_starts_where_a_log_was_best_and_its_model_knows_the_log(tmp_pat
     warm_start.adopt(storage, tmp_path / "old")
     (tmp_path / "old" / "study.db").unlink()
     warm_start.adopt(storage, tmp_path / "old")  # a resumed sweep needs the folder no more
-    base = CONFIG | {EXPLORABLE[0]: 128, EXPLORABLE[1]: 5, EXPLORABLE[4]: 1.0, EXPLORABLE[6]: 8, EXPLORABLE[7]: 5000}
+    base = CONFIG | {
+        parameters.HIDDEN_DIM: 128,
+        parameters.N_LAYERS: 5,
+        parameters.XY_PERIOD: 1.0,
+        parameters.BATCH_SIZE: 8,
+        parameters.TOTAL_STEPS: 5000,
+    }
     base[RATE] = 1e-4
     space = make_space(Block(10, 5000), {OMEGA: "tag(log, interval(5, 4096))"}, base, set())
     known = warm_start.earlier(storage, space)
@@ -227,7 +239,13 @@ def test_a_log_at_other_frames_counts_by_its_ratio(tmp_path: Path) -> None:
     text = planted_log(1500.0).replace("n_frames=10", "n_frames=100").replace("T_period=10", "T_period=50")
     (tmp_path / "old_analysis.md").write_text(text)
     import_log(tmp_path / "old_analysis.md", tmp_path / "old")
-    base = CONFIG | {EXPLORABLE[0]: 128, EXPLORABLE[1]: 5, EXPLORABLE[4]: 1.0, EXPLORABLE[6]: 8, EXPLORABLE[7]: 5000}
+    base = CONFIG | {
+        parameters.HIDDEN_DIM: 128,
+        parameters.N_LAYERS: 5,
+        parameters.XY_PERIOD: 1.0,
+        parameters.BATCH_SIZE: 8,
+        parameters.TOTAL_STEPS: 5000,
+    }
     params = {OMEGA: "tag(log, interval(5, 4096))", "T_period_ratio": "choice(1.0, 2.0)"}
     space = make_space(Block(10, 5000), params, base | {RATE: 1e-4}, set())
     study = earlier_study(open_folder(tmp_path / "old")[2][1], space)

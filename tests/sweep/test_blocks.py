@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import optuna
 
+from siren_sweep.config.parameters import T_PERIOD, TOTAL_STEPS
 from siren_sweep.config.schema import Block, Blocks, Config, SearchSpace
-from siren_sweep.search.space import T_PERIOD, TOTAL_STEPS
 from siren_sweep.sweep.block import BlockCallback, start_block, start_config
 from siren_sweep.sweep.checks import SweepOverrides, all_faults, sweep_texts
 

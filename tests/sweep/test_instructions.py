@@ -13,7 +13,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from optuna.trial import create_trial
 
 from siren_sweep.cli.main import conf_dir, typed
-from siren_sweep.config.schema import EXPLORABLE, METRICS, Block
+from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config.schema import METRICS, Block
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.search.space import make_space
 from siren_sweep.study.studies import all_blocks, create, instructions, load, open_storage, study_name, trial_id
@@ -25,8 +26,8 @@ from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.record.writer import record_files
 
-WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, RATE, BATCH, STEPS, WINDOW = EXPLORABLE
-BASE: dict[str, Any] = dict(zip(EXPLORABLE, (16, 1, 30.0, 4.0, 16.0, 3e-4, 4, 40, 0), strict=True))
+WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, WINDOW, RATE, BATCH, STEPS = EXPLORABLE
+BASE: dict[str, Any] = dict(zip(EXPLORABLE, (16, 1, 30.0, 4.0, 16.0, 0, 3e-4, 4, 40), strict=True))
 TEXTS = {WIDTH: "choice(8, 16)", OMEGA: "tag(log, interval(5, 4096))", "T_period_ratio": "tag(log, interval(1, 300))"}
 N_ITER = 8
 

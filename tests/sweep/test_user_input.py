@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from siren_sweep.config.schema import EXPLORABLE
+from siren_sweep.config import parameters
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.user_input import Bound, EndSweep, Fix, More, StopBlock, Try
 
-OMEGA, RATE, WIDTH = EXPLORABLE[2], EXPLORABLE[5], EXPLORABLE[0]
+OMEGA, RATE, WIDTH = parameters.OMEGA, parameters.RATE, parameters.HIDDEN_DIM
 FORMS = [
     "fix omega_f = 30",
     "bound learning_rate_NNR_f 1e-5 .. 1e-3",

@@ -1,6 +1,6 @@
 """What only a GPU can show: graphs against steps that are carried out one by one, and against the CPU.
 
-With torch, numpy and pytest alone: `pytest --noconftest -c /dev/null tests/train/test_gpu.py` on a machine that has no more.
+On a machine with torch, numpy and pytest alone: `pytest --noconftest -c /dev/null tests/train/test_gpu.py`.
 """
 
 from __future__ import annotations

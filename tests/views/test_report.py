@@ -25,7 +25,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from siren_sweep.cli.main import main
-from siren_sweep.config.schema import EXPLORABLE, Dataset, GraphModel, Training, TrialConfig
+from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config.schema import Dataset, GraphModel, Training, TrialConfig
 from siren_sweep.errors import OutputError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from siren_sweep.config.schema import EXPLORABLE
-from siren_sweep.search.encoding import leaf
+from siren_sweep.config.parameters import EXPLORABLE, leaf
 from siren_sweep.search.proposal import shown
 from siren_sweep.views.record.noise import Noise, noise_before
 from siren_sweep.views.record.trials import BlockView, TrialView

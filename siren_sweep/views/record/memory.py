@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from siren_sweep.search.encoding import leaf
-from siren_sweep.search.space import WINDOW
+from siren_sweep.config.parameters import WINDOW, leaf
 from siren_sweep.study.log_format import BLOCK_END, CONFIG, one_line
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, Level, current, statements

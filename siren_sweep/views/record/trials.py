@@ -11,7 +11,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.config.schema import EXPLORABLE
+from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.study.studies import has_ended, instructions, metrics_of, plan_key, sample_words, seed_runs, whole_runs
 
 

@@ -10,8 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from siren_sweep.config.schema import EXPLORABLE
-from siren_sweep.search.space import RATIOS, WINDOW
+from siren_sweep.config.parameters import EXPLORABLE, RATIOS, WINDOW
 from siren_sweep.views.record.noise import Noise, score
 from siren_sweep.views.record.trials import BlockView, State, TrialView
 

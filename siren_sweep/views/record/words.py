@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from siren_sweep.search.encoding import leaf
+from siren_sweep.config.parameters import PARAMETERS, XY_PERIOD, leaf
 from siren_sweep.search.proposal import shown
-from siren_sweep.search.space import WINDOW
 from siren_sweep.study.log_format import CONFIG, one_line
 from siren_sweep.views.record.trials import State, TrialView
 from siren_sweep.views.record.verdicts import changed
@@ -36,8 +35,10 @@ def r2(value: float | None) -> str:
 def config_line(trial: TrialView) -> str:
     """`hidden_dim=64, n_layers=4, ...`."""
     pairs = [f"{short}={number(trial.config[name])}" for short, name in CONFIG.items()]
-    windows = [f"window_frames={trial.config[WINDOW]}"] if trial.config[WINDOW] else []
-    return ", ".join([*pairs, f"n_frames={trial.n_training_frames}", *windows])
+    told = {*CONFIG.values(), XY_PERIOD}  # which the format has, and which stands in the observation
+    more = [one for one in PARAMETERS.values() if one.name not in told and trial.config[one.name] != one.default]
+    pairs += [f"n_frames={trial.n_training_frames}"]
+    return ", ".join([*pairs, *(f"{one.short}={number(trial.config[one.name])}" for one in more)])
 
 
 def metrics_line(trial: TrialView) -> str:

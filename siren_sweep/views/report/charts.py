@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.search.encoding import leaf
+from siren_sweep.config.parameters import leaf
 from siren_sweep.study.studies import metrics_of, sample_words
 from siren_sweep.views.report.figures import ACCENT, BAD, INK, MUTED, PAPER, SOFT, inline_svg, single_axes, styled
 from siren_sweep.views.report.markup import Markup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from siren_sweep.search.encoding import leaf
+from siren_sweep.config.parameters import leaf
 from siren_sweep.search.proposal import shown
 from siren_sweep.views.record.evidence import Judged, Level, Statement, statements
 from siren_sweep.views.report.markup import Markup, element, joined, scrolling

@@ -8,8 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from siren_sweep.config.schema import EXPLORABLE
-from siren_sweep.search.encoding import leaf
+from siren_sweep.config.parameters import EXPLORABLE, leaf
 from siren_sweep.search.proposal import shown
 from siren_sweep.study.studies import is_sample, metrics_of, objective, sample_words
 from siren_sweep.views.report.markup import Markup, element, joined, scrolling
