@@ -25,6 +25,8 @@ from optuna.trial import TrialState, create_trial
 from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.search.pruner import UCBPruner
+from siren_sweep.study.records import TrialPlan
+from siren_sweep.study.stored import trial_values
 from siren_sweep.study.studies import create, load, open_storage
 from siren_sweep.sweep.worker import Worker
 from siren_sweep.train.loop import Report
@@ -52,12 +54,12 @@ def main() -> None:
 def measure(url: str | None, paths: SweepPaths, n_workers: int, n_finished: int) -> tuple[float, list[float], int]:
     """Wall seconds, the latency of every report, and how many failed."""
     name = f"bench_{uuid.uuid4().hex}"
-    study = create(open_storage(url, paths), name, {})
+    study = create(open_storage(url, paths), name)
     curve = {index: index / N_REPORTS for index in range(1, N_REPORTS + 1)}
     for _ in range(n_finished):
         study.add_trial(create_trial(value=1.0, intermediate_values=curve))
     for _ in range(n_workers):
-        study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"attempt": 1}))
+        study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=trial_values(TrialPlan(1, {}), attempt=1)))
     context = multiprocessing.get_context("fork")
     results: multiprocessing.queues.Queue[tuple[list[float], int]] = context.Queue()
     barrier = context.Barrier(n_workers + 1)

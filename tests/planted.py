@@ -14,6 +14,8 @@ from optuna.trial import TrialState, create_trial
 from siren_sweep.config import parameters
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.paths import SweepPaths
+from siren_sweep.study.records import Block, Outcome, TrialPlan
+from siren_sweep.study.stored import trial_values
 from siren_sweep.study.studies import create, open_storage, study_name, validation_name
 from siren_sweep.views.record.trials import BlockView, State, TrialView
 
@@ -60,13 +62,9 @@ class PlantedSweep:
         self._iteration = 0
 
     def begin(self, block: int, n_frames: int = 10) -> Study:
-        attributes = {
-            "block": block,
-            "n_training_frames": n_frames,
-            "settings": {"claude.ucb_c": 1.414, "claude.n_iter_block": 8, "training.device": "cpu"},
-            "dataset": self._dataset,
-        }
-        self.studies[block] = create(self.storage, study_name(block), attributes)
+        settings = {"claude.ucb_c": 1.414, "claude.n_iter_block": 8, "training.device": "cpu"}
+        own = Block(block, n_frames, settings=settings, dataset=self._dataset)
+        self.studies[block] = create(self.storage, study_name(block), own)
         return self.studies[block]
 
     def batch(self, block: int, slots: Sequence[dict[str, Any]]) -> None:
@@ -79,9 +77,11 @@ class PlantedSweep:
 
     def validate(self, block: int, number: int, scores: Sequence[float]) -> None:
         """Add the results of other seeds for one trial."""
-        study = create(self.storage, validation_name(block), {"validation_of": number})
+        study = create(self.storage, validation_name(block))
         for score in scores:
-            study.add_trial(create_trial(value=r2_of(score), user_attrs={"validation_of": number}))
+            plan = TrialPlan(1, {}, block=block, validation_of=number)
+            outcome = Outcome(1, "finished", metrics={"final_r2": r2_of(score)})
+            study.add_trial(create_trial(value=r2_of(score), user_attrs=trial_values(plan, outcome, attempt=1)))
         self.validations[block] = study
 
 

@@ -56,7 +56,8 @@ def _record(options: argparse.Namespace) -> None:
 
 def _sync(options: argparse.Namespace) -> None:
     from siren_sweep.errors import SweepError
-    from siren_sweep.study.studies import has_ended, open_folder
+    from siren_sweep.study.stored import read_block
+    from siren_sweep.study.studies import open_folder
     from siren_sweep.sweep.lock import locked
     from siren_sweep.views.mlflow.mirror import Mirror
 
@@ -64,7 +65,7 @@ def _sync(options: argparse.Namespace) -> None:
     with locked(paths):
         try:
             mirror = Mirror(options.tracking_uri, outputs, paths)
-            mirror.update(blocks, validations, over=all(has_ended(study) for study in blocks.values()))
+            mirror.update(blocks, validations, over=all(read_block(study).ended for study in blocks.values()))
         except SweepError:
             raise
         except Exception as error:  # MLflow's, the driver's and the network's own kinds

@@ -14,6 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from siren_sweep.search.curves import Gains, Scale, curve
 from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.search.tree import Node
+from siren_sweep.study.stored import failure, n_training_frames, stated_parent
+from siren_sweep.train.report import Status
 
 _BEST, _RECENT, _SPREAD = 40, 30, 30  # trials that a model is fitted to, of a long study
 _UNSEEN_SPREAD = 0.3  # of the final score of a trial that stopped without a report at a known fraction
@@ -50,7 +52,7 @@ class History:
     def __init__(self, study: optuna.Study, space: Sequence[Axis], n_reports: int) -> None:
         trials = [t for t in study.get_trials(deepcopy=False) if all(axis.name in t.params for axis in space)]
         self._n_reports = n_reports
-        self.n_frames: float | None = study.user_attrs.get("n_training_frames")
+        self.n_frames: float | None = n_training_frames(study)
         self.scale = Scale(study, trials)
         finished = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
         self._finished = self.scale.score(np.array([curve(t, n_reports) for t in finished]).reshape(-1, n_reports))
@@ -107,12 +109,12 @@ class History:
 
 
 def _lacked(trial: FrozenTrial) -> Lacked | None:
-    outcome = trial.user_attrs.get("outcome") or {}
-    if trial.state is not TrialState.FAIL:
+    outcome = failure(trial)
+    if outcome is None:
         return None
-    if outcome.get("status") == "infeasible":
+    if outcome.status == Status.infeasible:
         return Lacked.time
-    return Lacked.memory if "memory" in str(outcome.get("reason") or "").lower() else None
+    return Lacked.memory if "memory" in (outcome.reason or "").lower() else None
 
 
 def _parents(trials: Sequence[FrozenTrial], space: Sequence[Axis]) -> dict[int, int | None]:
@@ -122,9 +124,8 @@ def _parents(trials: Sequence[FrozenTrial], space: Sequence[Axis]) -> dict[int, 
     for trial in trials:
         key = key_of(space, trial.params)
         rests = [(index, key[:index] + key[index + 1 :]) for index in range(len(key))]
-        if "parent" in trial.user_attrs:
-            parents[trial.number] = trial.user_attrs["parent"]
-        else:
+        stated, parents[trial.number] = stated_parent(trial)
+        if not stated:
             parents[trial.number] = max((latest[rest] for rest in rests if rest in latest), default=None)
         latest.update(dict.fromkeys(rests, trial.number))
     return parents

@@ -97,7 +97,7 @@ def features_of_prior(params: Params, n_frames: float | None) -> dict[str, float
     """The features that `prior.Prior` reads, as far as a config and its number of frames tell them."""
     known = _known(params)
     if n_frames:
-        known["n_frames"] = min(known.get(WINDOW, n_frames), n_frames)  # a window is a field of so many frames
+        known["n_frames"] = min(known.get(leaf(WINDOW), n_frames), n_frames)  # a window is a field of so many frames
         if T_RATIO in known:
             known[T_PERIOD] = known["n_frames"] / known[T_RATIO]
     return known

@@ -8,8 +8,8 @@ from typing import Any
 
 from siren_sweep.config.parameters import leaf
 from siren_sweep.search.encoding import Params
+from siren_sweep.study.records import Hypothesis
 
-SAMPLER_STATE = "sampler_state"  # the attribute of a trial that holds it
 _WORSE = "a final R2 below the parent's by more than the noise"
 
 
@@ -26,7 +26,7 @@ class Proposal:
     parent: int | None
     mutation: str
     strategy: str
-    hypothesis: dict[str, Any] | None
+    hypothesis: Hypothesis | None
     sampler_state: dict[str, Any] = field(default_factory=dict)
 
 
@@ -37,21 +37,20 @@ def mutation_text(old: Params, new: Params) -> str:
 
 def hypothesis(
     old: Params, new: Params, expectation: Mapping[str, Any] | None, rationale: str, falsified_by: str
-) -> dict[str, Any]:
-    """The record of what a mutation is to show; lists of names and values where more than one parameter changes."""
-    names = changed(old, new)
-    single = len(names) == 1
-    return {
-        "parameter": names[0] if single else names,
-        "old": old[names[0]] if single else [old[name] for name in names],
-        "new": new[names[0]] if single else [new[name] for name in names],
-        "expectation": dict(expectation) if expectation else None,
-        "rationale": rationale,
-        "falsified_by": falsified_by,
-    }
+) -> Hypothesis:
+    """The record of what a mutation is to show."""
+    names = tuple(changed(old, new))
+    return Hypothesis(
+        rationale,
+        falsified_by,
+        names,
+        tuple(old[name] for name in names),
+        tuple(new[name] for name in names),
+        dict(expectation) if expectation else None,
+    )
 
 
-def layout_hypothesis(old: Params, new: Params) -> dict[str, Any]:
+def layout_hypothesis(old: Params, new: Params) -> Hypothesis:
     """A layout's question: it expects nothing yet."""
     names = " and ".join(leaf(name) for name in changed(old, new))
     return hypothesis(
@@ -59,7 +58,7 @@ def layout_hypothesis(old: Params, new: Params) -> dict[str, Any]:
     )
 
 
-def wanted_hypothesis(old: Params, new: Params) -> dict[str, Any]:
+def wanted_hypothesis(old: Params, new: Params) -> Hypothesis:
     """The question of a config that a person asked for."""
     return hypothesis(old, new, None, "A person asked for this change of the best config.", _WORSE)
 

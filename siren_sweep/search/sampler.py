@@ -30,6 +30,7 @@ from siren_sweep.search.mutations import Candidate
 from siren_sweep.search.prior import Prior
 from siren_sweep.search.proposal import Proposal, changed, hypothesis, mutation_text
 from siren_sweep.search.tree import Node, Reward, scores
+from siren_sweep.study.records import Hypothesis
 
 NAME = "tree"
 _N_START = 4  # configs of the first design
@@ -171,7 +172,7 @@ class _Batch:
         new = mutations.unseen(self.space, candidates, self._seen)
         return [candidate for candidate in new if self._feasible(candidate.params)] if self._failed else new
 
-    def add(self, candidate: Candidate, stated: dict[str, Any] | None) -> None:
+    def add(self, candidate: Candidate, stated: Hypothesis | None) -> None:
         parent = candidate.parent
         text = mutation_text(self._by_number[parent], candidate.params) if parent is not None else ""
         self.proposals.append(Proposal(candidate.params, parent, text, NAME, stated))
@@ -227,7 +228,7 @@ class _Model:
     def pretend(self, belief: Belief, chosen: int) -> Belief:
         return self._surrogate.pretend(belief, chosen)
 
-    def hypothesis(self, belief: Belief, candidate: Candidate, index: int) -> dict[str, Any] | None:
+    def hypothesis(self, belief: Belief, candidate: Candidate, index: int) -> Hypothesis | None:
         """What a mutation is expected to show, in the model's own numbers; None for a fresh config."""
         if candidate.parent is None:
             return None

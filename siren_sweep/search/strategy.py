@@ -16,7 +16,6 @@ from siren_sweep.search import layouts
 from siren_sweep.search.boundary import adapted
 from siren_sweep.search.encoding import Axis, Params, axes, key_of
 from siren_sweep.search.proposal import (
-    SAMPLER_STATE,
     Proposal,
     changed,
     hypothesis,
@@ -25,6 +24,8 @@ from siren_sweep.search.proposal import (
     wanted_hypothesis,
 )
 from siren_sweep.search.sampler import UCBTreeSampler
+from siren_sweep.study.records import Hypothesis
+from siren_sweep.study.stored import n_training_frames, sampler_state
 
 ASKED_FOR = "asked for"  # the strategy of a config that a person wanted
 _REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
@@ -70,7 +71,7 @@ def plan_batch(
     if chosen is not None:
         centre = layouts.within(plan.space, best or (carried[0] if carried else base))
         if carried and not study.trials:
-            _carry(plan, chosen, carried, study.user_attrs.get("n_training_frames"), earlier)
+            _carry(plan, chosen, carried, n_training_frames(study), earlier)
         _lay_out(plan, chosen, centre)
     if isinstance(sampler, UCBTreeSampler):
         planned = [proposal.params for proposal in plan.proposals]
@@ -103,8 +104,8 @@ class _Plan:
         strategy: str,
         parent_params: Params | None,
         *,
-        stated: dict[str, Any] | None = None,
-        sampler_state: dict[str, Any] | None = None,
+        stated: Hypothesis | None = None,
+        kept: dict[str, Any] | None = None,
     ) -> None:
         """Append one config, if there is room for it and it is new; its parent is named where it is a trial.
 
@@ -119,7 +120,7 @@ class _Plan:
         state = wanted_hypothesis if strategy == ASKED_FOR else layout_hypothesis
         question = state(parent_params, params) if parent is not None and parent_params else None
         self.seen[key] = self.first_number + len(self.proposals)
-        self.proposals.append(Proposal(params, parent, mutation, strategy, stated or question, sampler_state or {}))
+        self.proposals.append(Proposal(params, parent, mutation, strategy, stated or question, kept or {}))
 
 
 def _carry(
@@ -169,7 +170,7 @@ def _fill_from_sampler(
     for trial in study.get_trials():
         if trial.state is not TrialState.WAITING and _inside(plan.space, trial.params):
             if trial.distributions == distributions:
-                trial.system_attrs = {**trial.system_attrs, **trial.user_attrs.get(SAMPLER_STATE, {})}
+                trial.system_attrs = {**trial.system_attrs, **sampler_state(trial)}
             trial.distributions = {name: distributions.get(name, old) for name, old in trial.distributions.items()}
             scratch.add_trial(trial)
     for proposal in plan.proposals:
@@ -181,7 +182,7 @@ def _fill_from_sampler(
             return
         number = scratch.ask(distributions).number
         asked = scratch.get_trials(deepcopy=False)[number]
-        plan.add(asked.params, type(sampler).__name__, None, sampler_state=asked.system_attrs)
+        plan.add(asked.params, type(sampler).__name__, None, kept=asked.system_attrs)
     for params in _random_configs(plan):
         plan.add(params, "random", None)
 

@@ -1,19 +1,17 @@
 """`siren-sweep import LOG --sweep-folder FOLDER`: an analysis log of the old loop as studies.
 
 Each n_frames of the log becomes a block's study of finished trials, so that its record can be made and a sweep can
-learn from it (`earlier_study`). What cannot be read is listed, line by line.
+learn from it (`sweep.warm_start`). What cannot be read is listed, line by line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage
-from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from siren_sweep.config.parameters import (
@@ -28,13 +26,14 @@ from siren_sweep.config.parameters import (
 from siren_sweep.config.schema import METRICS
 from siren_sweep.errors import DataError, OutputError, SweepStateError
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
-from siren_sweep.search.space import Space
 from siren_sweep.study.log_parser import Entry, parse_log
-from siren_sweep.study.studies import mark_ended, study_name
+from siren_sweep.study.records import Block, Hypothesis, Outcome, TrialPlan
+from siren_sweep.study.stored import mark_ended, trial_values, write_block
+from siren_sweep.study.studies import study_name
+from siren_sweep.train.report import Status
 
 _WIDE = 1e12  # where a parameter has no bound
 _SLOTS = 4  # of a batch in the old loop
-_CLOSE = 0.1  # a config that a space can only meet further away than this share is none of its own
 NOTE = "final_r2 is the log's own: the old loop's is a squared Pearson correlation on 500 frames"
 
 
@@ -60,39 +59,6 @@ def import_log(file: Path, folder: Path) -> tuple[list[Entry], list[str]]:
     return entries, unread
 
 
-def earlier_study(imported: Study, space: Space) -> Study:
-    """A study in memory with the trials of a log, or of another sweep, that lie in a block's space, in its parameters.
-
-    Where T_period is searched as a ratio, a trial at another number of frames counts by its ratio. It serves as one of
-    the `earlier` studies of `plan_batch`.
-    """
-    study = optuna.create_study(direction="maximize")
-    for key in ("n_training_frames", "block"):
-        study.set_user_attr(key, imported.user_attrs[key])
-    scale = space.block.n_training_frames / imported.user_attrs["n_training_frames"]
-    for trial in imported.get_trials(deepcopy=False):
-        config = {WINDOW: 0, **trial.user_attrs["config"]}  # a log of before knows no windows
-        if T_PERIOD_RATIO in space.dimensions and not config[WINDOW]:
-            config[T_PERIOD] *= scale
-        params = space.nearest(config)
-        if _meets(space.config(params), config):
-            study.add_trial(
-                create_trial(
-                    state=trial.state,
-                    value=trial.value if trial.state is TrialState.COMPLETE else None,
-                    params=params,
-                    distributions=space.distributions(),
-                    user_attrs={**trial.user_attrs, "parent": None},  # it may be one of those that are left out
-                    intermediate_values=trial.intermediate_values,
-                )
-            )
-    return study
-
-
-def _meets(nearest: dict[str, Any], config: dict[str, Any]) -> bool:
-    return all(abs(nearest[name] - config[name]) <= _CLOSE * abs(config[name]) for name in EXPLORABLE)
-
-
 def _fill(database: Path, entries: Sequence[Entry], source: str) -> None:
     storage = RDBStorage(sqlite_url(database))
     try:
@@ -105,16 +71,7 @@ def _fill(database: Path, entries: Sequence[Entry], source: str) -> None:
 
 def _add_block(storage: RDBStorage, block: int, entries: Sequence[Entry], source: str) -> None:
     study = optuna.create_study(study_name=study_name(block), storage=storage, direction="maximize")
-    attributes = {
-        "block": block,
-        "n_training_frames": entries[0].n_frames,
-        "settings": {},
-        "dataset": {},
-        "data_hash": "",
-        "imported": {"file": source, "note": NOTE},
-    }
-    for key, value in attributes.items():
-        study.set_user_attr(key, value)
+    write_block(study, Block(block, entries[0].n_frames, imported={"file": source, "note": NOTE}))
     numbers = {entry.iteration: number for number, entry in enumerate(entries)}
     study.add_trials([_trial(entry, block, index, numbers) for index, entry in enumerate(entries)])
     mark_ended(study)
@@ -125,35 +82,31 @@ def _trial(entry: Entry, block: int, index: int, numbers: dict[int, int]) -> Fro
     params = {name: entry.config[parameter_of(name)] for name in distributions}
     params[T_PERIOD_RATIO] = entry.n_frames / entry.config[T_PERIOD]
     finished = entry.final_r2 is not None
-    metrics = {name: entry.metrics.get(name) for name in METRICS} | {"final_pearson_r2": entry.final_r2}
-    outcome = {
-        "attempt": 1,
-        "status": "finished" if finished else "failed",
-        "reason": None if finished else "the log has no final_r2",
-        "metrics": metrics,
-        "stop_step": entry.config[TOTAL_STEPS],
-    }
+    outcome = Outcome(
+        attempt=1,
+        status=Status.finished if finished else "failed",
+        reason=None if finished else "the log has no final_r2",
+        metrics={name: entry.metrics.get(name) for name in METRICS} | {"final_pearson_r2": entry.final_r2},
+        stop_step=entry.config[TOTAL_STEPS],
+    )
+    plan = TrialPlan(
+        iteration=entry.iteration,
+        config=entry.config,
+        block=block,
+        batch=index // _SLOTS + 1,
+        slot=index % _SLOTS,
+        n_training_frames=entry.n_frames,
+        parent=numbers.get(entry.parent) if entry.parent is not None else None,
+        mutation=entry.mutation,
+        strategy="imported",
+        hypothesis=Hypothesis(rationale=entry.hypothesis) if entry.hypothesis else None,
+    )
     return create_trial(
         state=TrialState.COMPLETE if finished else TrialState.FAIL,
         value=entry.final_r2,
         params=params,
         distributions=distributions,
-        user_attrs={
-            "block": block,
-            "batch": index // _SLOTS + 1,
-            "slot": index % _SLOTS,
-            "iteration": entry.iteration,
-            "parent": numbers.get(entry.parent) if entry.parent is not None else None,
-            "mutation": entry.mutation,
-            "strategy": "imported",
-            "hypothesis": {"rationale": entry.hypothesis, "expectation": None} if entry.hypothesis else None,
-            "n_training_frames": entry.n_frames,
-            "seed": None,
-            "config": entry.config,
-            "data_hash": "",
-            "attempt": 1,
-            "outcome": outcome,
-        },
+        user_attrs=trial_values(plan, outcome, attempt=1),
     )
 
 

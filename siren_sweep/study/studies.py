@@ -19,12 +19,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
+from siren_sweep.study.records import Block, Instruction, Trial
 from siren_sweep.study.storage import patient, storage_reason, wait_for
+from siren_sweep.study.stored import last_batch, read_instructions, read_plan, read_trials, write_block, write_format
 
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
 BUSY_TIMEOUT_S = 120.0
-INSTRUCTIONS = "instructions"  # of the first block's study: what a person asked for while the sweep ran
-_PLAN = "batch_"
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -77,13 +77,13 @@ def load(storage: BaseStorage, name: str, **policies: Any) -> Study | None:
         return None
 
 
-def create(storage: BaseStorage, name: str, attributes: Mapping[str, Any]) -> Study:
-    """A study, made where it is not there yet; `attributes` are written once, at its making."""
+def create(storage: BaseStorage, name: str, block: Block | None = None) -> Study:
+    """A study, made where it is not there yet: of a block, which is stored once, at its making, or beside one."""
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
-    known = study.user_attrs
-    for key, value in attributes.items():
-        if key not in known:
-            study.set_user_attr(key, value)
+    if block is None:
+        write_format(study)
+    else:
+        write_block(study, block)
     return study
 
 
@@ -106,35 +106,14 @@ def trial_id(storage: BaseStorage, study: Study, number: int) -> int:
     return storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
 
-def mark_ended(study: Study) -> None:
-    """Say that a block is over: told, validated and exported."""
-    study.set_user_attr("ended", True)
-
-
-def has_ended(study: Study) -> bool:
-    """Whether the block was marked as over."""
-    return bool(study.user_attrs.get("ended"))
-
-
-def mark_shown(study: Study) -> None:
-    """Say that the record and the report of a block that is over are written."""
-    study.set_user_attr("shown", True)
-
-
-def is_shown(study: Study) -> bool:
-    """Whether the record and the report tell of the block's end."""
-    return bool(study.user_attrs.get("shown"))
-
-
-def instructions(studies: Mapping[int, Study]) -> list[dict[str, Any]]:
-    """What a person asked of the sweep while it ran, in order; see `sweep.instructions`."""
-    found: list[dict[str, Any]] = studies[1].user_attrs.get(INSTRUCTIONS, []) if 1 in studies else []
-    return found
-
-
-def n_trials_of(asked: Sequence[Mapping[str, Any]], block: int, n_iter_block: int) -> int:
+def n_trials_of(asked: Sequence[Instruction], block: int, n_iter_block: int) -> int:
     """How many trials a block is to have: `n_iter_block`, and what a person added by the instructions."""
-    return n_iter_block + sum(int(one.get("more", 0)) for one in asked if one["block"] == block)
+    return n_iter_block + sum(one.more for one in asked if one.block == block)
+
+
+def instructions(studies: Mapping[int, Study]) -> list[Instruction]:
+    """What a person asked of the sweep while it ran, in order."""
+    return read_instructions(studies[1]) if 1 in studies else []
 
 
 def finished(study: Study) -> list[FrozenTrial]:
@@ -142,91 +121,66 @@ def finished(study: Study) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
-def plan_key(batch: int) -> str:
-    """The study's attribute that holds the plan of a batch."""
-    return f"{_PLAN}{batch:03d}"
-
-
-def last_batch(study: Study) -> int:
-    """The number of the last batch that was planned, 0 where there is none."""
-    return max((int(key.removeprefix(_PLAN)) for key in study.user_attrs if key.startswith(_PLAN)), default=0)
-
-
 def open_batch(study: Study) -> int | None:
     """The batch that is planned and not told to its end, or None."""
     batch = last_batch(study)
-    planned = len(study.user_attrs[plan_key(batch)]) if batch else 0
-    told = sum(trial.user_attrs["batch"] == batch for trial in finished(study))
+    planned = len(read_plan(study, batch)) if batch else 0
+    told = sum(trial.plan.batch == batch for trial in told_trials(study))
     return batch if told < planned else None
 
 
-def objective(metrics: Mapping[str, Any]) -> float:
-    """What a block's trials are compared by: final_r2, or that of the windows that were trained."""
-    return float(metrics["sample_r2" if is_sample(metrics) else "final_r2"])
+def told_trials(study: Study) -> list[Trial]:
+    """The trials that were told: complete, pruned or failed."""
+    return [trial for trial in read_trials(study) if trial.state.is_finished()]
 
 
-def is_sample(metrics: Mapping[str, Any]) -> bool:
-    """Whether a run trained some of its windows only."""
-    return "sample_r2" in metrics
+def complete(study: Study) -> list[Trial]:
+    """The trials that ran to their end."""
+    return [trial for trial in read_trials(study) if trial.state is TrialState.COMPLETE]
 
 
-def sample_words(metrics: Mapping[str, Any]) -> str:
-    """`over 16 of 512 windows`, for an R2 that is over some of them; else empty."""
-    return f"over {metrics['sample_windows']} of {metrics['n_windows']} windows" if is_sample(metrics) else ""
-
-
-def metrics_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The metrics that a trial ended with; empty where it has none."""
-    found: dict[str, Any] = (trial.user_attrs.get("outcome") or {}).get("metrics") or {}
-    return found
-
-
-def best_trial(study: Study) -> FrozenTrial | None:
+def best_trial(study: Study) -> Trial | None:
     """The complete trial of highest R2, the earliest of equals; None where no trial has finished."""
     return _best(complete(study))
 
 
-def whole_runs(validation: Study | None) -> list[FrozenTrial]:
-    """The finished runs in which a config was trained in all its windows; each names its trial in `whole_of`."""
-    return [trial for trial in complete(validation) if "whole_of" in trial.user_attrs] if validation else []
+def whole_runs(validation: Study | None) -> list[Trial]:
+    """The finished runs in which a config was trained in all its windows."""
+    return [trial for trial in complete(validation) if trial.plan.whole_of is not None] if validation else []
 
 
-def seed_runs(validation: Study | None) -> list[FrozenTrial]:
-    """The finished runs of the winner with other seeds; each names its trial in `validation_of`."""
-    return [trial for trial in complete(validation) if "validation_of" in trial.user_attrs] if validation else []
+def seed_runs(validation: Study | None) -> list[Trial]:
+    """The finished runs of the winner with other seeds."""
+    return [trial for trial in complete(validation) if trial.plan.validation_of is not None] if validation else []
 
 
 @dataclass(frozen=True)
 class Winner:
-    """What a block exports and carries on: a run that was trained whole, and its study.
+    """What a block exports and carries on: a run that was trained whole, and the name of its study.
 
     `searched` is the trial of the block that it came from: the run itself, unless that trial trained a sample.
     """
 
     study: str
-    run: FrozenTrial
-    searched: FrozenTrial
+    run: Trial
+    searched: Trial
 
     @property
     def final_r2(self) -> float:
-        return float(metrics_of(self.run)["final_r2"])
+        return float(self.run.metrics["final_r2"])
 
 
 def winner(study: Study, validation: Study | None) -> Winner | None:
     """The whole run of highest final_r2, of the block's trials and of those trained whole afterwards; None without."""
     known = {trial.number: trial for trial in complete(study)}
-    own = [trial for trial in known.values() if not is_sample(metrics_of(trial))]
-    whole = [trial for trial in whole_runs(validation) if trial.user_attrs["whole_of"] in known]
+    own = [trial for trial in known.values() if not trial.sampled]
+    whole = [trial for trial in whole_runs(validation) if trial.plan.whole_of in known]
     best, best_whole = _best(own), _best(whole)
     if validation is not None and best_whole and (best is None or (best_whole.value or 0) > (best.value or 0)):
-        return Winner(validation.study_name, best_whole, known[best_whole.user_attrs["whole_of"]])
+        assert best_whole.plan.whole_of is not None
+        return Winner(validation.study_name, best_whole, known[best_whole.plan.whole_of])
     return Winner(study.study_name, best, best) if best else None
 
 
-def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+def _best(trials: Sequence[Trial]) -> Trial | None:
     return max(trials, key=lambda trial: (trial.value, -trial.number), default=None)
-
-
-def complete(study: Study) -> list[FrozenTrial]:
-    """The trials that ran to their end."""
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from hydra.core.utils import JobReturn
 from optuna.distributions import BaseDistribution
@@ -15,57 +15,51 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.errors import SweepError, SweepStateError
 from siren_sweep.paths import SweepPaths, trial_folder
-from siren_sweep.search.proposal import SAMPLER_STATE, Proposal
+from siren_sweep.search.proposal import Proposal
+from siren_sweep.study.records import Outcome, PlannedTrial, Trial, TrialPlan
 from siren_sweep.study.storage import wait_for
-from siren_sweep.study.studies import objective, plan_key, trial_id
+from siren_sweep.study.stored import TrialWriter, read_plan, read_trial, read_trials, trial_values
+from siren_sweep.study.studies import trial_id
 from siren_sweep.sweep.hydra_jobs import job_error
 from siren_sweep.sweep.lock import wait_for_end
+from siren_sweep.train.report import Status
 
 MAX_DEATHS = 2  # a config that took its worker with it so often is failed
 
 
-def open_trials(study: Study) -> list[FrozenTrial]:
+def open_trials(study: Study) -> list[int]:
     """The trials that are planned but not told, in order: what a stopped sweep left, or a batch just planned."""
-    return [trial for trial in study.get_trials(deepcopy=False) if not trial.state.is_finished()]
+    return [trial.number for trial in read_trials(study) if not trial.state.is_finished()]
 
 
-def store_plan(study: Study, proposals: Sequence[Proposal], attributes: Sequence[Mapping[str, Any]]) -> None:
-    """Write a planned batch in one write, so that it is there whole or not at all."""
-    plan = [
-        {
-            "params": proposal.params,
-            "attributes": {
-                "parent": proposal.parent,
-                "mutation": proposal.mutation,
-                "strategy": proposal.strategy,
-                "hypothesis": proposal.hypothesis,
-                **({SAMPLER_STATE: proposal.sampler_state} if proposal.sampler_state else {}),
-                **own,
-            },
-        }
-        for proposal, own in zip(proposals, attributes, strict=True)
-    ]
-    study.set_user_attr(plan_key(attributes[0]["batch"]), plan)
+def planned(proposal: Proposal, own: TrialPlan) -> PlannedTrial:
+    """One slot of a plan: what its proposal says, and what the sweep knows of it."""
+    plan = dataclasses.replace(
+        own,
+        parent=proposal.parent,
+        mutation=proposal.mutation,
+        strategy=proposal.strategy,
+        hypothesis=proposal.hypothesis,
+        sampler_state=proposal.sampler_state,
+    )
+    return PlannedTrial(proposal.params, plan)
 
 
 def enqueue_plan(study: Study, batch: int, distributions: Mapping[str, BaseDistribution]) -> None:
     """Add what the plan of a batch holds and the study does not yet, each trial whole in one write."""
-    for entry in study.user_attrs.get(plan_key(batch), []):
-        params, attributes = entry["params"], entry["attributes"]
+    for one in read_plan(study, batch):
         trial = create_trial(
             state=TrialState.RUNNING,
-            params=params,
-            distributions={name: distributions[name] for name in params},
-            user_attrs=attributes,
+            params=dict(one.params),
+            distributions={name: distributions[name] for name in one.params},
+            user_attrs=trial_values(one.plan),
         )
-        wait_for(functools.partial(_add_once, study, trial))
+        wait_for(functools.partial(_add_once, study, trial, (batch, one.plan.slot)))
 
 
-def _add_once(study: Study, trial: FrozenTrial) -> None:
+def _add_once(study: Study, trial: FrozenTrial, place: tuple[int, int]) -> None:
     """Add a planned trial, if its slot of the batch has none: a write may have arrived of which no answer came."""
-    place = ("batch", "slot")
-    taken = [[other.user_attrs.get(key) for key in place] for other in study.get_trials(deepcopy=False)]
-    if [trial.user_attrs[key] for key in place] not in taken:
+    if place not in [(other.plan.batch, other.plan.slot) for other in read_trials(study)]:
         study.add_trial(trial)
 
 
@@ -94,19 +88,19 @@ class BatchRun:
 
     def run(self, n_threads: int) -> None:
         """Run all open trials and tell the study; the callbacks are called after each tell, as Optuna does."""
-        trials = open_trials(self._study)
-        while missing := [trial.number for trial in trials if self._outcome(trial.number) is None]:
+        numbers = open_trials(self._study)
+        while missing := [number for number in numbers if self._trial(number).current is None]:
             self._launch_once(missing, n_threads)
-        for trial in trials:
-            wait_for(functools.partial(self._tell, trial.number))
+        for number in numbers:
+            wait_for(functools.partial(self._tell, number))
             for callback in self._callbacks:
-                callback(self._study, self._trial(trial.number))
+                callback(self._study, self._study.get_trials(deepcopy=False)[number])
 
     def _launch_once(self, numbers: Sequence[int], n_threads: int) -> None:
         for number in numbers:
-            self._set(number, "attempt", self._trial(number).user_attrs.get("attempt", 0) + 1)
+            self._writer(number).attempt(self._trial(number).attempt + 1)
         jobs = [self._overrides(self._trial(number), n_threads) for number in numbers]
-        first = self._trial(numbers[0]).user_attrs["iteration"] - 1
+        first = self._trial(numbers[0]).plan.iteration - 1
         try:
             errors = [job_error(result) for result in self._launch(jobs, first)]
         except SweepError:
@@ -115,7 +109,7 @@ class BatchRun:
             errors = self._given_up(numbers, error)
         faults = []  # that a person can mend, and no trial is to be blamed for: it runs when the sweep goes on
         for number, met in zip(numbers, errors, strict=True):
-            if self._outcome(number) is None:
+            if self._trial(number).current is None:
                 if isinstance(met, SweepError):
                     faults.append(met)
                 elif not isinstance(met, _NotBegun):
@@ -129,54 +123,50 @@ class BatchRun:
         ends: list[Exception | None] = []
         for number in numbers:
             lock = self._paths.trial(self._study.study_name, number).lock
-            began = wait_for_end(lock) == self._trial(number).user_attrs["attempt"]
+            began = wait_for_end(lock) == self._trial(number).attempt
             ends.append(why if began else _NotBegun())
         if all(isinstance(end, _NotBegun) for end in ends):
             raise SweepStateError(f"{why}; no trial had begun") from error
         return ends
 
     def _count_death(self, number: int, reason: str) -> None:
-        deaths = [*self._trial(number).user_attrs.get("deaths", []), reason]
-        self._set(number, "deaths", deaths)
+        trial = self._trial(number)
+        deaths = [*trial.deaths, reason]
+        self._writer(number).deaths(deaths)
         if len(deaths) >= MAX_DEATHS:
-            attempt = self._trial(number).user_attrs["attempt"]
             reason = f"its worker died {len(deaths)} times: {reason}"
-            outcome = {"attempt": attempt, "status": "failed", "reason": reason, "metrics": {}, "stop_step": 0}
-            self._set(number, "outcome", outcome)
+            self._writer(number).outcome(Outcome(trial.attempt, "failed", reason))
 
     def _tell(self, number: int) -> None:
-        outcome = self._outcome(number)
+        outcome = self._trial(number).current
         assert outcome is not None
         tell = functools.partial(self._study.tell, number, skip_if_finished=True)
-        if outcome["status"] in ("finished", "truncated"):
-            tell(objective(outcome["metrics"]))
-        elif outcome["status"] == "stopped":
+        if outcome.succeeded:
+            tell(outcome.r2)
+        elif outcome.status == Status.stopped:
             tell(state=TrialState.PRUNED)
         else:
             tell(state=TrialState.FAIL)
 
-    def _overrides(self, trial: FrozenTrial, n_threads: int) -> list[str]:
+    def _overrides(self, trial: Trial, n_threads: int) -> list[str]:
         """The Hydra overrides of one trial: what the person gave, then what makes this trial this trial."""
-        attributes = trial.user_attrs
-        own = {name: attributes["config"][name] for name in EXPLORABLE} | {
-            "training.n_training_frames": attributes["n_training_frames"],
-            "training.seed": attributes["seed"],
+        plan = trial.plan
+        own = {name: plan.config[name] for name in EXPLORABLE} | {
+            "training.n_training_frames": plan.n_training_frames,
+            "training.seed": plan.seed,
             "training.n_threads": n_threads,
             "trial.study": self._study.study_name,
             "trial.number": trial.number,
-            "trial.attempt": attributes["attempt"],
-            "trial.slot": attributes["slot"],
+            "trial.attempt": trial.attempt,
+            "trial.slot": plan.slot,
             "trial.folder": trial_folder(self._study.study_name, trial.number),
         }
         return [*self._inherited, *(f"{name}={value}" for name, value in own.items())]
 
-    def _outcome(self, number: int) -> dict[str, Any] | None:
-        attributes = self._trial(number).user_attrs
-        outcome = attributes.get("outcome")
-        return outcome if outcome and outcome["attempt"] == attributes["attempt"] else None
+    def _trial(self, number: int) -> Trial:
+        trial = read_trial(self._study.get_trials(deepcopy=False)[number])
+        assert trial is not None
+        return trial
 
-    def _trial(self, number: int) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[number]
-
-    def _set(self, number: int, key: str, value: Any) -> None:
-        self._storage.set_trial_user_attr(trial_id(self._storage, self._study, number), key, value)
+    def _writer(self, number: int) -> TrialWriter:
+        return TrialWriter(self._storage, trial_id(self._storage, self._study, number))

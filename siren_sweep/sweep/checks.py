@@ -17,6 +17,7 @@ from siren_sweep.config.parameters import EXPLORABLE, RATIOS, dimension_fault, p
 from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
 from siren_sweep.errors import ConfigError, SweepError, SweepStateError
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
+from siren_sweep.study.stored import read_block
 from siren_sweep.sweep.block import at_frames, explorable, start_block
 
 SETTING_GROUPS = ("blocks", "search_space", "sampler", "pruner", "claude", "graph_model", "training")
@@ -134,7 +135,7 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
 
 def refuse_changes(study: Study, now: Mapping[str, Any], name: str) -> None:
     """Raises SweepStateError where the sweep of that name was started with other settings."""
-    before = study.user_attrs["settings"]
+    before = read_block(study).settings
     differing = [
         f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
         for key in sorted({*before, *now})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.storages import BaseStorage
@@ -20,31 +21,18 @@ from siren_sweep.search.encoding import axes, key_of
 from siren_sweep.search.layouts import within
 from siren_sweep.search.limits import Limit, dimension_of, fault, limit_text, limited, single, values_text
 from siren_sweep.search.space import Space
-from siren_sweep.study.studies import (
-    INSTRUCTIONS,
-    best_trial,
-    finished,
-    instructions,
-    last_batch,
-    load,
-    n_trials_of,
-    study_name,
-)
+from siren_sweep.study.records import Instruction
+from siren_sweep.study.stored import last_batch, n_answered, read_instructions, write_answered, write_instructions
+from siren_sweep.study.studies import best_trial, finished, load, n_trials_of, study_name
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.block import BlockStart
-from siren_sweep.sweep.user_input import Bound, EndSweep, Fix, Instruction, More, Refused, StopBlock, Try
+from siren_sweep.sweep.user_input import Bound, EndSweep, Fix, More, Refused, StopBlock, Try
 
-_ANSWERED = "instructions_answered"  # how many of the stored ones the file holds as acknowledged
-Record = dict[str, Any]
-Asked = Instruction | Refused
+Asked = user_input.Instruction | Refused
 
 
 class Instructions:
-    """The instructions of one sweep, stored in its first block's study.
-
-    A record holds the line, its number, the block (0 after the last one) and the last batch when it was read, the
-    answer, and what it changes: `limit`, `try`, `more`, `stop` (the block), `end` (the sweep).
-    """
+    """The instructions of one sweep, stored in its first block's study."""
 
     def __init__(self, storage: BaseStorage, paths: SweepPaths, n_iter_block: int) -> None:
         self._storage, self._file, self._n_iter_block = storage, paths.user_input, n_iter_block
@@ -61,8 +49,8 @@ class Instructions:
 
     def close(self, study: Study) -> None:
         """After the last block: what is still pending came too late."""
-        late = {"answer": "not done: the sweep is over"}
-        self._answer(lambda asked, known: [dict(late) for _ in asked], 0, study)
+        late = _Decision("not done: the sweep is over")
+        self._answer(lambda asked, known: [late for _ in asked], 0, study)
 
     def part_of(self, space: Space) -> Space:
         """The part of a block's space from which a person wants the proposals."""
@@ -70,7 +58,7 @@ class Instructions:
 
     def wanted(self, block: int) -> list[dict[str, Any]]:
         """The configs, as points of the block's space, that a person wants tried in a block."""
-        return [record["try"] for record in self._records() if record["block"] == block and "try" in record]
+        return [dict(one.wanted) for one in self._records() if one.block == block and one.wanted is not None]
 
     def n_trials(self, block: int) -> int:
         """How many trials a block has in all."""
@@ -78,7 +66,7 @@ class Instructions:
 
     def stop_block(self, block: int) -> bool:
         """Whether a block plans no further batch."""
-        return self.end_sweep(block) or any(one["block"] == block and one.get("stop") for one in self._records())
+        return self.end_sweep(block) or any(one.block == block and one.stop for one in self._records())
 
     def end_sweep(self, block: int) -> bool:
         """Whether the sweep ends at a block that is not over yet.
@@ -87,11 +75,13 @@ class Instructions:
         process that read it.
         """
         return any(
-            one["block"] == block and one.get("end") and (one["stop"] or one["number"] > (self._n_before or 0))
+            one.block == block and one.end and (one.stop or one.number > (self._n_before or 0))
             for one in self._records()
         )
 
-    def _answer(self, decide: Callable[[list[Asked], list[Record]], list[Record]], block: int, study: Study) -> None:
+    def _answer(
+        self, decide: Callable[[list[Asked], list[Instruction]], list[_Decision]], block: int, study: Study
+    ) -> None:
         """Read, decide (what is asked, what was asked before), store, acknowledge."""
         if self._n_before is None:
             self._n_before = len(self._records())
@@ -109,20 +99,19 @@ class Instructions:
         when = when if block else "after the last block"
         for one, decided in zip(asked, decide(asked, known), strict=True):
             number = len(known) + 1
-            decided["answer"] += f" (no. {number}, {when})"
-            known.append({"number": number, "line": one.line, "block": block, "after_batch": after, **decided})
-        self._studies()[1].set_user_attr(INSTRUCTIONS, known)
+            known.append(decided.of(number, one.line, block, after, f" (no. {number}, {when})"))
+        write_instructions(self._first(), known)
         self._acknowledge()
 
     def _acknowledge(self) -> bool:
         """Bring the file up to date with what is stored; False where it cannot be."""
-        first, records = self._studies()[1], self._records()
-        new = records[first.user_attrs.get(_ANSWERED, 0) :]
-        note = user_input.acknowledge(self._file, [(one["line"], one["answer"]) for one in new])
+        first, records = self._first(), self._records()
+        new = records[n_answered(first) :]
+        note = user_input.acknowledge(self._file, [(one.line, one.answer) for one in new])
         if note:
             self._tell(f"{note}; what it asks is read again when it can be answered")
         elif new:
-            first.set_user_attr(_ANSWERED, len(records))
+            write_answered(first, len(records))
         return note is None
 
     def _make_file(self) -> None:
@@ -140,13 +129,40 @@ class Instructions:
             print(note, file=sys.stderr)
         self._told.add(note)
 
-    def _studies(self) -> dict[int, Study]:
+    def _first(self) -> Study:
         first = load(self._storage, study_name(1))
         assert first is not None
-        return {1: first}
+        return first
 
-    def _records(self) -> list[Record]:
-        return instructions(self._studies())
+    def _records(self) -> list[Instruction]:
+        return read_instructions(self._first())
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What an instruction changes, and its answer; see `study.records.Instruction`."""
+
+    answer: str
+    limit: tuple[str, float, float] | None = None
+    wanted: dict[str, Any] | None = None
+    more: int = 0
+    stop: bool = False
+    end: bool = False
+
+    def of(self, number: int, line: str, block: int, after_batch: int, when: str = "") -> Instruction:
+        """The record of it."""
+        return Instruction(
+            number,
+            line,
+            block,
+            after_batch,
+            f"{self.answer}{when}",
+            self.limit,
+            self.wanted,
+            self.more,
+            self.stop,
+            self.end,
+        )
 
 
 def _asked(text: str) -> list[Asked]:
@@ -156,29 +172,28 @@ def _asked(text: str) -> list[Asked]:
     return sorted([*understood, *refused], key=lambda one: places.index(one.line))
 
 
-def _limits(records: Sequence[Record]) -> dict[str, Limit]:
+def _limits(records: Sequence[Instruction]) -> dict[str, Limit]:
     """What was asked of each parameter last."""
-    stored = [one["limit"] for one in records if "limit" in one]
-    return {limit["parameter"]: Limit(limit["low"], limit["high"]) for limit in stored}
+    return {one.limit[0]: Limit(*one.limit[1:]) for one in records if one.limit}
 
 
 def _decided(
-    asked: Sequence[Asked], known: Sequence[Record], start: BlockStart, study: Study, n_iter_block: int
-) -> list[Record]:
+    asked: Sequence[Asked], known: Sequence[Instruction], start: BlockStart, study: Study, n_iter_block: int
+) -> list[_Decision]:
     """What each instruction changes, and its answer; one that cannot be done changes nothing and says why not."""
     can_stop = best_trial(study) is not None
     lines = [one.line for one in asked if isinstance(one, EndSweep) or (can_stop and isinstance(one, StopBlock))]
-    lines += [one["line"] for one in known if one["block"] == start.number and one.get("stop")]
+    lines += [one.line for one in known if one.block == start.number and one.stop]
     ends = lines[0] if lines else None
     block = _Block(start, study, n_iter_block, ends, list(known))
     decided = []
     for one in asked:
         try:
-            record = block.decide(one)
+            decision = block.decide(one)
         except ValueError as error:
-            record = {"answer": f"not done: {error}"}
-        block.records.append({"block": start.number, **record})
-        decided.append(record)
+            decision = _Decision(f"not done: {error}")
+        block.records.append(decision.of(len(block.records) + 1, one.line, start.number, 0))
+        decided.append(decision)
     return decided
 
 
@@ -186,12 +201,12 @@ class _Block:
     """A block between two batches, and what was asked of the sweep so far."""
 
     def __init__(
-        self, start: BlockStart, study: Study, n_iter_block: int, ends: str | None, records: list[Record]
+        self, start: BlockStart, study: Study, n_iter_block: int, ends: str | None, records: list[Instruction]
     ) -> None:
         self._start, self._study, self._n_iter_block, self._ends = start, study, n_iter_block, ends
         self.records = records
 
-    def decide(self, one: Asked) -> Record:
+    def decide(self, one: Asked) -> _Decision:
         """Raises ValueError with the reason where an instruction cannot be done."""
         match one:
             case Refused():
@@ -207,26 +222,25 @@ class _Block:
             case StopBlock():
                 if best_trial(self._study) is None:
                     raise ValueError("a block can be stopped once a trial of it has finished")
-                return {"stop": True, "answer": f"block {self._start.number} ends"}
+                return _Decision(f"block {self._start.number} ends", stop=True)
             case EndSweep():
                 answer = "the sweep ends; the same command goes on"
-                return {"end": True, "stop": best_trial(self._study) is not None, "answer": answer}
+                return _Decision(answer, stop=best_trial(self._study) is not None, end=True)
 
-    def _limit(self, parameter: str, limit: Limit) -> Record:
+    def _limit(self, parameter: str, limit: Limit) -> _Decision:
         space = self._start.space
         if why_not := fault(space, parameter, limit):
             raise ValueError(why_not)
         name = dimension_of(space, parameter)
         values = values_text(limited(space, {parameter: limit}), name) if name else limit_text(limit)
-        stored = {"parameter": parameter, "low": limit.low, "high": limit.high}
-        return {"limit": stored, "answer": f"from now on {leaf(parameter)} is {values}"}
+        return _Decision(f"from now on {leaf(parameter)} is {values}", limit=(parameter, limit.low, limit.high))
 
-    def _more(self, n_trials: int) -> Record:
+    def _more(self, n_trials: int) -> _Decision:
         self._refuse_at_end()
         total = self._n_trials() + n_trials
-        return {"more": n_trials, "answer": f"block {self._start.number} has {total} trials"}
+        return _Decision(f"block {self._start.number} has {total} trials", more=n_trials)
 
-    def _try(self, values: Mapping[str, float]) -> Record:
+    def _try(self, values: Mapping[str, float]) -> _Decision:
         self._refuse_at_end()
         space = self._start.space
         best = best_trial(self._study)
@@ -243,14 +257,14 @@ class _Block:
             raise ValueError("; ".join(wrong))
         waiting = self._refuse_repeated(params)
         n_left = self._n_trials() - len(finished(self._study))
-        room = {} if waiting < n_left else {"more": 1}
-        return {"try": params, **room, "answer": "it is in the next batch" + (", one trial more" if room else "")}
+        more = 0 if waiting < n_left else 1
+        return _Decision("it is in the next batch" + (", one trial more" if more else ""), wanted=params, more=more)
 
     def _refuse_repeated(self, params: Mapping[str, Any]) -> int:
         """How many configs wait to be tried. Raises ValueError where this one does, or has run."""
         space = axes(self._start.space.distributions())
         run = {key_of(space, trial.params): trial.number for trial in self._study.get_trials(deepcopy=False)}
-        own = [one["try"] for one in self.records if one["block"] == self._start.number and "try" in one]
+        own = [one.wanted for one in self.records if one.block == self._start.number and one.wanted is not None]
         waiting = {key_of(space, wanted) for wanted in own} - run.keys()
         key = key_of(space, params)
         if key in run:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import optuna
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 from optuna.study import Study
-from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from siren_sweep.config.compose import typed
@@ -26,7 +25,9 @@ from siren_sweep.field.dataset import ensure_data, field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.strategy import plan_batch
+from siren_sweep.study.records import Block, Trial, TrialPlan
 from siren_sweep.study.storage import restore, save_copy, storage_errors
+from siren_sweep.study.stored import has_settings, last_batch, mark_ended, mark_shown, read_block, write_plan
 from siren_sweep.study.studies import (
     STORAGE_URL_VARIABLE,
     all_blocks,
@@ -34,20 +35,16 @@ from siren_sweep.study.studies import (
     best_trial,
     create,
     finished,
-    has_ended,
-    is_shown,
-    last_batch,
     load,
-    mark_ended,
-    mark_shown,
     open_batch,
     open_storage,
     study_name,
+    told_trials,
     validation_name,
     winner,
 )
 from siren_sweep.sweep import checks, warm_start
-from siren_sweep.sweep.batch import BatchRun, enqueue_plan, store_plan
+from siren_sweep.sweep.batch import BatchRun, enqueue_plan, planned
 from siren_sweep.sweep.block import BlockCallback, BlockStart, explorable, start_block
 from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.sweep.interrupts import interrupts
@@ -138,24 +135,24 @@ class Sweep:
     def run(self) -> None:
         """All blocks, each exported as it ends."""
         first = load(self._storage, study_name(1))
-        if first is not None and "settings" in first.user_attrs:  # a crash may have come before its first words
+        if first is not None and has_settings(first):  # a crash may have come before its first words
             checks.refuse_changes(first, self._settings, self._cfg.sweep.name)
         if self._cfg.sweep.learn_from is not None:
             warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
         with Monitor(self._cfg, self._outputs, self._paths, self._storage):
-            best: dict[str, Any] | None = None
+            best: Mapping[str, Any] | None = None
             for number, block in enumerate(self._cfg.blocks.schedule, 1):
                 texts = checks.sweep_texts(self._cfg, self._overrides, block)
                 start = start_block(self._cfg, number, texts, self._pinned, best)
                 study = self._study(start)
-                if not has_ended(study):
+                if not read_block(study).ended:
                     self._run_block(study, start)
                     if self._instructions.end_sweep(number):
                         print(f"the sweep ends at block {number}, as asked; the same command goes on", file=sys.stderr)
                         return
-                elif not is_shown(study):
+                elif not read_block(study).shown:
                     self._show(study)
-                best = self._winner(study, number).user_attrs["config"]
+                best = self._winner(study, number).plan.config
             self._instructions.close(study)
 
     def _run_block(self, study: Study, start: BlockStart) -> None:
@@ -191,19 +188,20 @@ class Sweep:
         return not asked.stop_block(start.number) and len(finished(study)) < asked.n_trials(start.number)
 
     def _study(self, start: BlockStart) -> Study:
-        attributes = {
-            "settings": self._settings,
-            "block": start.number,
-            "n_training_frames": start.n_training_frames,
-            "data_hash": self._data_hashes[start.number],
-            "dataset": {"path": self._cfg.dataset.path, "n_input_neurons": self._cfg.dataset.n_input_neurons},
-        }
-        study = create(self._storage, study_name(start.number), attributes)
-        if study.user_attrs["data_hash"] != attributes["data_hash"]:
+        block = Block(
+            start.number,
+            start.n_training_frames,
+            self._data_hashes[start.number],
+            self._settings,
+            {"path": self._cfg.dataset.path, "n_input_neurons": self._cfg.dataset.n_input_neurons},
+        )
+        study = create(self._storage, study_name(start.number), block)
+        known = read_block(study)
+        if known.data_hash != block.data_hash:
             raise DataError(
                 f"the data of block {start.number} changed under the sweep {self._cfg.sweep.name!r}: the first "
-                f"{start.n_training_frames} frames at {self._cfg.dataset.path} have hash {attributes['data_hash']}, "
-                f"and had {study.user_attrs['data_hash']}"
+                f"{start.n_training_frames} frames at {self._cfg.dataset.path} have hash {block.data_hash}, "
+                f"and had {known.data_hash}"
             )
         return study
 
@@ -218,21 +216,23 @@ class Sweep:
                 print(f"block {start.number} ends after {done} trials: its space has no config left", file=sys.stderr)
                 return False
             first = 1 + sum(len(finished(other)) for other in all_blocks(self._storage).values())
-            own = [
-                {
-                    "block": start.number,
-                    "batch": batch,
-                    "slot": slot,
-                    "iteration": first + slot,
-                    "n_training_frames": start.n_training_frames,
-                    "seed": self._cfg.training.seed,
-                    "config": start.space.config(proposal.params),
-                    "data_hash": self._data_hashes[start.number],
-                    "attempt": 0,
-                }
+            plans = [
+                planned(
+                    proposal,
+                    TrialPlan(
+                        iteration=first + slot,
+                        config=start.space.config(proposal.params),
+                        block=start.number,
+                        batch=batch,
+                        slot=slot,
+                        n_training_frames=start.n_training_frames,
+                        seed=self._cfg.training.seed,
+                        data_hash=self._data_hashes[start.number],
+                    ),
+                )
                 for slot, proposal in enumerate(proposals)
             ]
-            store_plan(study, proposals, own)
+            write_plan(study, plans)
         enqueue_plan(study, batch, start.space.distributions())
         return True
 
@@ -262,13 +262,13 @@ class Sweep:
                 wanted=self._instructions.wanted(start.number),
             )
 
-    def _winner(self, study: Study, number: int) -> FrozenTrial:
+    def _winner(self, study: Study, number: int) -> Trial:
         """The trial whose config a block carries on. Raises SweepStateError where none was trained whole."""
         validation = load(self._storage, validation_name(number))
         best = winner(study, validation)
         if best is None:
-            ended = [*finished(study), *(finished(validation) if validation else [])]
-            reasons = sorted({str(trial.user_attrs["outcome"]["reason"]) for trial in ended} - {"None"})
+            ended = [*told_trials(study), *(told_trials(validation) if validation else [])]
+            reasons = sorted({trial.outcome.reason or "" for trial in ended if trial.outcome} - {""})
             raise SweepStateError(f"no trial of block {number} has finished: " + "; ".join(reasons))
         return best.searched
 
@@ -281,5 +281,5 @@ class Sweep:
             print(f"{write.__name__} failed ({type(error).__name__}: {error}); the sweep goes on", file=sys.stderr)
 
     def _export(self, study: Study) -> None:
-        validation = load(self._storage, validation_name(study.user_attrs["block"]))
+        validation = load(self._storage, validation_name(read_block(study).number))
         export.export_block(study, validation, self._paths, self._outputs)

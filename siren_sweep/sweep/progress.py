@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -13,16 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from siren_sweep.config.schema import Config
-from siren_sweep.study.studies import (
-    best_trial,
-    finished,
-    instructions,
-    is_sample,
-    metrics_of,
-    n_trials_of,
-    objective,
-    sample_words,
-)
+from siren_sweep.study.records import Trial
+from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.studies import best_trial, finished, instructions, n_trials_of
+from siren_sweep.train.report import Status
 
 
 class ProgressView:
@@ -42,8 +35,8 @@ class ProgressView:
         ended = {
             (block, trial.number): trial
             for block, study in studies.items()
-            for trial in study.get_trials(deepcopy=False)
-            if "outcome" in trial.user_attrs
+            for trial in read_trials(study)
+            if trial.outcome is not None
         }
         if self._told is None:
             self._told = set(ended)
@@ -60,11 +53,11 @@ class ProgressView:
             self._live.update(self._table(block, studies[block], n_trials))
 
     def _say_batch(self, block: int, study: Study) -> None:
-        running = [trial for trial in study.get_trials(deepcopy=False) if not trial.state.is_finished()]
-        batch = (block, max(trial.user_attrs["batch"] for trial in running)) if running else None
+        running = [trial for trial in read_trials(study) if not trial.state.is_finished()]
+        batch = (block, max(trial.plan.batch for trial in running)) if running else None
         if batch and batch != self._announced:
             self._announced = batch
-            frames = study.user_attrs["n_training_frames"]
+            frames = read_block(study).n_training_frames
             self.say(f"block {block} of {len(self._cfg.blocks.schedule)}, {frames} frames: batch {batch[1]} runs")
 
     def say(self, text: str) -> None:
@@ -78,41 +71,37 @@ class ProgressView:
 
     def _table(self, block: int, study: Study, total: int) -> Group:
         best = best_trial(study)
-        head = f"block {block} of {len(self._cfg.blocks.schedule)}, {study.user_attrs['n_training_frames']} frames, "
+        head = f"block {block} of {len(self._cfg.blocks.schedule)}, {read_block(study).n_training_frames} frames, "
         head += f"{len(finished(study))} of {total} trials"
         if best:
-            part = sample_words(metrics_of(best))
-            head += f", best R2 {best.value:.4f}{f' {part}' if part else ''} (trial {best.number})"
+            head += f", best R2 {best.value:.4f}{f' {best.part}' if best.part else ''} (trial {best.number})"
         table = Table.grid(padding=(0, 2))
-        for trial in study.get_trials(deepcopy=False):
-            if not trial.state.is_finished() and trial.user_attrs.get("attempt"):
+        for trial in read_trials(study):
+            if not trial.state.is_finished() and trial.attempt:
                 table.add_row(*_slot_row(trial))
         return Group(Text(head), table)
 
 
-def _slot_row(trial: FrozenTrial) -> tuple[str | ProgressBar, ...]:
-    reports = trial.user_attrs.get("reports", [])
-    last = reports[-1] if reports else None
-    fraction = last["fraction"] if last else 0.0
-    left_s = last["elapsed_s"] * (1 - fraction) / fraction if last else None
+def _slot_row(trial: Trial) -> tuple[str | ProgressBar, ...]:
+    last = trial.reports[-1] if trial.reports else None
     return (
-        f"slot {trial.user_attrs['slot']}",
+        f"slot {trial.plan.slot}",
         f"trial {trial.number}",
-        ProgressBar(total=1.0, completed=fraction, width=24),
-        f"R2 {last['r2']:.4f}" if last else "starting",
-        f"{left_s:.0f} s left" if left_s is not None else "",
-        trial.user_attrs["mutation"] or "root",
+        ProgressBar(total=1.0, completed=last.fraction if last else 0.0, width=24),
+        f"R2 {last.r2:.4f}" if last else "starting",
+        f"{last.left_s:.0f} s left" if last else "",
+        trial.plan.mutation or "root",
     )
 
 
-def _ended_line(block: int, trial: FrozenTrial) -> str:
-    outcome, attributes = trial.user_attrs["outcome"], trial.user_attrs
-    head = f"block {block}  batch {attributes['batch']}  slot {attributes['slot']}  trial {trial.number:3d}  "
-    change = f"  [{attributes['mutation']}]" if attributes["mutation"] else ""
-    if outcome["status"] in ("finished", "truncated"):
-        metrics = outcome["metrics"]
-        flag = f"  {outcome['reason']}" if outcome["reason"] else ""
-        part = f" {sample_words(metrics)}" if is_sample(metrics) else ""
-        return f"{head}R2 {objective(metrics):.4f}{part}  {metrics['training_time_min']:.2f} min{flag}{change}"
-    ending = "" if outcome["status"] == "stopped" else f"{outcome['status']}: "
-    return f"{head}{ending}{outcome['reason']}{change}"
+def _ended_line(block: int, trial: Trial) -> str:
+    outcome, plan = trial.outcome, trial.plan
+    assert outcome is not None
+    head = f"block {block}  batch {plan.batch}  slot {plan.slot}  trial {trial.number:3d}  "
+    change = f"  [{plan.mutation}]" if plan.mutation else ""
+    if outcome.succeeded:
+        flag = f"  {outcome.reason}" if outcome.reason else ""
+        part = f" {outcome.part}" if outcome.part else ""
+        return f"{head}R2 {outcome.r2:.4f}{part}  {outcome.metrics['training_time_min']:.2f} min{flag}{change}"
+    ending = "" if outcome.status == Status.stopped else f"{outcome.status}: "
+    return f"{head}{ending}{outcome.reason}{change}"

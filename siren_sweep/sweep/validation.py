@@ -7,29 +7,19 @@ winner with other seeds, on the sample, gives the noise of a verdict.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from hydra.plugins.launcher import Launcher
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial
 
 from siren_sweep.paths import SweepPaths
-from siren_sweep.search.proposal import Proposal
-from siren_sweep.study.studies import (
-    complete,
-    create,
-    finished,
-    is_sample,
-    last_batch,
-    load,
-    metrics_of,
-    open_batch,
-    validation_name,
-    winner,
-)
-from siren_sweep.sweep.batch import BatchRun, enqueue_plan, store_plan
+from siren_sweep.study.records import PlannedTrial, Trial, TrialPlan
+from siren_sweep.study.stored import last_batch, read_block, write_plan
+from siren_sweep.study.studies import complete, create, load, open_batch, told_trials, validation_name, winner
+from siren_sweep.sweep.batch import BatchRun, enqueue_plan
 from siren_sweep.train.engine import n_cores
 
 UNPRUNED = ["pruner=none"]  # a stopped run says nothing of the noise, and is no result
@@ -52,18 +42,19 @@ class Validation:
     ) -> None:
         self._storage, self._study, self._paths, self._launcher = storage, study, paths, launcher
         self._inherited, self._n_threads = list(inherited), n_threads
-        self._own = load(storage, validation_name(study.user_attrs["block"]))
+        self._block = read_block(study).number
+        self._own = load(storage, validation_name(self._block))
 
     def train_whole(self) -> None:
         """Train the best trials whole until one keeps what the next one promises; nothing where none is a sample."""
         ranked = sorted(complete(self._study), key=lambda trial: (-(trial.value or 0), trial.number))
         for trial in ranked[:MOST_WHOLE]:
             best = winner(self._study, self._own)
-            if not is_sample(metrics_of(trial)) or (best and best.final_r2 >= promise(trial)):
+            if not trial.sampled or (best and best.final_r2 >= promise(trial)):
                 return
-            done = [run.user_attrs.get("whole_of") for run in finished(self._beside())]
+            done = [run.plan.whole_of for run in told_trials(self._beside())]
             if trial.number not in done:
-                self._run(trial, [{"slot": 0, "seed": trial.user_attrs["seed"], "whole_of": trial.number}], WHOLE)
+                self._run(trial, [self._again(trial, whole_of=trial.number)], WHOLE)
 
     def train_seeds(self, n_seeds: int) -> None:
         """Train the winner's config with other seeds, as its trial was trained."""
@@ -71,39 +62,48 @@ class Validation:
         if best is None or n_seeds == 0:
             return
         trial, own = best.searched, self._beside()
-        begun = any("validation_of" in run.user_attrs for run in finished(own))
+        begun = any(run.plan.validation_of is not None for run in told_trials(own))
         if not begun or open_batch(own) is not None:
-            first = trial.user_attrs["seed"] + 1
-            runs = [{"slot": slot, "seed": first + slot, "validation_of": trial.number} for slot in range(n_seeds)]
+            first = (trial.plan.seed or 0) + 1
+            runs = [
+                self._again(trial, slot=slot, seed=first + slot, validation_of=trial.number) for slot in range(n_seeds)
+            ]
             self._run(trial, runs, UNPRUNED)
+
+    def _again(self, trial: Trial, **own: Any) -> TrialPlan:
+        """The plan of another run of a trial's config, with what is its own."""
+        plan = TrialPlan(
+            iteration=trial.plan.iteration,
+            config=trial.plan.config,
+            block=trial.plan.block,
+            batch=last_batch(self._beside()) + 1,
+            n_training_frames=trial.plan.n_training_frames,
+            seed=trial.plan.seed,
+            data_hash=trial.plan.data_hash,
+            strategy="validation",
+        )
+        change = f"seed: {plan.seed} -> {own['seed']}" if "seed" in own else "all windows"
+        return dataclasses.replace(plan, mutation=change, **own)
 
     def _beside(self) -> Study:
         if self._own is None:
-            block = self._study.user_attrs["block"]
-            self._own = create(self._storage, validation_name(block), {"validation_of_block": block})
+            self._own = create(self._storage, validation_name(self._block))
         return self._own
 
-    def _run(self, trial: FrozenTrial, runs: Sequence[dict[str, Any]], overrides: Sequence[str]) -> None:
-        """One batch of runs of a trial's config, each with what is its own; an open one is gone on with."""
-        own, before = self._beside(), trial.user_attrs
+    def _run(self, trial: Trial, runs: Sequence[TrialPlan], overrides: Sequence[str]) -> None:
+        """One batch of runs of a trial's config; an open one is gone on with."""
+        own = self._beside()
         batch = open_batch(own)
         if batch is None:
-            batch = last_batch(own) + 1
-            shared = {key: before[key] for key in ("block", "iteration", "n_training_frames", "config", "data_hash")}
-            attributes = [{**shared, "batch": batch, "attempt": 0, **run} for run in runs]
-            proposals = [Proposal(trial.params, None, _what(before["seed"], run), "validation", None) for run in runs]
-            store_plan(own, proposals, attributes)
-        enqueue_plan(own, batch, trial.distributions)
-        n_threads = n_cores() if any("whole_of" in run for run in runs) else self._n_threads
+            batch = runs[0].batch
+            write_plan(own, [PlannedTrial(trial.params, run) for run in runs])
+        (searched,) = [one for one in self._study.get_trials(deepcopy=False) if one.number == trial.number]
+        enqueue_plan(own, batch, searched.distributions)
+        n_threads = n_cores() if runs[0].whole_of is not None else self._n_threads
         job = BatchRun(self._storage, own, self._paths, self._launcher.launch, [*self._inherited, *overrides], [])
         job.run(n_threads)
 
 
-def promise(trial: FrozenTrial) -> float:
+def promise(trial: Trial) -> float:
     """The R2 that a trial would have if trained whole, at the lower end of what its sample allows."""
-    metrics = metrics_of(trial)
-    return float(trial.value or 0) - (DOUBT * float(metrics["sample_r2_se"]) if is_sample(metrics) else 0.0)
-
-
-def _what(seed: int, run: dict[str, Any]) -> str:
-    return "all windows" if "whole_of" in run else f"seed: {seed} -> {run['seed']}"
+    return float(trial.value or 0) - (DOUBT * float(trial.metrics["sample_r2_se"]) if trial.sampled else 0.0)

@@ -13,15 +13,19 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
+from optuna.trial import TrialState, create_trial
 
+from siren_sweep.config.parameters import EXPLORABLE, T_PERIOD, T_PERIOD_RATIO, WINDOW
 from siren_sweep.config.schema import Config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.paths import SweepPaths, sqlite_url
 from siren_sweep.search.space import Space
-from siren_sweep.study.import_log import earlier_study
+from siren_sweep.study.records import Block
+from siren_sweep.study.stored import mark_copied, n_copied, read_block, read_trial, without_parent, write_block
 from siren_sweep.study.studies import all_blocks, best_trial, complete, load
 
-_PREFIX, _COPIED = "earlier_", "copied"
+_PREFIX = "earlier_"
+_CLOSE = 0.1  # a config that a space can only meet further away than this share is none of its own
 _TREE = "UCBTreeSampler"
 
 
@@ -44,8 +48,8 @@ def fault(cfg: Config, paths: SweepPaths) -> str | None:
 def adopt(storage: BaseStorage, folder: Path) -> None:
     """Copy a folder's studies into the sweep's storage, each whole, and once. Raises DataError."""
     known = set(optuna.get_all_study_names(storage))
-    done = {name for name in known if name.startswith(_PREFIX) and _attributes(storage, name).get(_COPIED)}
-    if done and all(_attributes(storage, name)[_COPIED] == len(done) for name in done):
+    done = [n for name in known if name.startswith(_PREFIX) and (n := _n_copied(storage, name))]
+    if done and all(n == len(done) for n in done):
         return
     blocks = _studies(folder)
     for number, study in blocks.items():
@@ -53,10 +57,10 @@ def adopt(storage: BaseStorage, folder: Path) -> None:
         if name in known:  # cut off half way
             optuna.delete_study(study_name=name, storage=storage)
         copy = optuna.create_study(study_name=name, storage=storage, direction="maximize")
-        for key in ("block", "n_training_frames"):
-            copy.set_user_attr(key, study.user_attrs[key])
+        known_block = read_block(study)
+        write_block(copy, Block(known_block.number, known_block.n_training_frames))
         copy.add_trials([trial for trial in study.get_trials() if trial.state.is_finished()])
-        copy.set_user_attr(_COPIED, len(blocks))
+        mark_copied(copy, len(blocks))
 
 
 def earlier(storage: BaseStorage, space: Space) -> list[Study]:
@@ -65,7 +69,42 @@ def earlier(storage: BaseStorage, space: Space) -> list[Study]:
     found = [earlier_study(study, space) for name in sorted(names) if (study := load(storage, name))]
     frames = math.log(space.block.n_training_frames)
     known = [study for study in found if study.get_trials(deepcopy=False)]
-    return sorted(known, key=lambda study: -abs(math.log(study.user_attrs["n_training_frames"]) - frames))
+    return sorted(known, key=lambda study: -abs(math.log(read_block(study).n_training_frames) - frames))
+
+
+def earlier_study(imported: Study, space: Space) -> Study:
+    """A study in memory with the trials of a log, or of another sweep, that lie in a block's space, in its parameters.
+
+    Where T_period is searched as a ratio, a trial at another number of frames counts by its ratio. It serves as one of
+    the `earlier` studies of `plan_batch`.
+    """
+    study, known = optuna.create_study(direction="maximize"), read_block(imported)
+    write_block(study, Block(known.number, known.n_training_frames))
+    scale = space.block.n_training_frames / known.n_training_frames
+    for trial in imported.get_trials(deepcopy=False):
+        found = read_trial(trial)
+        if found is None:
+            continue
+        config = {WINDOW: 0, **found.plan.config}  # a log of before knows no windows
+        if T_PERIOD_RATIO in space.dimensions and not config[WINDOW]:
+            config[T_PERIOD] *= scale
+        params = space.nearest(config)
+        if _meets(space.config(params), config):
+            study.add_trial(
+                create_trial(
+                    state=trial.state,
+                    value=trial.value if trial.state is TrialState.COMPLETE else None,
+                    params=params,
+                    distributions=space.distributions(),
+                    user_attrs=without_parent(trial),  # it may be one of those that are left out
+                    intermediate_values=trial.intermediate_values,
+                )
+            )
+    return study
+
+
+def _meets(nearest: dict[str, Any], config: dict[str, Any]) -> bool:
+    return all(abs(nearest[name] - config[name]) <= _CLOSE * abs(config[name]) for name in EXPLORABLE)
 
 
 def best_known(studies: list[Study]) -> dict[str, Any] | None:
@@ -74,8 +113,8 @@ def best_known(studies: list[Study]) -> dict[str, Any] | None:
     return dict(best.params) if best else None
 
 
-def _attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
-    return optuna.load_study(study_name=name, storage=storage).user_attrs
+def _n_copied(storage: BaseStorage, name: str) -> int:
+    return n_copied(optuna.load_study(study_name=name, storage=storage))
 
 
 def _studies(folder: Path) -> dict[int, Study]:

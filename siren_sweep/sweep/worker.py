@@ -6,7 +6,6 @@ touch training. Only the trial's current attempt may write.
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import logging
 import math
@@ -22,7 +21,9 @@ from siren_sweep.config.schema import Config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
+from siren_sweep.study.records import Outcome, Stop, Trial
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
+from siren_sweep.study.stored import TrialWriter, read_trial
 from siren_sweep.study.studies import load, open_storage, trial_id
 from siren_sweep.sweep import memory
 from siren_sweep.sweep.lock import training
@@ -83,7 +84,7 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
 
 def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worker: Worker) -> str:
     field = field_of(cfg, outputs)
-    expected = worker.frozen().user_attrs["data_hash"]
+    expected = worker.trial().plan.data_hash
     if field.data_hash != expected:
         raise DataError(
             f"the data changed under the sweep {cfg.sweep.name!r}: the first {field.n_frames} frames at "
@@ -103,7 +104,7 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
         on_step=check_interrupt,
         n_windows=cfg.claude.search_windows,
     )
-    worker.write_outcome(result.status.value, result.reason, metrics, result.stop_step)
+    worker.write(result.status.value, result.reason, metrics, result.stop_step)
     return result.status.value
 
 
@@ -112,61 +113,60 @@ class Worker:
 
     def __init__(self, storage: BaseStorage, study: Study, number: int, attempt: int) -> None:
         self._study, self._number, self._attempt = study, number, attempt
-        self._trial = optuna.trial.Trial(study, trial_id(storage, study, number))
-        self._reports: list[dict[str, Any]] = self.frozen().user_attrs.get("reports", [])
+        trial = trial_id(storage, study, number)
+        self._writer, self._trial = TrialWriter(storage, trial), optuna.trial.Trial(study, trial)
+        self._reports = list(self.trial().reports)
         # What an earlier attempt reported and went on from is decided: training is deterministic, so the same
         # values come again, and the pruner must not be asked about a point that lies behind.
-        self._decided = self.frozen().last_step or 0
+        self._decided = self._frozen().last_step or 0
 
-    def frozen(self) -> FrozenTrial:
+    def trial(self) -> Trial:
         """The trial as the storage has it now."""
-        return self._study.get_trials(deepcopy=False)[self._number]
+        found = read_trial(self._frozen())
+        assert found is not None
+        return found
 
     def on_report(self, report: Report) -> str | None:
         """Write a report; returns why to stop, or None."""
         self._check_attempt()
-        self._reports = [known for known in self._reports if known["index"] < report.index]
-        self._reports.append(dataclasses.asdict(report))
-        self._trial.set_user_attr("reports", self._reports)
+        self._reports = [known for known in self._reports if known.index < report.index]
+        self._reports.append(report)
+        self._writer.reports(self._reports)
         if report.index > self._decided:
             self._trial.report(report.r2, step=report.index)
         if report.index < self._decided or not self._trial.should_prune():
             return None
-        stop = {"fraction": report.fraction, "r2": report.r2}
+        stop = Stop(report.fraction, report.r2)
         explain = getattr(self._study.pruner, "explain", None)  # the stock pruners give no reasons
-        if explain:
-            stop |= explain(self._study, self.frozen()) or {}
-        self._trial.set_user_attr("stop", stop)
+        if explain and (found := explain(self._study, self._frozen())):
+            stop = Stop(report.fraction, report.r2, found["bound"], found["best"])
+        self._writer.stop(stop)
         return _why_pruned(stop)
 
-    def write_outcome(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
+    def write(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
         """The trial's end, in one write; the parent tells the study from it."""
         self._check_attempt()
-        outcome = {
-            "attempt": self._attempt,
-            "status": status,
-            "reason": reason,
-            "metrics": metrics,
-            "stop_step": stop_step,
-        }
-        self._trial.set_user_attr("outcome", outcome)
+        self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step))
 
     def write_failure(self, reason: str) -> str:
         """An end without metrics."""
-        self.write_outcome("failed", reason, {}, 0)
+        self.write("failed", reason, {}, 0)
         return "failed"
+
+    def _frozen(self) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[self._number]
 
     def _check_attempt(self) -> None:
         check_interrupt()
-        trial = self.frozen()
-        if trial.state.is_finished() or trial.user_attrs.get("attempt") != self._attempt:
+        trial = self.trial()
+        if trial.state.is_finished() or trial.attempt != self._attempt:
             raise Superseded(f"attempt {self._attempt} at trial {self._number} is not the current one")
 
 
-def _why_pruned(stop: dict[str, Any]) -> str:
-    text = f"pruned at {stop['fraction']:.0%} of its steps, R2 {stop['r2']:.4f}"
-    if "bound" in stop:
-        text += f": its final R2 is at most {stop['bound']:.4f}, and the block's best is {stop['best']:.4f}"
+def _why_pruned(stop: Stop) -> str:
+    text = f"pruned at {stop.fraction:.0%} of its steps, R2 {stop.r2:.4f}"
+    if stop.bound is not None:
+        text += f": its final R2 is at most {stop.bound:.4f}, and the block's best is {stop.best:.4f}"
     return text
 
 

@@ -15,7 +15,8 @@ from optuna.study import Study
 from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, trial_config
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
-from siren_sweep.study.studies import Winner, is_sample, metrics_of, seed_runs, winner
+from siren_sweep.study.stored import read_block
+from siren_sweep.study.studies import Winner, seed_runs, winner
 
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
@@ -30,39 +31,39 @@ def export_block(study: Study, validation: Study | None, paths: SweepPaths, outp
         _write_config(study, best, paths)
         _write_weights_and_picture(study, best, paths, outputs)
     entry = [] if best is None else [_entry(study, best, validation)]
-    others = [known for known in _known_entries(paths) if known["block"] != study.user_attrs["block"]]
+    others = [known for known in _known_entries(paths) if known["block"] != read_block(study).number]
     with replacing(paths.best_json) as file:
         file.write_text(json.dumps(sorted(others + entry, key=lambda known: known["block"]), indent=1) + "\n")
 
 
 def _entry(study: Study, best: Winner, validation: Study | None) -> dict[str, Any]:
     """What `best.json` holds of a block; with windows also what their sample had promised, and other seeds on it."""
-    metrics, searched = metrics_of(best.run), metrics_of(best.searched)
-    sampled = {name: value for name, value in searched.items() if name in SAMPLE_NAMES.values()}
+    metrics, block = best.run.metrics, read_block(study)
+    sampled = {name: value for name, value in best.searched.metrics.items() if name in SAMPLE_NAMES.values()}
     jump = {"border_jump": metrics["border_jump"]} if "border_jump" in metrics else {}
     return {
-        "block": study.user_attrs["block"],
-        "n_training_frames": study.user_attrs["n_training_frames"],
+        "block": block.number,
+        "n_training_frames": block.n_training_frames,
         **{name: metrics.get(name) for name in METRICS},
         **jump,
-        **(sampled if is_sample(searched) else {}),
+        **(sampled if best.searched.sampled else {}),
         "trial": best.searched.number,
-        "parameters": best.run.user_attrs["config"],
-        "seed": best.run.user_attrs["seed"],
-        "data_hash": study.user_attrs["data_hash"],
+        "parameters": dict(best.run.plan.config),
+        "seed": best.run.plan.seed,
+        "data_hash": block.data_hash,
         "validation_r2": [other.value for other in seed_runs(validation)],
     }
 
 
 def _write_config(study: Study, best: Winner, paths: SweepPaths) -> None:
-    block = study.user_attrs["block"]
+    block = read_block(study)
     values = yaml.safe_load(paths.trial(best.study, best.run.number).config.read_text())
-    file = paths.best_file(block, ".yaml")
+    file = paths.best_file(block.number, ".yaml")
     header = HEADER.format(
-        block=block,
+        block=block.number,
         sweep=paths.root.name,
         r2=best.final_r2,
-        frames=study.user_attrs["n_training_frames"],
+        frames=block.n_training_frames,
         trial=best.searched.number,
         folder=json.dumps(str(paths.best)),
         name=file.stem,
@@ -77,16 +78,16 @@ def _write_weights_and_picture(study: Study, best: Winner, paths: SweepPaths, ou
 
     from siren_sweep.train.pictures import prediction_picture
 
-    block = study.user_attrs["block"]
+    block = read_block(study)
     saved = paths.trial(best.study, best.run.number)
     weights = load_file(saved.weights)
-    with replacing(paths.best_file(block, ".safetensors")) as file:
+    with replacing(paths.best_file(block.number, ".safetensors")) as file:
         file.write_bytes(save(weights))
-    with replacing(paths.best_file(block, ".pt")) as file, file.open("wb") as out:
+    with replacing(paths.best_file(block.number, ".pt")) as file, file.open("wb") as out:
         torch.save(weights, out)
     cfg = trial_config(yaml.safe_load(saved.config.read_text()))
-    title = f"block {block}: {study.user_attrs['n_training_frames']} frames, final R2 {best.final_r2:.4f}"
-    prediction_picture(paths.best_file(block, ".png"), cfg, weights, field_of(cfg, outputs), title)
+    title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.4f}"
+    prediction_picture(paths.best_file(block.number, ".png"), cfg, weights, field_of(cfg, outputs), title)
 
 
 def _known_entries(paths: SweepPaths) -> list[dict[str, Any]]:

@@ -113,7 +113,7 @@ def view(number: int, params: dict[str, Any], **more: Any) -> TrialView:
 def test_what_follows_the_windows_is_no_second_change() -> None:
     parent = view(0, point(0))
     assert changed(parent, view(1, point(125))) == (WINDOW,)
-    assert changed(parent, view(1, point(125, steps=2.0))) == (STEPS, WINDOW)
+    assert changed(parent, view(1, point(125, steps=2.0))) == (WINDOW, STEPS)
     assert changed(parent, view(1, point(0, steps=2.0))) == (STEPS,)
 
 

@@ -22,10 +22,11 @@ from siren_sweep.paths import SweepPaths
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.search.space import make_space
 from siren_sweep.search.strategy import plan_batch
-from siren_sweep.study.import_log import earlier_study, import_log
+from siren_sweep.study.import_log import import_log
 from siren_sweep.study.log_parser import parse_log
 from siren_sweep.study.studies import all_blocks, open_folder, open_storage
 from siren_sweep.sweep import warm_start
+from siren_sweep.sweep.warm_start import earlier_study
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.record.writer import record_files, write_record
 

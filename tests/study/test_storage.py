@@ -22,7 +22,7 @@ def paths(tmp_path: Path) -> SweepPaths:
     """A sweep of one study, copied, and then of two."""
     own = OutputPaths(tmp_path).sweep("s")
     studies = open_storage(None, own)
-    create(studies, study_name(1), {})
+    create(studies, study_name(1))
     save_copy(own)
     create(studies, study_name(2), {})
     studies.remove_session()

@@ -17,6 +17,7 @@ from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.config.schema import METRICS, Block
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.search.space import make_space
+from siren_sweep.study import records
 from siren_sweep.study.studies import all_blocks, create, instructions, load, open_storage, study_name, trial_id
 from siren_sweep.sweep import loop as running
 from siren_sweep.sweep import user_input
@@ -47,8 +48,7 @@ class Sweep:
         """A new process."""
         self.storage = open_storage(None, self.paths)
         settings = {"claude.n_iter_block": N_ITER}
-        attributes = {"block": 1, "n_training_frames": 4, "settings": settings}
-        self.study = create(self.storage, study_name(1), attributes)
+        self.study = create(self.storage, study_name(1), records.Block(1, 4, settings=settings))
         self.instructions = Instructions(self.storage, self.paths, N_ITER)
 
     def ask(self, *lines: str) -> None:

@@ -15,7 +15,7 @@ from planted import CONFIG, OMEGA, RATE, PlantedSweep
 
 from siren_sweep.cli.main import main
 from siren_sweep.errors import OutputError
-from siren_sweep.study.studies import mark_ended
+from siren_sweep.study.stored import mark_ended
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.record.writer import record_files, write_record
 

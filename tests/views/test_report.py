@@ -31,13 +31,15 @@ from siren_sweep.errors import OutputError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.study.records import Block
 from siren_sweep.study.studies import create, open_folder, open_storage, study_name, validation_name
 from siren_sweep.sweep.worker import plain
 from siren_sweep.train.pictures import lattice_raster, middle_frames
 from siren_sweep.train.siren import Siren
+from siren_sweep.views.grades import grade
 from siren_sweep.views.report import write_report
 from siren_sweep.views.report.importance import parameter_importances
-from siren_sweep.views.report.scale import class_of, height, shown_r2
+from siren_sweep.views.report.scale import height, shown_r2
 from siren_sweep.views.report.view import ReportedBlock, view_block
 
 NAME = """odd <b>"name" & it's $one"""
@@ -107,7 +109,9 @@ def planted(
     config = dict.fromkeys(EXPLORABLE, 16) | {OMEGA: omega}
     metrics = {"final_r2": r2, "final_mse": 1e-3, "final_pearson_r2": r2, "r2_ceiling": 0.999, "rank_90": 2}
     metrics |= {"training_time_min": 0.5, "total_params": 1234, "rank_99": 5}
-    outcome = {"metrics": metrics if state is TrialState.COMPLETE else {}, "reason": more.pop("reason", None)}
+    ending = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped"}.get(state, "failed")
+    outcome = {"attempt": 1, "status": ending, "reason": more.pop("reason", None)}
+    outcome["metrics"] = metrics if state is TrialState.COMPLETE else {}
     attributes: dict[str, Any] = {"block": block, "batch": 1 + number // 4, "slot": number % 4, "parent": parent}
     attributes |= {"mutation": mutation, "strategy": "tree", "config": config, "seed": 42, "reports": reports}
     attributes |= {"iteration": number + 1, "n_training_frames": 16, **more}
@@ -123,7 +127,8 @@ def planted(
 
 
 def report(index: int, r2: float) -> dict[str, float]:
-    return {"index": index, "fraction": index / 20, "step": 10 * index, "r2": r2 - 1 / index, "elapsed_s": index}
+    known = {"index": index, "fraction": index / 20, "step": 10 * index, "r2": r2 - 1 / index, "elapsed_s": index}
+    return known | {"mse": 0.1, "learning_rate": 1e-3, "steps_per_s": 10.0}
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +153,9 @@ def sweep(outputs: OutputPaths, cfg: TrialConfig, field: StimulusField) -> Sweep
     paths = SweepPaths(outputs.root / NAME)
     paths.root.mkdir()
     storage = open_storage(None, paths)
-    attributes = {"n_training_frames": 16, "data_hash": field.data_hash, "dataset": {"path": cfg.dataset.path}}
+    dataset = {"path": cfg.dataset.path}
     blocks = {
-        block: create(storage, study_name(block), {"block": block, "settings": settings(6), **attributes})
+        block: create(storage, study_name(block), Block(block, 16, field.data_hash, settings(6), dataset))
         for block in (1, 2, 3)
     }
     complete, pruned, failed = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -169,7 +174,7 @@ def sweep(outputs: OutputPaths, cfg: TrialConfig, field: StimulusField) -> Sweep
         planted(0, TrialState.RUNNING, None, block=3, reports=[report(1, 0.5), report(2, float("nan"))])
     )
     blocks[3].add_trial(planted(1, TrialState.WAITING, None, block=3))
-    validation = create(storage, validation_name(1), {"block": 1, **attributes})
+    validation = create(storage, validation_name(1))
     for number, r2 in enumerate(SEED_R2):
         validation.add_trial(planted(number, complete, r2, validation_of=1))
     plant_model(paths, cfg, 1)
@@ -363,7 +368,7 @@ def test_scale_keeps_good_fits_apart() -> None:
     ],
 )
 def test_r2_is_classed_and_written(r2: float, name: str, text: str) -> None:
-    assert class_of(r2) == name
+    assert grade(r2) == name
     assert shown_r2(r2) == text
 
 

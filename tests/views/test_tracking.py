@@ -11,6 +11,8 @@ from mlflow import MlflowClient
 
 from siren_sweep.errors import redacted
 from siren_sweep.paths import OutputPaths, create_once, sqlite_url
+from siren_sweep.study.records import Block, TrialPlan
+from siren_sweep.study.stored import trial_values
 from siren_sweep.study.studies import create, study_name
 from siren_sweep.views.mlflow.mirror import Mirror
 
@@ -80,16 +82,16 @@ def test_time_does_not_go_back_in_a_curve_that_a_faster_attempt_goes_on_with(tmp
     outputs = OutputPaths(tmp_path)
     paths = outputs.sweep("s")
     paths.root.mkdir()
-    of_block = {"block": 1, "n_training_frames": 10, "data_hash": "0"}
-    study = create(optuna.storages.InMemoryStorage(), study_name(1), of_block)
+    study = create(optuna.storages.InMemoryStorage(), study_name(1), Block(1, 10, "0"))
     trial = study.ask()
-    of_trial = {"batch": 1, "slot": 0, "iteration": 1, "parent": None, "mutation": "", "strategy": "grid", "seed": 42}
-    for name, value in {**of_block, **of_trial, "config": {}}.items():
+    for name, value in trial_values(TrialPlan(1, {}, n_training_frames=10, strategy="grid", seed=42)).items():
         trial.set_user_attr(name, value)
     seconds = {1: 10.0, 2: 20.0}  # of the first attempt; the second reaches the third and fourth report in 3 and 4
     for attempt in (seconds, {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}):
         values = {"r2": 0.5, "mse": 0.1, "learning_rate": 1e-4, "steps_per_s": 9.0}
-        reports = [{"index": i, "step": 100 * i, "elapsed_s": s, **values} for i, s in attempt.items()]
+        reports = [
+            {"index": i, "fraction": i / 20, "step": 100 * i, "elapsed_s": s, **values} for i, s in attempt.items()
+        ]
         trial.set_user_attr("reports", reports)
         Mirror(None, outputs, paths).update({1: study}, {}, over=False)
     client = MlflowClient(sqlite_url(outputs.mlflow_db))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from planted import OMEGA, RATE, WIDTH, block_of, r2_of, view
 
+from siren_sweep.views.grades import grade
 from siren_sweep.views.record.evidence import Level, current, judge_block, revised, statements
 from siren_sweep.views.record.noise import ENOUGH, PRIOR_SD, Noise, noise_before, pooled, score
 from siren_sweep.views.record.trials import State
-from siren_sweep.views.record.verdicts import Call, grade, judge
+from siren_sweep.views.record.verdicts import Call, judge
 
 QUIET = Noise(0.1, 100)
 

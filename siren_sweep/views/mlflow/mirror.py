@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
-from siren_sweep.study.studies import Winner, has_ended, is_shown, metrics_of, winner
+from siren_sweep.study.records import Trial
+from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.studies import Winner, winner
 from siren_sweep.views.mlflow.registry import register
 
 if TYPE_CHECKING:
@@ -56,18 +58,19 @@ class Mirror:
             if block.ended:
                 continue
             for own in [study] + ([validations[number]] if number in validations else []):
-                for trial in own.get_trials(deepcopy=False):
+                for trial in read_trials(own):
                     if trial.state is not TrialState.WAITING:
                         self._send_trial(own.study_name, trial, block.run_id)
-            if has_ended(study) and (is_shown(study) or over):
+            known = read_block(study)
+            if known.ended and (known.shown or over):
                 self._end_block(study, winner(study, validations.get(number)), number, block)
         if over and not sweep.ended:
             self._client.set_terminated(sweep.run_id)
             sweep.ended = True
 
-    def _send_trial(self, study: str, trial: FrozenTrial, parent: str) -> None:
-        attributes = trial.user_attrs
-        kind = "validation" if "validation_of" in attributes else "whole" if "whole_of" in attributes else "trial"
+    def _send_trial(self, study: str, trial: Trial, parent: str) -> None:
+        plan = trial.plan
+        kind = "validation" if plan.validation_of is not None else "whole" if plan.whole_of is not None else "trial"
         name = f"{kind} {trial.number}"
         run = self._run(f"{study}/trial_{trial.number:04d}", name, parent, _trial_tags(trial), _params(trial))
         if run.ended:
@@ -75,17 +78,14 @@ class Mirror:
         self._send_reports(trial, run)
         if not trial.state.is_finished():
             return
-        outcome = attributes["outcome"]
-        metrics = {name: value for name, value in outcome["metrics"].items() if value is not None}
+        outcome = trial.outcome
+        assert outcome is not None
+        metrics = {name: value for name, value in outcome.metrics.items() if value is not None}
         self._log_metrics(run.run_id, [(name, value, 0, _end_ms(trial)) for name, value in metrics.items()])
-        for tag, value in (
-            ("state", trial.state.name),
-            ("status", outcome["status"]),
-            ("stop_step", outcome["stop_step"]),
-        ):
+        for tag, value in (("state", trial.state.name), ("status", outcome.status), ("stop_step", outcome.stop_step)):
             self._client.set_tag(run.run_id, tag, value)
-        if outcome["reason"]:
-            self._client.set_tag(run.run_id, "reason", outcome["reason"])
+        if outcome.reason:
+            self._client.set_tag(run.run_id, "reason", outcome.reason)
         saved = self._paths.trial(study, trial.number)
         for file in (saved.config, saved.weights):
             if file.exists():
@@ -93,24 +93,23 @@ class Mirror:
         self._client.set_terminated(run.run_id, RUN_STATUS[trial.state], _end_ms(trial))
         run.ended = True
 
-    def _send_reports(self, trial: FrozenTrial, run: _Sent) -> None:
-        reports = trial.user_attrs.get("reports", [])
-        new = [report for report in reports if report["index"] > run.n_reports]
+    def _send_reports(self, trial: Trial, run: _Sent) -> None:
+        new = [report for report in trial.reports if report.index > run.n_reports]
         if not new:
             return
-        assert trial.datetime_start is not None
-        start_ms = int(trial.datetime_start.timestamp() * 1000)
+        assert trial.began is not None
+        start_ms = int(trial.began.timestamp() * 1000)
         points = []
         for report in new:
             # A second attempt may be faster than the first, whose reports it goes on from: time does not go back.
-            run.last_ms = max(run.last_ms + 1, start_ms + int(report["elapsed_s"] * 1000))
-            points += [(name, report[field], report["step"], run.last_ms) for field, name in CURVES.items()]
+            run.last_ms = max(run.last_ms + 1, start_ms + int(report.elapsed_s * 1000))
+            points += [(name, getattr(report, field), report.step, run.last_ms) for field, name in CURVES.items()]
         self._log_metrics(run.run_id, points)
-        run.n_reports = new[-1]["index"]
+        run.n_reports = new[-1].index
 
     def _end_block(self, study: Study, best: Winner | None, number: int, block: _Sent) -> None:
         if best is not None:
-            ended, metrics = _end_ms(best.run), metrics_of(best.run)
+            ended, metrics = _end_ms(best.run), best.run.metrics
             self._log_metrics(block.run_id, [(name, value, 0, ended) for name, value in metrics.items()])
             self._client.set_tag(block.run_id, "best_trial", best.searched.number)
             for ending in (".yaml", ".png"):
@@ -204,18 +203,19 @@ def _make_schema(uri: str) -> None:
 
 
 def _block_tags(study: Study) -> dict[str, Any]:
-    return {key: study.user_attrs[key] for key in ("block", "n_training_frames", "data_hash")}
+    block = read_block(study)
+    return {"block": block.number, "n_training_frames": block.n_training_frames, "data_hash": block.data_hash}
 
 
-def _trial_tags(trial: FrozenTrial) -> dict[str, Any]:
+def _trial_tags(trial: Trial) -> dict[str, Any]:
     keys = ("block", "slot", "batch", "iteration", "parent", "mutation", "strategy", "seed")
-    return {key: trial.user_attrs[key] for key in keys} | {"trial": trial.number, "state": "RUNNING"}
+    return {key: getattr(trial.plan, key) for key in keys} | {"trial": trial.number, "state": "RUNNING"}
 
 
-def _params(trial: FrozenTrial) -> dict[str, Any]:
-    return {**trial.user_attrs["config"], "training.n_training_frames": trial.user_attrs["n_training_frames"]}
+def _params(trial: Trial) -> dict[str, Any]:
+    return {**trial.plan.config, "training.n_training_frames": trial.plan.n_training_frames}
 
 
-def _end_ms(trial: FrozenTrial) -> int:
-    assert trial.datetime_complete is not None
-    return int(trial.datetime_complete.timestamp() * 1000)
+def _end_ms(trial: Trial) -> int:
+    assert trial.told is not None
+    return int(trial.told.timestamp() * 1000)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 
 from siren_sweep.paths import TrialPaths
+from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ def _version(
 ) -> ModelVersion:
     """A version; one whose registration was cut off is made again under another id."""
     experiment = client.get_run(run_id).info.experiment_id
-    facts = {"block": study.user_attrs["block"], "trial": best.searched.number, "final_r2": best.final_r2}
-    facts |= {key: study.user_attrs[key] for key in ("n_training_frames", "data_hash")}
+    block = read_block(study)
+    facts: dict[str, Any] = {"block": block.number, "trial": best.searched.number, "final_r2": best.final_r2}
+    facts |= {"n_training_frames": block.n_training_frames, "data_hash": block.data_hash}
     tags = {key: str(value) for key, value in facts.items()}
     model = client.create_logged_model(experiment, name=study.study_name, source_run_id=run_id, tags=tags)
     with tempfile.TemporaryDirectory() as folder:

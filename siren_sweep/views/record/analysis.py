@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from siren_sweep.study.log_format import BLOCK_END, one_line
+from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, judge_block, revised
 from siren_sweep.views.record.noise import noise_before
 from siren_sweep.views.record.tree import next_parent, ranked
 from siren_sweep.views.record.trials import BlockView
-from siren_sweep.views.record.verdicts import grade
 
 
 def analysis_text(name: str, blocks: Sequence[BlockView]) -> str:

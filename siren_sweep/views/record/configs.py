@@ -17,7 +17,7 @@ def config_text(trial: TrialView, block: BlockView) -> str:
     values: dict[str, Any] = {"defaults": ["config", "_self_"]}
     for group in dataclasses.fields(TrialConfig):
         values[group.name] = _group(group.name, block)
-    values["dataset"] |= {**(block.dataset or {}), "generate": False}
+    values["dataset"] |= {**block.dataset, "generate": False}
     values["training"] |= {"n_training_frames": trial.n_training_frames, "seed": trial.seed}
     for name, value in trial.config.items():
         section, _, leaf = name.partition(".")
@@ -31,7 +31,5 @@ def config_text(trial: TrialView, block: BlockView) -> str:
 def _group(name: str, block: BlockView) -> dict[str, Any]:
     """What the sweep's settings say of one group."""
     known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), name))}
-    settings = {
-        key.partition(".")[2]: value for key, value in (block.settings or {}).items() if key.startswith(f"{name}.")
-    }
+    settings = {key.partition(".")[2]: value for key, value in block.settings.items() if key.startswith(f"{name}.")}
     return {key: value for key, value in settings.items() if key in known}

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from siren_sweep.config.parameters import WINDOW, leaf
 from siren_sweep.study.log_format import BLOCK_END, CONFIG, one_line
+from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, Level, current, statements
 from siren_sweep.views.record.noise import noise_before
 from siren_sweep.views.record.trials import BlockView, State, TrialView
-from siren_sweep.views.record.verdicts import Call, changed, grade
+from siren_sweep.views.record.verdicts import Call, changed
 
 _COLUMNS = (
     "| Iter | n_frames | hidden_dim | n_layers | omega | lr | batch_sz | T_period | steps | final_r2 | final_mse "
@@ -149,7 +150,7 @@ def _hypothesis(block: BlockView, own: Sequence[Judged]) -> str:
     asked = [(trial, parent) for trial in batch if (parent := block.trial(trial.parent))]
     hypotheses = [f"iteration {trial.iteration}: {words.hypothesis(trial, parent)}" for trial, parent in asked]
     reasons = dict.fromkeys(filter(None, (words.rationale(trial) for trial, _ in asked)))
-    falsifiers = [one_line((trial.hypothesis or {}).get("falsified_by") or "") for trial, _ in asked]
+    falsifiers = [one_line(trial.hypothesis.falsified_by) for trial, _ in asked if trial.hypothesis]
     expected = "; ".join(dict.fromkeys(filter(None, falsifiers))) or f"one {_BELOW}"
     status = [f"iteration {trial.iteration} {calls.get(trial.number, 'untested')}" for trial, _ in asked]
     return "\n".join(

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from siren_sweep.config.schema import Claude
-from siren_sweep.search.tree import Node, Reward, Score, scores
+from siren_sweep.search.tree import Node, Score
 from siren_sweep.views.record import words
 from siren_sweep.views.record.trials import BlockView, State, TrialView
+from siren_sweep.views.ucb import exploration, ranking
 
 
 def ucb_text(block: BlockView) -> str:
     """`{name}_ucb_scores.txt`: the nodes that have a value, highest UCB first."""
-    c = exploration(block)
+    c = exploration(block.settings)
     iterations = [trial.iteration for trial in block.trials] or [0]
     head = (
         f"=== UCB Scores (Simulation block {block.number}, iters {min(iterations)}-{max(iterations)}, "
@@ -26,26 +26,16 @@ def ucb_text(block: BlockView) -> str:
 def ranked(block: BlockView) -> list[Score]:
     """The PUCT scores of the block's nodes, highest first; a pruned one's value is its last."""
     nodes = [Node(trial.number, trial.parent, _value(trial)) for trial in block.trials]
-    reward = (block.settings or {}).get("sampler.reward")
-    return scores(nodes, exploration(block), Reward.raw if reward == Reward.raw else Reward.rank)
+    return ranking(nodes, block.settings)
 
 
-def next_parent(block: BlockView, ranking: Sequence[Score], iteration: int) -> str:
+def next_parent(block: BlockView, order: Sequence[Score], iteration: int) -> str:
     """The iteration from which the tree would go on, by its scores; `root` where nothing has a value yet.
 
     Never the one after `iteration`, which readers of the file take for the node that is to come.
     """
-    found = (block.trial(score.id) for score in ranking[:2])
+    found = (block.trial(score.id) for score in order[:2])
     return words.parent_name(next((one for one in found if one and one.iteration != iteration + 1), None))
-
-
-def exploration(block: BlockView) -> float:
-    """The constant c of the sweep's settings."""
-    settings = block.settings or {}
-    for key in ("sampler.c", "claude.ucb_c"):
-        if isinstance(settings.get(key), int | float):
-            return float(settings[key])
-    return Claude().ucb_c
 
 
 def _row(score: Score, trials: dict[int, TrialView]) -> str:

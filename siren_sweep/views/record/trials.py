@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from siren_sweep.config.parameters import EXPLORABLE
-from siren_sweep.study.studies import has_ended, instructions, metrics_of, plan_key, sample_words, seed_runs, whole_runs
+from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
+from siren_sweep.study.records import Hypothesis, Outcome, Trial, finite
+from siren_sweep.study.stored import read_block, read_plan, read_trials
+from siren_sweep.study.studies import instructions, seed_runs, whole_runs
+from siren_sweep.train.report import Status
 
 
 class State(StrEnum):
@@ -50,7 +52,7 @@ class TrialView:
     last_r2: float | None = None
     mutation: str = ""
     strategy: str = ""
-    hypothesis: Mapping[str, Any] | None = None
+    hypothesis: Hypothesis | None = None
     seed: int | None = None
     reason: str | None = None
     metrics: Mapping[str, Any] | None = None
@@ -59,7 +61,8 @@ class TrialView:
     @property
     def sample(self) -> str:
         """Over which part of the windows its R2 is; empty where it is over all frames."""
-        return sample_words(self.metrics or {})
+        metrics = self.metrics or {}
+        return Outcome(0, Status.finished, metrics=metrics).part
 
     @property
     def r2(self) -> float | None:
@@ -82,8 +85,8 @@ class BlockView:
     validation: Sequence[Sequence[float]] = ()
     told: frozenset[int] = frozenset()
     ended: bool = False
-    settings: Mapping[str, Any] | None = None
-    dataset: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    dataset: Mapping[str, Any] = field(default_factory=dict)
     asked: Sequence[tuple[str, str]] = ()
     whole: Mapping[int, float] = field(default_factory=dict)
 
@@ -111,7 +114,7 @@ def read_blocks(studies: Mapping[int, Study], validations: Mapping[int, Study]) 
     last = max(studies, default=0)
     asked: dict[int, list[tuple[str, str]]] = {number: [] for number in studies}
     for one in instructions(studies):
-        asked.get(one["block"], []).append((one["line"], one["answer"]))
+        asked.get(one.block, []).append((one.line, one.answer))
     return [
         _block(number, studies[number], validations.get(number), number < last, asked[number])
         for number in sorted(studies)
@@ -121,29 +124,28 @@ def read_blocks(studies: Mapping[int, Study], validations: Mapping[int, Study]) 
 def _block(
     number: int, study: Study, validation: Study | None, followed: bool, asked: Sequence[tuple[str, str]]
 ) -> BlockView:
-    attributes = study.user_attrs
-    found = [trial for trial in study.get_trials(deepcopy=False) if {"iteration", "config"} <= trial.user_attrs.keys()]
-    trials = sorted((_trial(trial) for trial in found), key=lambda trial: (trial.iteration, trial.number))
+    block = read_block(study)
+    trials = sorted(map(_trial, read_trials(study)), key=lambda trial: (trial.iteration, trial.number))
     return BlockView(
         number,
-        attributes["n_training_frames"],
+        block.n_training_frames,
         trials,
         _validation(validation, trials) if validation else (),
-        _told(trials, attributes),
-        followed or has_ended(study),
-        attributes.get("settings") or {},
-        attributes.get("dataset") or {},
+        _told(trials, study),
+        followed or block.ended,
+        block.settings,
+        block.dataset,
         asked,
-        {run.user_attrs["whole_of"]: metrics_of(run)["final_r2"] for run in whole_runs(validation)},
+        {run.plan.whole_of: run.metrics["final_r2"] for run in whole_runs(validation) if run.plan.whole_of is not None},
     )
 
 
-def _told(trials: Sequence[TrialView], attributes: Mapping[str, Any]) -> frozenset[int]:
+def _told(trials: Sequence[TrialView], study: Study) -> frozenset[int]:
     """The batches of which every planned trial was told."""
     told = set()
     for batch in {trial.batch for trial in trials}:
         own = [trial for trial in trials if trial.batch == batch]
-        planned = len(attributes.get(plan_key(batch)) or own)
+        planned = len(read_plan(study, batch)) or len(own)
         if len(own) >= planned and all(trial.state is not State.open for trial in own):
             told.add(batch)
     return frozenset(told)
@@ -154,44 +156,36 @@ def _validation(study: Study, trials: Sequence[TrialView]) -> list[list[float]]:
     first = {trial.number: trial.value for trial in trials if trial.value is not None}
     groups: dict[int, list[float]] = {}
     for trial in seed_runs(study):
-        value, origin = _finite(trial.value), trial.user_attrs["validation_of"]
-        if value is not None and origin in first:
+        value, origin = finite(trial.value), trial.plan.validation_of
+        if value is not None and origin is not None and origin in first:
             groups.setdefault(origin, [first[origin]]).append(value)
     return list(groups.values())
 
 
-def _trial(trial: FrozenTrial) -> TrialView:
-    own = trial.user_attrs
-    outcome, stop, reports = own.get("outcome") or {}, own.get("stop") or {}, own.get("reports") or []
+def _trial(trial: Trial) -> TrialView:
+    plan, stop = trial.plan, trial.stop
     state = _STATES.get(trial.state, State.open)
-    value = _finite(trial.value) if state is State.complete else None
-    seen = (
-        [report.get("r2") for report in reports] + [stop.get("r2")] + ([trial.value] if state is State.pruned else [])
-    )
+    value = finite(trial.value) if state is State.complete else None
+    seen = [report.r2 for report in trial.reports] + ([stop.r2] if stop else [])
+    seen += [trial.value] if state is State.pruned and trial.value is not None else []
     return TrialView(
         number=trial.number,
-        block=own.get("block", 1),
-        batch=own.get("batch", 1),
-        slot=own.get("slot", 0),
-        iteration=own["iteration"],
-        parent=own.get("parent"),
-        config={name: own["config"].get(name, 0) for name in EXPLORABLE},  # trials of before have no window_frames
+        block=plan.block,
+        batch=plan.batch,
+        slot=plan.slot,
+        iteration=plan.iteration,
+        parent=plan.parent,
+        config={name: plan.config.get(name, PARAMETERS[name].default) for name in EXPLORABLE},
         params=trial.params,
-        n_training_frames=own.get("n_training_frames", 0),
+        n_training_frames=plan.n_training_frames,
         state=State.failed if state is State.complete and value is None else state,
         value=value,
-        bound=_finite(stop.get("bound")) if state is State.pruned else None,
-        last_r2=next((number for number in map(_finite, reversed(seen)) if number is not None), None),
-        mutation=own.get("mutation") or "",
-        strategy=own.get("strategy") or "",
-        hypothesis=own.get("hypothesis"),
-        seed=own.get("seed"),
-        reason=outcome.get("reason"),
-        metrics=outcome.get("metrics") or {},
+        bound=finite(stop.bound) if stop and state is State.pruned else None,
+        last_r2=next((number for number in map(finite, reversed(seen)) if number is not None), None),
+        mutation=plan.mutation,
+        strategy=plan.strategy,
+        hypothesis=plan.hypothesis,
+        seed=plan.seed,
+        reason=trial.outcome.reason if trial.outcome else None,
+        metrics=trial.metrics,
     )
-
-
-def _finite(value: Any) -> float | None:
-    """A number that is one, or None."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable else None

@@ -15,15 +15,6 @@ from siren_sweep.views.record.noise import Noise, score
 from siren_sweep.views.record.trials import BlockView, State, TrialView
 
 
-class Grade(StrEnum):
-    """The class of a final R2."""
-
-    excellent = "excellent"
-    good = "good"
-    moderate = "moderate"
-    poor = "poor"
-
-
 class Call(StrEnum):
     """What a result says of its hypothesis."""
 
@@ -44,13 +35,6 @@ class Verdict:
     def evidence(self) -> bool:
         """Whether it says something of one parameter."""
         return self.call is not Call.inconclusive and len(self.changed) == 1
-
-
-def grade(r2: float | None) -> Grade:
-    """Excellent above 0.95, good from 0.8, moderate from 0.5, else poor, as is a trial without a value."""
-    if r2 is None or math.isnan(r2) or r2 < 0.5:
-        return Grade.poor
-    return Grade.moderate if r2 < 0.8 else Grade.good if r2 <= 0.95 else Grade.excellent
 
 
 def changed(old: TrialView, new: TrialView) -> tuple[str, ...]:

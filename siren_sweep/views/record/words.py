@@ -77,7 +77,7 @@ def hypothesis(trial: TrialView, parent: TrialView | None) -> str:
 
 def rationale(trial: TrialView) -> str:
     """Why the hypothesis was stated, empty where nobody said."""
-    return one_line((trial.hypothesis or {}).get("rationale") or "")
+    return one_line(trial.hypothesis.rationale if trial.hypothesis else "")
 
 
 def result(trial: TrialView) -> str:

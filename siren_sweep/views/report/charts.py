@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from siren_sweep.config.parameters import leaf
-from siren_sweep.study.studies import metrics_of, sample_words
+from siren_sweep.study.records import Trial
+from siren_sweep.views.grades import EXCELLENT
 from siren_sweep.views.report.figures import ACCENT, BAD, INK, MUTED, PAPER, SOFT, inline_svg, single_axes, styled
 from siren_sweep.views.report.markup import Markup
-from siren_sweep.views.report.scale import EXCELLENT, height, heights, r2_axis, shown_r2
-from siren_sweep.views.report.view import ReportedBlock, curve_of, value_of
+from siren_sweep.views.report.scale import height, heights, r2_axis, shown_r2
+from siren_sweep.views.report.view import ReportedBlock, curve_of
 
 
 def r2_by_block(blocks: Sequence[ReportedBlock]) -> Markup:
@@ -21,7 +22,7 @@ def r2_by_block(blocks: Sequence[ReportedBlock]) -> Markup:
         figure, axes = single_axes(6.0, 4.0)
         for place, block in enumerate(blocks):
             _block_column(axes, place, block)
-        values = [value for block in blocks for trial in block.trials if (value := value_of(trial)) is not None]
+        values = [value for block in blocks for trial in block.trials if (value := trial.finite_value) is not None]
         r2_axis(axes, values)
         _line_at_excellent(axes)
         axes.set_xticks(range(len(blocks)), [f"{block.number}\n{block.n_frames}" for block in blocks])
@@ -39,8 +40,8 @@ def _block_column(axes: Axes, place: int, block: ReportedBlock) -> None:
         (TrialState.COMPLETE, "o", SOFT, "finished"),
         (TrialState.PRUNED, "x", MUTED, "pruned"),
     ):
-        shown = [trial for trial in block.trials if trial.state is state and value_of(trial) is not None]
-        y = heights(value_of(trial) or 0.0 for trial in shown)
+        shown = [trial for trial in block.trials if trial.state is state and trial.finite_value is not None]
+        y = heights(trial.finite_value or 0.0 for trial in shown)
         axes.scatter([at[trial.number] for trial in shown], y, marker=marker, s=34, color=shade, label=label, zorder=3)
     failed = [at[trial.number] for trial in block.trials if trial.state is TrialState.FAIL]
     if failed:
@@ -59,7 +60,7 @@ def _block_column(axes: Axes, place: int, block: ReportedBlock) -> None:
         bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
         zorder=4,
     )
-    seeds = [r2 for trial in block.validation if (r2 := value_of(trial)) is not None]
+    seeds = [r2 for trial in block.validation if (r2 := trial.finite_value) is not None]
     if seeds:
         axes.scatter(
             [place + 0.4] * len(seeds),
@@ -88,7 +89,7 @@ def learning_curves(block: ReportedBlock) -> Markup:
         return inline_svg(figure, f"curves-{block.number}", f"Learning curves of block {block.number}. {_told(block)}")
 
 
-def _curve(axes: Axes, trial: FrozenTrial, best: bool) -> None:
+def _curve(axes: Axes, trial: Trial, best: bool) -> None:
     points = curve_of(trial)
     if not points:
         return
@@ -160,6 +161,6 @@ def _legend(axes: Axes) -> None:
 def _told(block: ReportedBlock) -> str:
     best = "none finished"
     if block.best:
-        part = sample_words(metrics_of(block.best))
-        best = f"best {shown_r2(block.best.value or 0.0)}{f' {part}' if part else ''} (trial {block.best.number})"
+        shown = f"{shown_r2(block.best.value or 0.0)} {block.best.part}".strip()
+        best = f"best {shown} (trial {block.best.number})"
     return f"block {block.number}, {block.n_frames} frames: {len(block.trials)} trials, {best}"

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
 from siren_sweep.study.studies import instructions
+from siren_sweep.views.grades import grade
 from siren_sweep.views.record.evidence import current
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.report import charts
@@ -19,7 +20,7 @@ from siren_sweep.views.report.figures import figure_element, standalone
 from siren_sweep.views.report.importance import parameter_importances
 from siren_sweep.views.report.markup import Markup, element, joined, resource, scrolling
 from siren_sweep.views.report.prediction import predictions
-from siren_sweep.views.report.scale import class_of, colour, shown_r2
+from siren_sweep.views.report.scale import colour, shown_r2
 from siren_sweep.views.report.tables import best_table, settings_table, trials_table, validated
 from siren_sweep.views.report.tree_view import legend, tree_view
 from siren_sweep.views.report.view import ReportedBlock, curve_of, view_block
@@ -75,7 +76,7 @@ def _pictures(blocks: Sequence[ReportedBlock]) -> dict[str, Markup]:
 
 
 def _head(paths: SweepPaths, blocks: Sequence[ReportedBlock]) -> Markup:
-    ends = [trial.datetime_complete for block in blocks for trial in block.trials if trial.datetime_complete]
+    ends = [trial.told for block in blocks for trial in block.trials if trial.told]
     n_trials = sum(len(block.trials) for block in blocks)
     told = [f"{len(blocks)} of {_n_blocks(blocks)} blocks begun", f"{n_trials} trials"]
     if ends:
@@ -104,7 +105,7 @@ def _card(block: ReportedBlock) -> Markup:
     if block.best is None:
         return element("div", head, element("b", "no result"), element("span", counts), class_="card")
     value, part = block.r2, f" {block.sample}" if block.sample else ""
-    told = element("span", f"{class_of(value)}; validation: ", validated(block, block.best))
+    told = element("span", f"{grade(value)}; validation: ", validated(block, block.best))
     parts = (head, element("b", f"R² {shown_r2(value)}{part}"), told, element("span", counts))
     return element("div", *parts, class_="card", style=f"border-left-color: {colour(value)}")
 
@@ -162,13 +163,12 @@ def _predictions(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) 
 
 def _settings(blocks: Sequence[ReportedBlock]) -> Markup:
     facts = [
-        (f"{_block_name(block)}: data hash", element("code", block.attributes.get("data_hash") or "unknown"))
-        for block in blocks
+        (f"{_block_name(block)}: data hash", element("code", block.block.data_hash or "unknown")) for block in blocks
     ]
-    for name, value in (blocks[0].attributes.get("dataset") or {}).items() if blocks else ():
+    for name, value in blocks[0].block.dataset.items() if blocks else ():
         facts.append((f"dataset.{name}", element("code", value)))
     facts += [
-        (f"asked for in block {block.number}", joined(f"{one['line']}: {one['answer']}"))
+        (f"asked for in block {block.number}", joined(f"{one.line}: {one.answer}"))
         for block in blocks
         for one in block.asked
     ]

@@ -52,7 +52,7 @@ def _figures(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -> M
     weights = load_file(saved.weights)
     cfg: TrialConfig = trial_config(yaml.safe_load(saved.config.read_text()))
     field = field_of(cfg, outputs)
-    if field.data_hash != block.attributes.get("data_hash"):
+    if field.data_hash != block.block.data_hash:
         raise DataError("the data are not those that it was trained on")
     filmed, window = middle_frames(field, VIDEO_FRAMES), middle_frames(field, TRACE_FRAMES)
     frames = spread_frames(field)

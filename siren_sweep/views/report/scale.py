@@ -8,18 +8,19 @@ from collections.abc import Iterable
 import numpy as np
 from matplotlib.axes import Axes
 
-EXCELLENT = 0.95
+from siren_sweep.views.grades import Grade, grade
+
 _FLOOR = -0.2  # where every R2 of 0 and below is drawn
 _CEILING = 12.0  # 1 - R2 = 1e-12, the end of what sums in float64 tell
 
-# (lowest R2, name, colour): the four classes, the uppermost cut in three so that the colour still tells good ones apart
+# (name, colour) of the four classes, and of the uppermost's better parts, so that colour tells good ones apart
 CLASSES = (
-    (-math.inf, "poor, below 0.5", "#9c4a2f"),
-    (0.5, "moderate, 0.5 to 0.8", "#d98a4b"),
-    (0.8, "good, 0.8 to 0.95", "#e3c567"),
-    (0.95, "excellent, above 0.95", "#8cc2a3"),
-    (0.99, "above 0.99", "#3f9a8c"),
-    (0.999, "above 0.999", "#1f6f8b"),
+    ("poor, below 0.5", "#9c4a2f"),
+    ("moderate, 0.5 to 0.8", "#d98a4b"),
+    ("good, 0.8 to 0.95", "#e3c567"),
+    ("excellent, above 0.95", "#8cc2a3"),
+    ("above 0.99", "#3f9a8c"),
+    ("above 0.999", "#1f6f8b"),
 )
 
 
@@ -32,13 +33,8 @@ def height(r2: float) -> float:
 
 def colour(r2: float) -> str:
     """The colour of an R2's class."""
-    return next(shade for lowest, _, shade in reversed(CLASSES) if r2 > lowest or lowest == -math.inf)
-
-
-def class_of(r2: float) -> str:
-    """excellent, good, moderate or poor."""
-    names = [name.split(",")[0] for lowest, name, _ in CLASSES[:4] if r2 > lowest]
-    return names[-1] if names else "poor"
+    place = list(reversed(Grade)).index(grade(r2)) + (r2 > 0.99) + (r2 > 0.999)
+    return CLASSES[place][1]
 
 
 def shown_r2(r2: float) -> str:

@@ -6,14 +6,13 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial
-
 from siren_sweep.config.parameters import EXPLORABLE, leaf
 from siren_sweep.search.proposal import shown
-from siren_sweep.study.studies import is_sample, metrics_of, objective, sample_words
+from siren_sweep.study.records import Trial
+from siren_sweep.views.grades import grade
 from siren_sweep.views.report.markup import Markup, element, joined, scrolling
-from siren_sweep.views.report.scale import class_of, shown_r2
-from siren_sweep.views.report.view import ReportedBlock, outcome_of, state_of, value_of
+from siren_sweep.views.report.scale import shown_r2
+from siren_sweep.views.report.view import ReportedBlock, state_of
 
 NOTHING = "—"
 
@@ -32,36 +31,36 @@ def best_table(blocks: Sequence[ReportedBlock]) -> Markup:
 def _parameter_cells(blocks: Sequence[ReportedBlock], name: str) -> list[Markup]:
     cells, before = [], None
     for block in blocks:
-        value = block.best.user_attrs["config"][name] if block.best else None
+        value = block.best.plan.config.get(name) if block.best else None
         changed = before is not None and value is not None and value != before
         cells.append(element("td", NOTHING if value is None else shown(value), class_="changed" if changed else None))
         before = before if value is None else value
     return cells
 
 
-def _cell(block: ReportedBlock, read: Callable[[ReportedBlock, FrozenTrial], object]) -> Markup:
+def _cell(block: ReportedBlock, read: Callable[[ReportedBlock, Trial], object]) -> Markup:
     return element("td", NOTHING if block.result is None else read(block, block.result))
 
 
-def _metric(name: str, form: str) -> Callable[[ReportedBlock, FrozenTrial], str]:
-    def read(_block: ReportedBlock, trial: FrozenTrial) -> str:
-        value = outcome_of(trial).get("metrics", {}).get(name)
+def _metric(name: str, form: str) -> Callable[[ReportedBlock, Trial], str]:
+    def read(_block: ReportedBlock, trial: Trial) -> str:
+        value = trial.metrics.get(name)
         return NOTHING if value is None else format(value, form)
 
     return read
 
 
-def _r2(name: str) -> Callable[[ReportedBlock, FrozenTrial], str]:
-    def read(_block: ReportedBlock, trial: FrozenTrial) -> str:
-        value = outcome_of(trial).get("metrics", {}).get(name)
+def _r2(name: str) -> Callable[[ReportedBlock, Trial], str]:
+    def read(_block: ReportedBlock, trial: Trial) -> str:
+        value = trial.metrics.get(name)
         return NOTHING if value is None else shown_r2(value)
 
     return read
 
 
-def validated(block: ReportedBlock, _trial: FrozenTrial) -> Markup:
+def validated(block: ReportedBlock, _trial: Trial) -> Markup:
     """Mean R2 of the best config with other seeds, their standard deviation and number."""
-    values = [value for trial in block.validation if (value := value_of(trial)) is not None]
+    values = [value for trial in block.validation if (value := trial.finite_value) is not None]
     if not values:
         return Markup("none yet")
     spread = f" ± {_spread(statistics.stdev(values))}" if len(values) > 1 else ""
@@ -76,15 +75,15 @@ def _spread(deviation: float) -> str:
 
 def _searched(block: ReportedBlock) -> str:
     """What the winner's own trial had shown, where that was over some of the windows."""
-    metrics = metrics_of(block.best) if block.best else {}
-    return f"{shown_r2(objective(metrics))} {sample_words(metrics)}" if is_sample(metrics) else NOTHING
+    outcome = block.best.outcome if block.best else None
+    return f"{shown_r2(outcome.r2)} {outcome.part}" if outcome and outcome.sampled else NOTHING
 
 
-_RESULTS: dict[str, Callable[[ReportedBlock, FrozenTrial], object]] = {
+_RESULTS: dict[str, Callable[[ReportedBlock, Trial], object]] = {
     "frames": lambda block, _: block.n_frames,
     "R²": lambda block, _: joined(element("strong", shown_r2(block.r2)), f" {block.sample}" if block.sample else ""),
     "R² of its trial": lambda block, _: _searched(block),
-    "class": lambda block, _: class_of(block.r2),
+    "class": lambda block, _: grade(block.r2),
     "validation R²": validated,
     "R² ceiling of the data": _r2("r2_ceiling"),
     "squared Pearson correlation": _r2("final_pearson_r2"),
@@ -94,9 +93,9 @@ _RESULTS: dict[str, Callable[[ReportedBlock, FrozenTrial], object]] = {
     "jump at borders": _metric("border_jump", ".2g"),
     "training time (min)": _metric("training_time_min", ".2f"),
     "trial": lambda block, _: block.best.number if block.best else NOTHING,
-    "seed": lambda _, trial: NOTHING if trial.user_attrs.get("seed") is None else trial.user_attrs["seed"],
+    "seed": lambda _, trial: NOTHING if trial.plan.seed is None else trial.plan.seed,
     "rank for 90% / 99%": lambda _, trial: " / ".join(
-        str(outcome_of(trial).get("metrics", {}).get(f"rank_{share}", NOTHING)) for share in (90, 99)
+        str(trial.metrics.get(f"rank_{share}", NOTHING)) for share in (90, 99)
     ),
 }
 
@@ -112,22 +111,20 @@ def trials_table(block: ReportedBlock, verdicts: Mapping[tuple[int, int], str]) 
     return _table(f"trials of block {block.number}", element("thead", head), element("tbody", *rows))
 
 
-def _trial_row(block: ReportedBlock, trial: FrozenTrial, verdict: str) -> Markup:
-    attributes, value = trial.user_attrs, value_of(trial)
-    minutes = outcome_of(trial).get("metrics", {}).get("training_time_min")
-    parent = attributes.get("parent")
-    config = attributes.get("config", {})
+def _trial_row(block: ReportedBlock, trial: Trial, verdict: str) -> Markup:
+    plan, value = trial.plan, trial.finite_value
+    minutes = trial.metrics.get("training_time_min")
     cells = (
-        attributes.get("iteration", NOTHING),
-        attributes.get("strategy") or NOTHING,
-        NOTHING if parent is None else parent,
-        str(attributes.get("mutation") or NOTHING).replace("->", "→"),
+        plan.iteration,
+        plan.strategy or NOTHING,
+        NOTHING if plan.parent is None else plan.parent,
+        (plan.mutation or NOTHING).replace("->", "→"),
         state_of(trial),
-        NOTHING if value is None else f"{shown_r2(value)} {sample_words(metrics_of(trial))}".strip(),
+        NOTHING if value is None else f"{shown_r2(value)} {trial.part}".strip(),
         NOTHING if minutes is None else f"{minutes:.2f}",
         verdict,
-        outcome_of(trial).get("reason") or "",
-        *(shown(config[name]) if name in config else NOTHING for name in EXPLORABLE),
+        (trial.outcome.reason if trial.outcome else None) or "",
+        *(shown(plan.config[name]) if name in plan.config else NOTHING for name in EXPLORABLE),
     )
     first = element("th", trial.number, scope="row")
     rest = [element("td", cell, class_=kind) for cell, kind in zip(cells, _TRIAL_COLUMNS.values(), strict=True)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from siren_sweep.search.tree import Node, scores, visits
+from siren_sweep.search.tree import Node, visits
+from siren_sweep.study.records import Trial
 from siren_sweep.views.report.markup import Markup, element, joined
 from siren_sweep.views.report.scale import CLASSES, colour, shown_r2
-from siren_sweep.views.report.view import ReportedBlock, state_of, value_of
+from siren_sweep.views.report.view import ReportedBlock, state_of
+from siren_sweep.views.ucb import ranking
 
 _ROW, _INDENT, _LEFT, _RADIUS = 38, 26, 14, 12
 _LETTER = 8.2  # pixels, about, of the page's bold font at this size
@@ -18,9 +20,9 @@ _LETTER = 8.2  # pixels, about, of the page's bold font at this size
 
 def tree_view(block: ReportedBlock) -> Markup:
     """An SVG: circles by visits, filled by R2's class, the path to the best trial drawn strong."""
-    nodes = [Node(trial.number, trial.user_attrs.get("parent"), value_of(trial)) for trial in block.trials]
+    nodes = [Node(trial.number, trial.plan.parent, trial.finite_value) for trial in block.trials]
     visited = visits(nodes)
-    ucb = {score.id: score.ucb for score in scores(nodes, float(block.settings.get("claude.ucb_c", 1.414)))}
+    ucb = {score.id: score.ucb for score in ranking(nodes, block.settings)}
     rows = {trial.number: (row, depth) for row, (trial, depth) in enumerate(_rows(block.trials))}
     strong = block.best_path
     drawn = [_edge(trial, rows, strong) for trial in sorted(block.trials, key=lambda trial: trial.number in strong)]
@@ -44,7 +46,7 @@ def tree_view(block: ReportedBlock) -> Markup:
 
 def legend() -> Markup:
     """What the tree's marks mean."""
-    entries = [("fill", shade, f"R² {name}") for _, name, shade in CLASSES]
+    entries = [("fill", shade, f"R² {name}") for name, shade in CLASSES]
     swatches = [joined(_swatch("var(--ink)", shade), f" {text}") for _, shade, text in entries]
     swatches += [joined(_swatch("var(--muted)", "none", "3 2"), " pruned: pale, broken outline")]
     swatches += [joined(_swatch("var(--bad)", "none"), " failed, or not told yet: empty")]
@@ -56,12 +58,12 @@ def _swatch(stroke: str, fill: str, dashes: str | None = None) -> Markup:
     return element("svg", circle, width=16, height=16, aria_hidden="true")
 
 
-def _rows(trials: list[FrozenTrial]) -> Iterator[tuple[FrozenTrial, int]]:
+def _rows(trials: list[Trial]) -> Iterator[tuple[Trial, int]]:
     """Depth first, children in the order of their numbers; a parent that is not here makes a root."""
     known = {trial.number for trial in trials}
-    children: dict[int | None, list[FrozenTrial]] = {}
+    children: dict[int | None, list[Trial]] = {}
     for trial in trials:
-        parent = trial.user_attrs.get("parent")
+        parent = trial.plan.parent
         children.setdefault(parent if parent in known and parent != trial.number else None, []).append(trial)
     waiting = [(trial, 0) for trial in reversed(children.get(None, []))]
     while waiting:
@@ -70,8 +72,8 @@ def _rows(trials: list[FrozenTrial]) -> Iterator[tuple[FrozenTrial, int]]:
         waiting += [(child, depth + 1) for child in reversed(children.get(trial.number, []))]
 
 
-def _edge(trial: FrozenTrial, rows: dict[int, tuple[int, int]], path: set[int]) -> Markup:
-    parent = trial.user_attrs.get("parent")
+def _edge(trial: Trial, rows: dict[int, tuple[int, int]], path: set[int]) -> Markup:
+    parent = trial.plan.parent
     if parent not in rows:
         return Markup("")
     (row, depth), (parent_row, parent_depth) = rows[trial.number], rows[parent]
@@ -80,8 +82,8 @@ def _edge(trial: FrozenTrial, rows: dict[int, tuple[int, int]], path: set[int]) 
     return element("path", d=line, class_="edge path" if trial.number in path else "edge")
 
 
-def _circle(trial: FrozenTrial, x: float, y: float, radius: float, kind: str | None) -> Markup:
-    value = value_of(trial)
+def _circle(trial: Trial, x: float, y: float, radius: float, kind: str | None) -> Markup:
+    value = trial.finite_value
     classes = " ".join(filter(None, ("node", kind, state_of(trial))))
     fill = "var(--paper)" if value is None else colour(value)
     return element("circle", cx=x, cy=y, r=f"{radius:.1f}", fill=fill, class_=classes)
@@ -92,13 +94,13 @@ def _texts(number: int, first: str, second: str, x: float, y: float, kind: str |
     return joined(upper, element("text", second, x=x, y=y + 13, class_="details"))
 
 
-def _label(trial: FrozenTrial) -> str:
-    mutation = str(trial.user_attrs.get("mutation") or "").replace("->", "→")
-    return mutation or f"root ({trial.user_attrs.get('strategy') or 'start'})"
+def _label(trial: Trial) -> str:
+    mutation = str(trial.plan.mutation).replace("->", "→")
+    return mutation or f"root ({trial.plan.strategy or 'start'})"
 
 
-def _result(trial: FrozenTrial) -> str:
-    value = value_of(trial)
+def _result(trial: Trial) -> str:
+    value = trial.finite_value
     return (
         state_of(trial)
         if value is None

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from siren_sweep.study.studies import Winner, best_trial, metrics_of, n_trials_of, objective, sample_words, winner
+from siren_sweep.study.records import Block, Instruction, Trial
+from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.studies import Winner, best_trial, n_trials_of, winner
 
 
 @dataclass(frozen=True)
@@ -24,27 +26,27 @@ class ReportedBlock:
 
     number: int
     name: str
-    attributes: Mapping[str, Any]
-    trials: list[FrozenTrial]
-    best: FrozenTrial | None
-    validation: list[FrozenTrial]
-    asked: Sequence[Mapping[str, Any]] = ()
+    block: Block
+    trials: list[Trial]
+    best: Trial | None
+    validation: list[Trial]
+    asked: Sequence[Instruction] = ()
     winner: Winner | None = None
 
     @property
-    def result(self) -> FrozenTrial | None:
+    def result(self) -> Trial | None:
         """The run whose metrics are the block's: the winner, or the best trial while nothing was trained whole."""
         return self.winner.run if self.winner else self.best
 
     @property
     def r2(self) -> float:
         """The block's R2: `final_r2`, or that of the best trial's windows while nothing was trained whole."""
-        return float(objective(outcome_of(self.result)["metrics"])) if self.result else 0.0
+        return self.result.outcome.r2 if self.result and self.result.outcome else 0.0
 
     @property
     def sample(self) -> str:
         """Over which windows `r2` is; empty where it is over all frames."""
-        return sample_words(metrics_of(self.result)) if self.result else ""
+        return self.result.part if self.result else ""
 
     @property
     def n_planned(self) -> int:
@@ -54,17 +56,16 @@ class ReportedBlock:
 
     @property
     def n_frames(self) -> int:
-        return int(self.attributes["n_training_frames"])
+        return self.block.n_training_frames
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        settings: Mapping[str, Any] = self.attributes.get("settings", {})
-        return settings
+        return self.block.settings
 
     @property
     def best_path(self) -> set[int]:
         """The best trial and its ancestors."""
-        parents = {trial.number: trial.user_attrs.get("parent") for trial in self.trials}
+        parents = {trial.number: trial.plan.parent for trial in self.trials}
         path: set[int] = set()
         number = self.best.number if self.best else None
         while number in parents and number not in path:
@@ -77,37 +78,23 @@ class ReportedBlock:
         return sum(trial.state is state for trial in self.trials)
 
 
-def view_block(study: Study, validation: Study | None, asked: Sequence[Mapping[str, Any]] = ()) -> ReportedBlock:
+def view_block(study: Study, validation: Study | None, asked: Sequence[Instruction] = ()) -> ReportedBlock:
     """Everything at once, so that a sweep that goes on meanwhile is seen at one moment."""
-    attributes, trials = study.user_attrs, study.get_trials(deepcopy=False)
+    block, trials = read_block(study), read_trials(study)
     won = winner(study, validation)
     best = won.searched if won else best_trial(study)
-    seeds = [] if validation is None or best is None else validation.get_trials(deepcopy=False)
-    of_best = [trial for trial in seeds if best and trial.user_attrs.get("validation_of") == best.number]
-    own = [one for one in asked if one["block"] == attributes["block"]]
-    return ReportedBlock(attributes["block"], study.study_name, attributes, trials, best, of_best, own, won)
+    seeds = [] if validation is None or best is None else read_trials(validation)
+    of_best = [trial for trial in seeds if best and trial.plan.validation_of == best.number]
+    own = [one for one in asked if one.block == block.number]
+    return ReportedBlock(block.number, study.study_name, block, trials, best, of_best, own, won)
 
 
-def value_of(trial: FrozenTrial) -> float | None:
-    """R2 of a finished trial or the last of a pruned one; None where there is no finite one."""
-    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or trial.value is None:
-        return None
-    return trial.value if math.isfinite(trial.value) else None
-
-
-def curve_of(trial: FrozenTrial) -> list[tuple[int, float]]:
+def curve_of(trial: Trial) -> list[tuple[int, float]]:
     """(step, R2) of each report with a finite R2."""
-    reports = trial.user_attrs.get("reports", [])
-    return [(report["step"], report["r2"]) for report in reports if math.isfinite(report["r2"])]
+    return [(report.step, report.r2) for report in trial.reports if math.isfinite(report.r2)]
 
 
-def outcome_of(trial: FrozenTrial) -> Mapping[str, Any]:
-    """The outcome that the worker wrote; empty while there is none."""
-    outcome: Mapping[str, Any] = trial.user_attrs.get("outcome") or {}
-    return outcome
-
-
-def state_of(trial: FrozenTrial) -> str:
+def state_of(trial: Trial) -> str:
     """finished, pruned, failed, running or waiting."""
     names = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
     return names.get(trial.state, trial.state.name.lower())

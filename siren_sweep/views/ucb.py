@@ -1,0 +1,23 @@
+"""The UCB scores of a block's tree, by the reward and the c that its sampler had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from siren_sweep.config.schema import Claude
+from siren_sweep.search.tree import Node, Reward, Score, scores
+
+
+def ranking(nodes: Iterable[Node], settings: Mapping[str, Any]) -> list[Score]:
+    """The PUCT scores of the nodes that have a value, highest first; `settings` are the sweep's."""
+    reward = Reward.raw if settings.get("sampler.reward") == Reward.raw else Reward.rank
+    return scores(nodes, exploration(settings), reward)
+
+
+def exploration(settings: Mapping[str, Any]) -> float:
+    """The constant c."""
+    for key in ("sampler.c", "claude.ucb_c"):
+        if isinstance(settings.get(key), int | float):
+            return float(settings[key])
+    return Claude().ucb_c
