@@ -136,10 +136,10 @@ def test_the_first_batch_of_a_later_block_holds_the_adapted_guess_after_the_carr
     assert (batch[2].parent, batch[2].strategy) == (0, "focused")
     assert batch[2].mutation.startswith("learning_rate_NNR_f: ")
     assert batch[2].hypothesis is not None
-    assert "At 10 frames" in batch[2].hypothesis["rationale"]
+    assert "At 10 frames" in batch[2].hypothesis.rationale
 
 
 def test_without_a_trend_the_first_batch_holds_a_variation_instead() -> None:
     _, batch = first_batch(flat)
     assert len(batch) == 4
-    assert all(one.hypothesis is None or "laid out" in one.hypothesis["rationale"] for one in batch)
+    assert all(one.hypothesis is None or "laid out" in one.hypothesis.rationale for one in batch)

@@ -123,7 +123,7 @@ def test_a_coupled_pair_moves_together_where_only_that_promises_more() -> None:
     assert pairs
     for one in pairs:
         assert one.hypothesis is not None
-        assert "omega_f and learning_rate_NNR_f move together: an update moves the phase" in one.hypothesis["rationale"]
+        assert "omega_f and learning_rate_NNR_f move together: an update moves the phase" in one.hypothesis.rationale
 
 
 def test_only_parameters_that_act_as_one_are_coupled() -> None:
@@ -145,12 +145,12 @@ def test_mutation_and_hypothesis_name_the_same_change() -> None:
         assert child.parent is not None
         assert child.hypothesis is not None
         stated = child.hypothesis
-        names = stated["parameter"] if isinstance(stated["parameter"], list) else [stated["parameter"]]
-        assert [name.rsplit(".", 1)[-1] for name in names] == [
+        assert [name.rsplit(".", 1)[-1] for name in stated.parameters] == [
             part.split(":")[0] for part in child.mutation.split(", ")
         ]
-        assert stated["expectation"]["sd"] > 0
-        assert str(len(study.trials)) in stated["rationale"]
+        assert stated.expectation is not None
+        assert stated.expectation["sd"] > 0
+        assert str(len(study.trials)) in stated.rationale
 
 
 def test_it_finds_a_smooth_optimum_in_a_few_batches() -> None:

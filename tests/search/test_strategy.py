@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from siren_sweep.config.choices import Strategy
-from siren_sweep.search.proposal import SAMPLER_STATE, Proposal
+from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.search.strategy import plan_batch
 
@@ -139,10 +139,10 @@ def test_mutation_is_told_by_leaf_name_against_the_parent() -> None:
 def test_layouts_state_what_would_falsify_them() -> None:
     child = plan(empty())[1]
     assert child.hypothesis is not None
-    assert child.hypothesis["parameter"] == OMEGA
-    assert child.hypothesis["old"] == 80.0
-    assert child.hypothesis["new"] == child.params[OMEGA]
-    assert "parent" in child.hypothesis["falsified_by"]
+    assert child.hypothesis.parameters == (OMEGA,)
+    assert child.hypothesis.old == (80.0,)
+    assert child.hypothesis.new == (child.params[OMEGA],)
+    assert "parent" in child.hypothesis.falsified_by
 
 
 def test_base_outside_the_space_is_moved_into_it() -> None:
@@ -173,7 +173,7 @@ def test_a_sampler_that_keeps_its_state_in_its_trials_goes_on_from_batch_to_batc
         proposals = plan(study, CmaEsSampler(seed=batch), space=space, base={OMEGA: 80.0, RATE: 1e-4})
         generations.append(max(one.sampler_state.get("cma:generation", -1) for one in proposals))
         for one in proposals:
-            attributes = {SAMPLER_STATE: json.loads(json.dumps(one.sampler_state))}
+            attributes = {"sampler_state": json.loads(json.dumps(one.sampler_state))}
             study.enqueue_trial(one.params, user_attrs=attributes)
             trial = study.ask(dict(space.distributions()))
             study.tell(trial, -(math.log10(one.params[OMEGA] / 100) ** 2))

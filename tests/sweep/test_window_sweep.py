@@ -19,15 +19,8 @@ from safetensors.torch import load_file
 
 from siren_sweep.config.schema import trial_config
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
-from siren_sweep.study.studies import (
-    all_blocks,
-    all_validations,
-    metrics_of,
-    open_storage,
-    seed_runs,
-    whole_runs,
-    winner,
-)
+from siren_sweep.study.stored import read_trials
+from siren_sweep.study.studies import all_blocks, all_validations, open_storage, seed_runs, whole_runs, winner
 from siren_sweep.train.fit import Fit
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.mlflow.model import _load_pyfunc
@@ -90,13 +83,13 @@ def test_what_is_exported_was_trained_whole(paths: SweepPaths, entry: dict[str, 
     best = winner(study, validation)
     assert best is not None
     assert best.run in whole_runs(validation)
-    assert entry["final_r2"] == best.final_r2 == metrics_of(best.run)["final_r2"]
+    assert entry["final_r2"] == best.final_r2 == best.run.metrics["final_r2"]
     assert entry["sample_r2"] == best.searched.value
     assert (entry["sample_windows"], entry["n_windows"]) == (2, N_WINDOWS)
-    assert all("final_r2" not in metrics_of(trial) for trial in study.trials)
+    assert all("final_r2" not in trial.metrics for trial in read_trials(study))
     (seed,) = seed_runs(validation)  # of the winner, on the sample
-    assert seed.user_attrs["config"] == best.searched.user_attrs["config"]
-    assert metrics_of(seed)["sample_windows"] == 2
+    assert seed.plan.config == best.searched.plan.config
+    assert seed.metrics["sample_windows"] == 2
 
 
 def test_each_window_s_weights_load_in_the_reference_s_class(paths: SweepPaths, entry: dict[str, Any]) -> None:

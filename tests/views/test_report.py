@@ -33,8 +33,8 @@ from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study.records import Block
 from siren_sweep.study.studies import create, open_folder, open_storage, study_name, validation_name
-from siren_sweep.sweep.worker import plain
 from siren_sweep.train.pictures import lattice_raster, middle_frames
+from siren_sweep.train.run import plain
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.grades import grade
 from siren_sweep.views.report import write_report
