@@ -16,6 +16,7 @@ import numpy as np
 
 from siren_sweep.config.parameters import WINDOW, leaf
 from siren_sweep.search.encoding import Axis, Params
+from siren_sweep.train.size import n_parameters
 
 OMEGA, RATE, WIDTH, DEPTH = "omega_f", "learning_rate_NNR_f", "hidden_dim_nnr_f", "n_layers_nnr_f"
 XY_PERIOD, T_PERIOD, T_RATIO = "nnr_f_xy_period", "nnr_f_T_period", "T_period_ratio"
@@ -64,11 +65,6 @@ def canonical(name: str) -> str:
     return _ALIASES.get(leaf(name).lower(), leaf(name))
 
 
-def n_parameters(width: float, depth: float) -> float:
-    """Weights and biases of a SIREN (t, x, y) -> 1 with `depth` hidden layers after the first."""
-    return 4 * width + depth * width * (width + 1) + width + 1
-
-
 def cost(params: Params) -> float:
     """What its time goes with: steps times network parameters times batch size (1 where the name is absent)."""
     return network_cost(params) * _known(params).get(BATCH, 1.0)
@@ -89,7 +85,7 @@ def footprint(params: Params) -> float:
 def _size(known: Params) -> float:
     """Network parameters; of a width without a depth, its square."""
     if WIDTH in known and DEPTH in known:
-        return n_parameters(known[WIDTH], known[DEPTH])
+        return float(n_parameters(int(known[WIDTH]), int(known[DEPTH])))
     return float(known.get(WIDTH, 1.0)) ** 2
 
 

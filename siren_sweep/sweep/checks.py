@@ -15,7 +15,7 @@ from optuna.study import Study
 from siren_sweep.config.overrides import parse
 from siren_sweep.config.parameters import EXPLORABLE, RATIOS, dimension_fault, parameter_of
 from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
-from siren_sweep.errors import ConfigError, SweepError, SweepStateError
+from siren_sweep.errors import SweepStateError
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
 from siren_sweep.study.stored import read_block
 from siren_sweep.sweep.block import at_frames, explorable, start_block
@@ -147,13 +147,6 @@ def refuse_changes(study: Study, now: Mapping[str, Any], name: str) -> None:
             f"the sweep {name!r} exists with another config; give this one another sweep.name, or the same config:\n"
             f"{lines}"
         )
-
-
-def raise_all(wrong: Sequence[str], *errors: SweepError | None) -> None:
-    """Raises ConfigError with the faults of the config and what else was found, if anything was."""
-    told = [*wrong, *(str(error) for error in errors if error is not None)]
-    if told:
-        raise ConfigError(told)
 
 
 def _flatten(flat: dict[str, Any], prefix: str, value: Any) -> None:

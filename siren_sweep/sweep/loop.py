@@ -20,7 +20,7 @@ from rich.console import Console
 
 from siren_sweep.config.compose import typed
 from siren_sweep.config.schema import Config
-from siren_sweep.errors import DataError, SweepError, SweepStateError
+from siren_sweep.errors import ConfigError, DataError, SweepError, SweepStateError
 from siren_sweep.field.dataset import ensure_data, field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
 from siren_sweep.search.proposal import Proposal
@@ -94,7 +94,8 @@ def _prepare(cfg: Config, overrides: checks.SweepOverrides, outputs: OutputPaths
             hashes = _data_hashes(cfg, outputs)
         except SweepError as error:
             wrong.append(str(error))
-    checks.raise_all(wrong)
+    if wrong:
+        raise ConfigError(wrong)
     assert paths is not None
     return paths, hashes
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import yaml
 from safetensors.torch import save
 
 from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, TrialConfig
+from siren_sweep.config.written import plain, yaml_text
 from siren_sweep.field import StimulusField
 from siren_sweep.paths import TrialPaths, replacing
 from siren_sweep.train.engine import n_threads, resolve_device
@@ -34,7 +34,7 @@ def run_training(
     torch.set_num_threads(n_threads(cfg))
     paths.root.mkdir(parents=True, exist_ok=True)
     with replacing(paths.config) as file:
-        file.write_text(yaml.safe_dump(plain(cfg), sort_keys=False))
+        file.write_text(yaml_text(plain(cfg)), encoding="utf-8")
     result = train(
         field,
         cfg,
@@ -63,15 +63,3 @@ def metrics_of(result: TrainResult, field: StimulusField) -> dict[str, Any]:
         return metrics
     own = {name: value for name, value in metrics.items() if not name.startswith("final_")}
     return {**{SAMPLE_NAMES[name]: value for name, value in vars(result.sample).items()}, **own}
-
-
-def plain(cfg: TrialConfig) -> dict[str, Any]:
-    """The groups that a training run reads, as plain values for YAML or JSON."""
-
-    def value(item: Any) -> Any:
-        return item.value if hasattr(item, "value") else item
-
-    return {
-        group.name: {key: value(item) for key, item in vars(getattr(cfg, group.name)).items()}
-        for group in dataclasses.fields(TrialConfig)
-    }

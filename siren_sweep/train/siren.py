@@ -10,7 +10,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-IN_FEATURES = 3  # t, x, y
+from siren_sweep.train.size import IN_FEATURES, n_parameters
+
+__all__ = ["IN_FEATURES", "Siren", "n_parameters", "normalised", "spread_in_t"]
+
 T_SPREAD = (1 / 30, 30.0)
 MOST_PHASE = 2.0  # radians a frame; from pi on, a frequency looks like a lower one at whole frames (Nyquist)
 
@@ -94,11 +97,6 @@ def spread_in_t(model: Siren, t_step: float) -> None:
     most = MOST_PHASE / (model.omega * t_step)
     again = torch.sign(spread) * most * torch.rand(len(weight))
     weight[:, 0] = torch.where(spread.abs() > most, again, spread)
-
-
-def n_parameters(hidden_dim: int, n_layers: int) -> int:
-    """Weights and biases of a `Siren`."""
-    return (IN_FEATURES + 1) * hidden_dim + n_layers * (hidden_dim + 1) * hidden_dim + hidden_dim + 1
 
 
 def normalised(values: Tensor, period: float) -> Tensor:

@@ -9,10 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from optuna.study import Study
 
-from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, trial_config
+from siren_sweep.config.schema import METRICS, SAMPLE_NAMES
+from siren_sweep.config.written import plain, read_config, yaml_text
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
 from siren_sweep.study.stored import read_block
@@ -57,7 +57,7 @@ def _entry(study: Study, best: Winner, validation: Study | None) -> dict[str, An
 
 def _write_config(study: Study, best: Winner, paths: SweepPaths) -> None:
     block = read_block(study)
-    values = yaml.safe_load(paths.trial(best.study, best.run.number).config.read_text())
+    values = plain(read_config(paths.trial(best.study, best.run.number).config))
     file = paths.best_file(block.number, ".yaml")
     header = HEADER.format(
         block=block.number,
@@ -69,7 +69,7 @@ def _write_config(study: Study, best: Winner, paths: SweepPaths) -> None:
         name=file.stem,
     )
     with replacing(file) as temporary:
-        temporary.write_text(header + yaml.safe_dump({"defaults": ["config", "_self_"], **values}, sort_keys=False))
+        temporary.write_text(yaml_text(values, header), encoding="utf-8")
 
 
 def _write_weights_and_picture(study: Study, best: Winner, paths: SweepPaths, outputs: OutputPaths) -> None:
@@ -85,7 +85,7 @@ def _write_weights_and_picture(study: Study, best: Winner, paths: SweepPaths, ou
         file.write_bytes(save(weights))
     with replacing(paths.best_file(block.number, ".pt")) as file, file.open("wb") as out:
         torch.save(weights, out)
-    cfg = trial_config(yaml.safe_load(saved.config.read_text()))
+    cfg = read_config(saved.config)
     title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.4f}"
     prediction_picture(paths.best_file(block.number, ".png"), cfg, weights, field_of(cfg, outputs), title)
 

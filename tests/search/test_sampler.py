@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +18,9 @@ from siren_sweep.search.history import History
 from siren_sweep.search.knowledge import couplings
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
+from siren_sweep.study.records import TrialPlan
+from siren_sweep.study.stored import read_plan, write_plan
+from siren_sweep.sweep.batch import planned
 
 OMEGA, RATE = "graph_model.omega_f", "training.learning_rate_NNR_f"
 SPACE: dict[str, BaseDistribution] = {
@@ -176,7 +177,11 @@ def test_pruned_failed_and_running_trials_are_taken_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "outcome", [{"status": "infeasible", "reason": "needs 80 min"}, {"status": "failed", "reason": "out of memory"}]
+    "outcome",
+    [
+        {"attempt": 1, "status": "infeasible", "reason": "needs 80 min"},
+        {"attempt": 1, "status": "failed", "reason": "out of memory"},
+    ],
 )
 def test_nothing_larger_than_an_infeasible_config_is_proposed(outcome: dict[str, Any]) -> None:
     study = searched(2)
@@ -193,16 +198,19 @@ def test_neighbours_of_an_infeasible_config_are_avoided_where_no_name_tells_a_co
     space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
     study = optuna.create_study(direction="maximize")
     study.add_trials([told({"x": x, "y": 0.5}, x / 2, space) for x in (0.1, 0.5, 0.8)])
-    outcome = {"status": "infeasible", "reason": "needs 80 min"}
+    outcome = {"attempt": 1, "status": "infeasible", "reason": "needs 80 min"}
     study.add_trial(told({"x": 1.0, "y": 0.5}, None, space, state=TrialState.FAIL, user_attrs={"outcome": outcome}))
     proposals = UCBTreeSampler(0).propose(study, space, 4)
     assert len(proposals) == 4
     assert all(math.dist((one.params["x"], one.params["y"]), (1.0, 0.5)) >= 0.15 for one in proposals)
 
 
-def test_proposals_are_plain_json() -> None:
-    for one in UCBTreeSampler(0).propose(searched(2), SPACE, 4):
-        assert json.loads(json.dumps(dataclasses.asdict(one))) == dataclasses.asdict(one)
+def test_a_proposal_is_stored_as_json_and_read_back_as_it_was() -> None:
+    study = optuna.create_study(direction="maximize")
+    proposals = UCBTreeSampler(0).propose(searched(2), SPACE, 4)
+    write_plan(study, [planned(one, TrialPlan(1, dict(one.params))) for one in proposals])
+    assert [one.params for one in read_plan(study, 1)] == [one.params for one in proposals]
+    assert [one.plan.hypothesis for one in read_plan(study, 1)] == [one.hypothesis for one in proposals]
 
 
 def test_earlier_block_moves_the_first_batch_to_where_it_was_good() -> None:

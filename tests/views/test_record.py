@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import shutil
@@ -16,6 +17,7 @@ from planted import CONFIG, OMEGA, RATE, PlantedSweep
 from siren_sweep.cli.main import main
 from siren_sweep.errors import OutputError
 from siren_sweep.study.stored import mark_ended
+from siren_sweep.train.report import Report
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.record.writer import record_files, write_record
 
@@ -62,9 +64,19 @@ def steps(sweep: PlantedSweep) -> list[Any]:
             1,
             [
                 {"state": TrialState.FAIL, "parent": 0, "changes": {RATE: 1.0}, "reason": HOSTILE, "hypothesis": WHY},
-                {"state": TrialState.PRUNED, "parent": 1, "changes": {OMEGA: 60.0}, "stop": {"r2": 0.5, "bound": 0.6}},
+                {
+                    "state": TrialState.PRUNED,
+                    "parent": 1,
+                    "changes": {OMEGA: 60.0},
+                    "stop": {"fraction": 0.5, "r2": 0.5, "bound": 0.6},
+                },
                 {"score": math.log(0.2), "mutation": HOSTILE},
-                {"state": TrialState.PRUNED, "parent": 77, "changes": {OMEGA: 61.0}, "reports": [{"r2": math.nan}]},
+                {
+                    "state": TrialState.PRUNED,
+                    "parent": 77,
+                    "changes": {OMEGA: 61.0},
+                    "reports": [dataclasses.asdict(Report(1, 0.05, 2, math.nan, 0.1, 1e-3, 9.0, 1.0))],
+                },
             ],
         ),
         lambda: sweep.validate(1, 1, [6.0, 6.01, 5.99, 6.0] * 4),

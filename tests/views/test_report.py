@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from siren_sweep.cli.main import main
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.config.schema import Dataset, GraphModel, Training, TrialConfig
+from siren_sweep.config.written import plain
 from siren_sweep.errors import OutputError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
@@ -34,7 +35,6 @@ from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study.records import Block
 from siren_sweep.study.studies import create, open_folder, open_storage, study_name, validation_name
 from siren_sweep.train.pictures import lattice_raster, middle_frames
-from siren_sweep.train.run import plain
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.grades import grade
 from siren_sweep.views.report import write_report

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from safetensors.torch import load_file
 
-from siren_sweep.config.schema import trial_config
+from siren_sweep.config.written import read_config
 from siren_sweep.paths import TrialPaths
 from siren_sweep.train.fit import Fit
 
@@ -23,7 +22,7 @@ class Luminance:
     """A trained SIREN as a function of (t, x, y)."""
 
     def __init__(self, saved: TrialPaths) -> None:
-        self._fit = Fit(trial_config(yaml.safe_load(saved.config.read_text())), load_file(saved.weights))
+        self._fit = Fit(read_config(saved.config), load_file(saved.weights))
 
     def predict(self, model_input: Mapping[str, Any]) -> np.ndarray:
         """Luminance (n,) at the columns `t` (frames), `x` and `y` (lattice spacings), each (n,), of a data frame."""

@@ -5,18 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import yaml
-
 from siren_sweep.config.schema import TrialConfig
+from siren_sweep.config.written import yaml_text
 from siren_sweep.study.log_format import one_line
 from siren_sweep.views.record.trials import BlockView, TrialView
 
 
 def config_text(trial: TrialView, block: BlockView) -> str:
     """The YAML of one trial: the sweep's settings of what a training run reads, and the trial's own values."""
-    values: dict[str, Any] = {"defaults": ["config", "_self_"]}
-    for group in dataclasses.fields(TrialConfig):
-        values[group.name] = _group(group.name, block)
+    values = {group.name: _group(group.name, block) for group in dataclasses.fields(TrialConfig)}
     values["dataset"] |= {**block.dataset, "generate": False}
     values["training"] |= {"n_training_frames": trial.n_training_frames, "seed": trial.seed}
     for name, value in trial.config.items():
@@ -25,7 +22,7 @@ def config_text(trial: TrialView, block: BlockView) -> str:
     for section in ("dataset", "graph_model", "training", "claude"):
         values[section] = {key: value for key, value in values[section].items() if value is not None}
     head = f"# Iteration {trial.iteration}, slot {trial.slot}: {one_line(trial.mutation) or 'a start of its own'}.\n"
-    return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return yaml_text(values, head)
 
 
 def _group(name: str, block: BlockView) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import base64
 import io
 
 import numpy as np
-import yaml
 from PIL import Image
 
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.schema import TrialConfig
+from siren_sweep.config.written import read_config
 from siren_sweep.errors import DataError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
@@ -50,7 +50,7 @@ def _figures(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -> M
     assert block.winner is not None
     saved = paths.trial(block.winner.study, block.winner.run.number)
     weights = load_file(saved.weights)
-    cfg: TrialConfig = trial_config(yaml.safe_load(saved.config.read_text()))
+    cfg: TrialConfig = read_config(saved.config)
     field = field_of(cfg, outputs)
     if field.data_hash != block.block.data_hash:
         raise DataError("the data are not those that it was trained on")

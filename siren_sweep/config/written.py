@@ -1,0 +1,37 @@
+"""A training run's config as a YAML file: the one way it is written, and read back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from siren_sweep.config.schema import TrialConfig, trial_config
+
+
+def plain(cfg: TrialConfig) -> dict[str, dict[str, Any]]:
+    """The groups that a training run reads, as plain values for YAML or JSON."""
+
+    def value(item: Any) -> Any:
+        return item.value if hasattr(item, "value") else item
+
+    return {
+        group.name: {key: value(item) for key, item in vars(getattr(cfg, group.name)).items()}
+        for group in dataclasses.fields(TrialConfig)
+    }
+
+
+def yaml_text(values: Mapping[str, Mapping[str, Any]], head: str | None = None) -> str:
+    """The file's text. With a `head`, which says what it is, `python -m siren_sweep --config-name` runs it as well."""
+    if head is None:
+        return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    runs = {"defaults": ["config", "_self_"], **values}
+    return head + yaml.safe_dump(runs, sort_keys=False, allow_unicode=True)
+
+
+def read_config(file: Path) -> TrialConfig:
+    """The config of a file that `yaml_text` wrote."""
+    return trial_config(yaml.safe_load(file.read_text(encoding="utf-8")))
