@@ -4,8 +4,8 @@
 
 Each trial is a process that trains the same config on noise (see `engine`), for as long as the others do. The row of
 one trial says what a step costs; those of several, what sharing the GPU does to it, and how many steps come of it
-altogether. MPS is what a sweep runs for the same purpose (`siren_sweep/mps.py`); where it is not there or does not work
-there is no row for it.
+altogether. MPS is what a sweep runs for the same purpose (`siren_sweep/sweep/mps.py`); where it is not there or does
+not work there is no row for it.
 """
 
 from __future__ import annotations

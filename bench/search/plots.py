@@ -1,6 +1,6 @@
 """Pictures of a replay's results: regret against cost, and when trials were stopped.
 
-python bench/search/plots.py RESULTS.json NAME        # writes bench/results/search_NAME_*.png
+python bench/search/plots.py RESULTS.json NAME        # writes docs/search_NAME_*.png
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-RESULTS = Path(__file__).parents[1] / "results"
+PICTURES = Path(__file__).parents[2] / "docs"
 OURS = ("ucb_tree", "ucb")
 SHOWN = {  # pair: line colour
     OURS: "#c0392b",
@@ -38,9 +38,8 @@ def main() -> None:
     parser.add_argument("name")
     args = parser.parse_args()
     rows = {(row["sampler"], row["pruner"]): row for row in json.loads(args.results.read_text())}
-    RESULTS.mkdir(exist_ok=True)
-    _regret(rows, RESULTS / f"search_{args.name}_regret.png")
-    _stops(rows, RESULTS / f"search_{args.name}_stops.png")
+    _regret(rows, PICTURES / f"search_{args.name}_regret.png")
+    _stops(rows, PICTURES / f"search_{args.name}_stops.png")
 
 
 def _regret(rows: dict[tuple[str, str], dict[str, Any]], file: Path) -> None:

@@ -47,7 +47,7 @@ def write_config(file: Path, folder: Path | None, **changes: dict[str, Any]) -> 
 
 
 def command(*arguments: str | Path, without: str = "") -> subprocess.CompletedProcess[str]:
-    """`python -m siren_sweep.train.loop`; `without` names modules, comma-separated, that the process cannot import."""
+    """`python -m siren_sweep.train`; `without` names modules, comma-separated, that the process cannot import."""
     block = f"import sys; sys.modules.update(dict.fromkeys({without.split(',')!r}))"
     run = "import runpy; runpy.run_module('siren_sweep.train', run_name='__main__')"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
