@@ -10,8 +10,8 @@ RUN := .venv/bin/python
 SWEEP ?= outputs/demo
 QUICK := not slow and not browser and not gpu and not chaos
 
-.PHONY: help setup sweep test test-slow test-browser test-gpu ui export report check audit bench bench-search chaos lock \
-	clean
+.PHONY: help setup sweep test test-slow test-browser test-gpu ui export report docs check audit bench bench-search chaos \
+	lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -54,11 +54,15 @@ export: setup ## the best configs of SWEEP (outputs/demo) again
 report: setup ## the report of SWEEP (outputs/demo) again
 	.venv/bin/siren-sweep report $(SWEEP)
 
-check: setup ## lint, format, types, that imports go down only, and the audit where it can be made
+docs: setup ## the documentation in site/, without a warning
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --clean
+
+check: setup ## lint, format, types, that imports go down only, the documentation, and the audit where it can be made
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	$(RUN) -m pytest -q tests/test_layers.py
+	@$(MAKE) --no-print-directory docs
 	@$(RUN) .ci/audit.py || test $$? -eq 3  # not audited: said in capitals, and the rest of the check stands
 
 audit: setup ## known vulnerabilities among the locked dependencies; exit code 3 where that could not be found out
@@ -80,4 +84,4 @@ lock: ## requirements.lock again, from pyproject.toml
 		--no-header --no-annotate --upgrade --output-file requirements.lock
 
 clean: ## remove what the tests and tools left; outputs/ stays
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build site
