@@ -28,6 +28,7 @@ from siren_sweep.studies import (
     load,
     metrics_of,
     open_batch,
+    standing,
     validation_name,
     winner,
 )
@@ -56,14 +57,19 @@ class Validation:
 
     def train_whole(self) -> None:
         """Train the best trials whole until one keeps what the next one promises; nothing where none is a sample."""
-        ranked = sorted(complete(self._study), key=lambda trial: (-(trial.value or 0), trial.number))
+        ranked = sorted(complete(self._study), key=lambda trial: standing(self._study, trial))
         for trial in ranked[:MOST_WHOLE]:
             best = winner(self._study, self._own)
-            if not is_sample(metrics_of(trial)) or (best and best.final_r2 >= promise(trial)):
+            if not is_sample(metrics_of(trial)) or (best and best.final_r2 >= self._wanted(trial)):
                 return
             done = [run.user_attrs.get("whole_of") for run in finished(self._beside())]
             if trial.number not in done:
                 self._run(trial, [{"slot": 0, "seed": trial.user_attrs["seed"], "whole_of": trial.number}], WHOLE)
+
+    def _wanted(self, trial: FrozenTrial) -> float:
+        """What a whole run must reach so that this trial need not be trained whole: its promise, or to be solved."""
+        solved = (self._study.user_attrs.get("settings") or {}).get("claude.solved_r2")
+        return promise(trial) if solved is None else min(promise(trial), solved)
 
     def train_seeds(self, n_seeds: int) -> None:
         """Train the winner's config with other seeds, as its trial was trained."""

@@ -5,7 +5,8 @@ Hutter, Hoos & Leyton-Brown (ICML 2014), section 4, as Optuna computes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
@@ -13,6 +14,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from siren_sweep.report.view import ReportedBlock, value_of
+from siren_sweep.search.space import WINDOW
 from siren_sweep.search.tree import rank_rewards
 
 FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # fewer say nothing: the forest then splits on chance
@@ -50,4 +52,9 @@ def _ranked(block: ReportedBlock) -> list[tuple[dict[str, float], float]]:
     if len(valued) < 2:
         return []
     ranks = rank_rewards({number: value for number, (_, value) in valued.items()})
-    return [(dict(trial.params), ranks[number]) for number, (trial, _) in valued.items()]
+    return [(_lengths(trial.params, block.n_frames), ranks[number]) for number, (trial, _) in valued.items()]
+
+
+def _lengths(params: Mapping[str, Any], n_frames: int) -> dict[str, float]:
+    """The params with all frames in the place of no windows, so that every value has a logarithm."""
+    return {name: n_frames if name == WINDOW and value == 0 else value for name, value in params.items()}
