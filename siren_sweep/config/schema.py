@@ -111,6 +111,7 @@ class Claude:
     time_budget_min: float = bounded(60.0, above=0)
     strategy: Strategy = Strategy.auto
     n_validation_seeds: int = bounded(2, low=0, high=32)
+    solved_r2: float | None = bounded(0.9999, above=0, high=1)  # above it the cheaper config wins; null: never
     search_windows: int = bounded(16, low=0)  # windows that a trial of a sweep trains; 0: all
 
 

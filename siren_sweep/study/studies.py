@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,20 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from siren_sweep.config.parameters import BATCH_SIZE, TOTAL_STEPS
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.study.records import Block, Instruction, Trial
 from siren_sweep.study.storage import patient, storage_reason, wait_for
-from siren_sweep.study.stored import last_batch, read_instructions, read_plan, read_trials, write_block, write_format
+from siren_sweep.study.stored import (
+    last_batch,
+    read_block,
+    read_instructions,
+    read_plan,
+    read_trials,
+    write_block,
+    write_format,
+)
 
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
 BUSY_TIMEOUT_S = 120.0
@@ -140,8 +149,31 @@ def complete(study: Study) -> list[Trial]:
 
 
 def best_trial(study: Study) -> Trial | None:
-    """The complete trial of highest R2, the earliest of equals; None where no trial has finished."""
-    return _best(complete(study))
+    """The complete trial of highest R2; above `claude.solved_r2` the cheapest. None where no trial has finished."""
+    return min(complete(study), key=standing(study), default=None)
+
+
+def solved_r2(study: Study) -> float | None:
+    """The R2 above which configs of a block are equal; None where none are."""
+    found = read_block(study).settings.get("claude.solved_r2")
+    return float(found) if found is not None else None
+
+
+def standing(study: Study) -> Callable[[Trial], tuple[float, float, int]]:
+    """The order of a block's finished trials, the best first: by R2, and among solved ones by arithmetic.
+
+    A difference between 1 - 1e-6 and 1 - 2e-6 means nothing to a person, and costs the next blocks their time.
+    """
+    solved = solved_r2(study)
+
+    def key(trial: Trial) -> tuple[float, float, int]:
+        value, config = trial.value or 0.0, trial.plan.config
+        if solved is None or value < solved:
+            return -value, 0.0, trial.number
+        steps = config[TOTAL_STEPS] * config[BATCH_SIZE]
+        return -solved, float(trial.metrics.get("total_params") or 0) * steps, trial.number
+
+    return key
 
 
 def whole_runs(validation: Study | None) -> list[Trial]:
@@ -175,12 +207,7 @@ def winner(study: Study, validation: Study | None) -> Winner | None:
     known = {trial.number: trial for trial in complete(study)}
     own = [trial for trial in known.values() if not trial.sampled]
     whole = [trial for trial in whole_runs(validation) if trial.plan.whole_of in known]
-    best, best_whole = _best(own), _best(whole)
-    if validation is not None and best_whole and (best is None or (best_whole.value or 0) > (best.value or 0)):
-        assert best_whole.plan.whole_of is not None
-        return Winner(validation.study_name, best_whole, known[best_whole.plan.whole_of])
+    best = min([*own, *whole], key=standing(study), default=None)
+    if best is not None and validation is not None and best.plan.whole_of is not None:
+        return Winner(validation.study_name, best, known[best.plan.whole_of])
     return Winner(study.study_name, best, best) if best else None
-
-
-def _best(trials: Sequence[Trial]) -> Trial | None:
-    return max(trials, key=lambda trial: (trial.value, -trial.number), default=None)

@@ -18,7 +18,17 @@ from optuna.study import Study
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import PlannedTrial, Trial, TrialPlan
 from siren_sweep.study.stored import last_batch, read_block, write_plan
-from siren_sweep.study.studies import complete, create, load, open_batch, told_trials, validation_name, winner
+from siren_sweep.study.studies import (
+    complete,
+    create,
+    load,
+    open_batch,
+    solved_r2,
+    standing,
+    told_trials,
+    validation_name,
+    winner,
+)
 from siren_sweep.sweep.batch import BatchRun, enqueue_plan
 from siren_sweep.train.engine import n_cores
 
@@ -47,14 +57,19 @@ class Validation:
 
     def train_whole(self) -> None:
         """Train the best trials whole until one keeps what the next one promises; nothing where none is a sample."""
-        ranked = sorted(complete(self._study), key=lambda trial: (-(trial.value or 0), trial.number))
+        ranked = sorted(complete(self._study), key=standing(self._study))
         for trial in ranked[:MOST_WHOLE]:
             best = winner(self._study, self._own)
-            if not trial.sampled or (best and best.final_r2 >= promise(trial)):
+            if not trial.sampled or (best and best.final_r2 >= self._wanted(trial)):
                 return
             done = [run.plan.whole_of for run in told_trials(self._beside())]
             if trial.number not in done:
                 self._run(trial, [self._again(trial, whole_of=trial.number)], WHOLE)
+
+    def _wanted(self, trial: Trial) -> float:
+        """What a whole run must reach so that this trial need not be trained whole: its promise, or to be solved."""
+        solved = solved_r2(self._study)
+        return promise(trial) if solved is None else min(promise(trial), solved)
 
     def train_seeds(self, n_seeds: int) -> None:
         """Train the winner's config with other seeds, as its trial was trained."""

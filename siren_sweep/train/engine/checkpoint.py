@@ -26,6 +26,7 @@ NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and t
         "strategy",
         "n_validation_seeds",
         "search_windows",
+        "solved_r2",
     ),
 }
 
