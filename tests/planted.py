@@ -12,7 +12,7 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from siren_sweep.config import parameters
-from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config.parameters import defaults
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Block, Outcome, TrialPlan
 from siren_sweep.study.stored import trial_values
@@ -20,7 +20,17 @@ from siren_sweep.study.studies import create, open_storage, study_name, validati
 from siren_sweep.views.record.trials import BlockView, State, TrialView
 
 OMEGA, RATE, WIDTH = parameters.OMEGA, parameters.RATE, parameters.HIDDEN_DIM
-CONFIG: dict[str, Any] = dict(zip(EXPLORABLE, (8, 1, 20.0, 10.0, 16.0, 0, 1e-3, 4, 20), strict=True))
+CONFIG: dict[str, Any] = defaults() | {
+    parameters.HIDDEN_DIM: 8,
+    parameters.N_LAYERS: 1,
+    parameters.OMEGA: 20.0,
+    parameters.T_PERIOD: 10.0,
+    parameters.XY_PERIOD: 16.0,
+    parameters.WINDOW: 0,
+    parameters.RATE: 1e-3,
+    parameters.BATCH_SIZE: 4,
+    parameters.TOTAL_STEPS: 20,
+}
 
 
 def r2_of(score: float) -> float:

@@ -62,6 +62,11 @@ def dimension_fault(dimension: str, value: float) -> str | None:
     return bound_fault(value, bounds)
 
 
+def defaults() -> dict[str, Any]:
+    """Every parameter at its default, by dotted name."""
+    return {name: parameter.default for name, parameter in PARAMETERS.items()}
+
+
 def _declared() -> dict[str, Parameter]:
     found = {}
     for group in dataclasses.fields(TrialConfig()):

@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
-from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS, T_PERIOD, T_PERIOD_RATIO, WINDOW
+from siren_sweep.config.parameters import EXPLORABLE, T_PERIOD, T_PERIOD_RATIO, WINDOW, defaults
 from siren_sweep.config.schema import Config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.paths import SweepPaths, sqlite_url
@@ -85,9 +85,7 @@ def earlier_study(imported: Study, space: Space) -> Study:
         found = read_trial(trial)
         if found is None:
             continue
-        config = {name: one.default for name, one in PARAMETERS.items()} | dict(
-            found.plan.config
-        )  # older ones know fewer
+        config = defaults() | dict(found.plan.config)  # an older study knows fewer parameters
         if T_PERIOD_RATIO in space.dimensions and not config[WINDOW]:
             config[T_PERIOD] *= scale
         params = space.nearest(config)

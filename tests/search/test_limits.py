@@ -12,15 +12,28 @@ import yaml
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
+from siren_sweep.config import parameters
 from siren_sweep.config.choices import Strategy
-from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import Block
 from siren_sweep.search.limits import Limit, fault, limited, part_of
 from siren_sweep.search.space import Space, make_space
 from siren_sweep.search.strategy import ASKED_FOR, plan_batch
 
-WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, WINDOW, RATE, BATCH, STEPS = EXPLORABLE
-BASE: dict[str, Any] = dict(zip(EXPLORABLE, (128, 4, 30.0, 10.0, 16.0, 0, 3e-4, 8, 400), strict=True))
+WIDTH, DEPTH, OMEGA = parameters.HIDDEN_DIM, parameters.N_LAYERS, parameters.OMEGA
+T_PERIOD, XY_PERIOD, WINDOW = parameters.T_PERIOD, parameters.XY_PERIOD, parameters.WINDOW
+RATE, BATCH, STEPS = parameters.RATE, parameters.BATCH_SIZE, parameters.TOTAL_STEPS
+BASE: dict[str, Any] = defaults() | {
+    parameters.HIDDEN_DIM: 128,
+    parameters.N_LAYERS: 4,
+    parameters.OMEGA: 30.0,
+    parameters.T_PERIOD: 10.0,
+    parameters.XY_PERIOD: 16.0,
+    parameters.WINDOW: 0,
+    parameters.RATE: 3e-4,
+    parameters.BATCH_SIZE: 8,
+    parameters.TOTAL_STEPS: 400,
+}
 TEXTS = {
     WIDTH: "choice(64, 128, 256, 512)",
     DEPTH: "range(2, 7)",

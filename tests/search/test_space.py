@@ -5,11 +5,22 @@ from __future__ import annotations
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from siren_sweep.config.parameters import EXPLORABLE, T_PERIOD, TOTAL_STEPS
+from siren_sweep.config import parameters
+from siren_sweep.config.parameters import EXPLORABLE, T_PERIOD, TOTAL_STEPS, defaults
 from siren_sweep.config.schema import Block
 from siren_sweep.search.space import make_space, parse_dimension
 
-BASE = dict(zip(EXPLORABLE, (64, 4, 20.0, 100.0, 16.0, 0, 1e-3, 8, 500), strict=True))
+BASE = defaults() | {
+    parameters.HIDDEN_DIM: 64,
+    parameters.N_LAYERS: 4,
+    parameters.OMEGA: 20.0,
+    parameters.T_PERIOD: 100.0,
+    parameters.XY_PERIOD: 16.0,
+    parameters.WINDOW: 0,
+    parameters.RATE: 1e-3,
+    parameters.BATCH_SIZE: 8,
+    parameters.TOTAL_STEPS: 500,
+}
 
 
 @pytest.mark.parametrize(

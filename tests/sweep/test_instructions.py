@@ -13,7 +13,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from optuna.trial import create_trial
 
 from siren_sweep.cli.main import conf_dir, typed
-from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config import parameters
+from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import METRICS, Block
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.search.space import make_space
@@ -27,8 +28,20 @@ from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.record.writer import record_files
 
-WIDTH, DEPTH, OMEGA, T_PERIOD, XY_PERIOD, WINDOW, RATE, BATCH, STEPS = EXPLORABLE
-BASE: dict[str, Any] = dict(zip(EXPLORABLE, (16, 1, 30.0, 4.0, 16.0, 0, 3e-4, 4, 40), strict=True))
+WIDTH, DEPTH, OMEGA = parameters.HIDDEN_DIM, parameters.N_LAYERS, parameters.OMEGA
+T_PERIOD, XY_PERIOD, WINDOW = parameters.T_PERIOD, parameters.XY_PERIOD, parameters.WINDOW
+RATE, BATCH, STEPS = parameters.RATE, parameters.BATCH_SIZE, parameters.TOTAL_STEPS
+BASE: dict[str, Any] = defaults() | {
+    parameters.HIDDEN_DIM: 16,
+    parameters.N_LAYERS: 1,
+    parameters.OMEGA: 30.0,
+    parameters.T_PERIOD: 4.0,
+    parameters.XY_PERIOD: 16.0,
+    parameters.WINDOW: 0,
+    parameters.RATE: 3e-4,
+    parameters.BATCH_SIZE: 4,
+    parameters.TOTAL_STEPS: 40,
+}
 TEXTS = {WIDTH: "choice(8, 16)", OMEGA: "tag(log, interval(5, 4096))", "T_period_ratio": "tag(log, interval(1, 300))"}
 N_ITER = 8
 
