@@ -1,0 +1,94 @@
+"""What a start with frequencies that frames cannot tell apart does between frames, and to R2.
+
+    python bench/between_frames.py PATH --json FILE
+
+Eight windows of 125 frames, in four neighbouring pairs over the field, 96 x 3, 500 steps. `plain` has frequencies of
+one scale, `multiscale` over three decades, and `limited`, the default, the same with none above `siren.MOST_PHASE` a
+frame. Told are R2 over the windows' frames; how far the function lies half way between two frames from the mean of the two,
+and how far neighbouring networks lie from each other half way between their frames; both as a root mean square over
+that of what one frame changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from siren_sweep.config.schema import trial_config
+from siren_sweep.field import StimulusField, cut, open_field
+from siren_sweep.train import loop, siren
+from siren_sweep.train.fit import Fit
+
+N_FRAMES, WINDOW, PAIRS = 64_000, 125, (40, 170, 300, 430)
+MOST_PHASE = siren.MOST_PHASE
+CASES = {"plain": ("plain", MOST_PHASE), "multiscale": ("multiscale", math.inf), "limited": ("multiscale", MOST_PHASE)}
+SEEDS = (42, 43)
+
+
+def main() -> None:
+    """Train every case with every seed, print and write one row each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr, of 64,000 frames")
+    parser.add_argument("--json", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    field = open_field(options.path, n_frames=N_FRAMES, n_input_neurons=1736, cache_dir=None)
+    windows = cut(N_FRAMES, WINDOW)
+    pairs = tuple(windows[place + k] for place in PAIRS for k in (0, 1))
+    setattr(loop, "spread", lambda windows, n: pairs)  # noqa: B010: instead of windows without a border
+    rows = []
+    for name, (init, most_phase) in CASES.items():
+        for seed in SEEDS:
+            siren.MOST_PHASE = most_phase
+            row = {"start": name, "seed": seed, **measured(field, init, seed)}
+            rows.append(row)
+            print(
+                f"{name:11} {seed}" + "".join(f"  {key} {value:.4f}" for key, value in row.items() if key[0] in "rbm")
+            )
+            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def measured(field: StimulusField, init: str, seed: int) -> dict[str, Any]:
+    """One run: `r2`, `between` two frames, and `mismatch` at borders."""
+    cfg = trial_config(
+        {
+            "graph_model": {
+                "hidden_dim_nnr_f": 96,
+                "n_layers_nnr_f": 3,
+                "omega_f": 12,
+                "nnr_f_T_period": 42,
+                "nnr_f_xy_period": 16,
+                "window_frames": WINDOW,
+            },
+            "training": {
+                "n_training_frames": N_FRAMES,
+                "learning_rate_NNR_f": 1.5e-3,
+                "first_layer_init": init,
+                "seed": seed,
+            },
+            "claude": {"total_steps": 500},
+        }
+    )
+    result = loop.train(field, cfg, n_windows=2 * len(PAIRS))
+    assert result.sample is not None
+    fit = Fit(cfg, result.state_dict)
+    x, y = torch.from_numpy(np.array(field.positions, np.float64)).T
+    off, change = [], []
+    with torch.no_grad():
+        for frame in (frame for window in fit.windows for frame in window.frames[:-1:5]):
+            between = fit(torch.full((len(x),), frame + 0.5, dtype=torch.float64), x, y).numpy()
+            before, after = field.targets[frame], field.targets[frame + 1]
+            off.append(between - (before + after) / 2)
+            change.append(after - before)
+    told = math.sqrt(np.square(off).mean() / np.square(change).mean())
+    return {"r2": result.sample.r2, "between": told, "mismatch": fit.border_jump(field.targets, field.positions)}
+
+
+if __name__ == "__main__":
+    main()
