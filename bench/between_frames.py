@@ -3,8 +3,8 @@
     python bench/between_frames.py PATH --json FILE
 
 Eight windows of 125 frames, in four neighbouring pairs over the field, 96 x 3, 500 steps. `plain` has frequencies of
-one scale, `multiscale` over three decades, and `limited`, the default, the same with none above `siren.MOST_PHASE` a
-frame. Told are R2 over the windows' frames; how far the function lies half way between two frames from the mean of the two,
+one scale, `multiscale` over three decades, and `limited`, the default, the same with none above `siren.MOST_PHASE`.
+Told are R2 over the windows' frames; how far the function lies half way between two frames from the mean of the two,
 and how far neighbouring networks lie from each other half way between their frames; both as a root mean square over
 that of what one frame changes.
 """
@@ -41,7 +41,7 @@ def main() -> None:
     field = open_field(options.path, n_frames=N_FRAMES, n_input_neurons=1736, cache_dir=None)
     windows = cut(N_FRAMES, WINDOW)
     pairs = tuple(windows[place + k] for place in PAIRS for k in (0, 1))
-    setattr(loop, "spread", lambda windows, n: pairs)  # noqa: B010: instead of windows without a border
+    setattr(loop, "spread", lambda windows, n: pairs)  # noqa: B010 - in the place of windows without borders
     rows = []
     for name, (init, most_phase) in CASES.items():
         for seed in SEEDS:
