@@ -228,7 +228,7 @@ def test_a_sample_s_checkpoint_is_not_the_whole_s(field: StimulusField, tmp_path
 
 def test_the_budget_is_held_against_the_whole(field: StimulusField, monkeypatch: pytest.MonkeyPatch) -> None:
     """What fits for the sample is refused where all windows would not."""
-    from siren_sweep.train.loop import loop as train_module
+    from siren_sweep.train import loop as train_module
 
     monkeypatch.setattr(train_module, "n_cores", lambda: 1)
     monkeypatch.setattr(train_module, "WARM_UP_S", 0.0)
