@@ -5,18 +5,23 @@ Written from the study and the trials' saved files alone.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 
-from siren_sweep.config.schema import METRICS, SAMPLE_NAMES
+from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, TrialConfig
 from siren_sweep.config.written import plain, read_config, yaml_text
+from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
 from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner, seed_runs, winner
+
+if TYPE_CHECKING:
+    from siren_sweep.train.saved import Description
 
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
@@ -74,20 +79,31 @@ def _write_config(study: Study, best: Winner, paths: SweepPaths) -> None:
 
 def _write_weights_and_picture(study: Study, best: Winner, paths: SweepPaths, outputs: OutputPaths) -> None:
     import torch
-    from safetensors.torch import load_file, save
+    from safetensors.torch import load_file
 
     from siren_sweep.train.pictures import prediction_picture
+    from siren_sweep.train.saved import described, saved_bytes
 
     block = read_block(study)
     saved = paths.trial(best.study, best.run.number)
+    cfg, field = read_config(saved.config), field_of(read_config(saved.config), outputs)
     weights = load_file(saved.weights)
+    description = described(saved.weights) or _description(study, best, cfg, field)
     with replacing(paths.best_file(block.number, ".safetensors")) as file:
-        file.write_bytes(save(weights))
+        file.write_bytes(saved_bytes(weights, description))
     with replacing(paths.best_file(block.number, ".pt")) as file, file.open("wb") as out:
         torch.save(weights, out)
-    cfg = read_config(saved.config)
     title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.4f}"
-    prediction_picture(paths.best_file(block.number, ".png"), cfg, weights, field_of(cfg, outputs), title)
+    prediction_picture(paths.best_file(block.number, ".png"), cfg, weights, field, title)
+
+
+def _description(study: Study, best: Winner, cfg: TrialConfig, field: StimulusField) -> Description:
+    """Of a run whose weights say nothing of themselves: an older version trained it, which did not say where."""
+    from siren_sweep.train.saved import describe
+
+    block = read_block(study)
+    found = describe(cfg, field, best.final_r2, {"seed": cfg.training.seed})
+    return dataclasses.replace(found, data=dataclasses.replace(found.data, data_hash=block.data_hash))
 
 
 def _known_entries(paths: SweepPaths) -> list[dict[str, Any]]:
