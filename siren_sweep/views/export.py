@@ -35,13 +35,13 @@ def export_block(study: Study, validation: Study | None, paths: SweepPaths, outp
     if best is not None:
         _write_config(study, best, paths)
         _write_weights_and_picture(study, best, paths, outputs)
-    entry = [] if best is None else [_entry(study, best, validation)]
+    entry = [] if best is None else [best_entry(study, best, validation)]
     others = [known for known in _known_entries(paths) if known["block"] != read_block(study).number]
     with replacing(paths.best_json) as file:
         file.write_text(json.dumps(sorted(others + entry, key=lambda known: known["block"]), indent=1) + "\n")
 
 
-def _entry(study: Study, best: Winner, validation: Study | None) -> dict[str, Any]:
+def best_entry(study: Study, best: Winner, validation: Study | None) -> dict[str, Any]:
     """What `best.json` holds of a block; with windows also what their sample had promised, and other seeds on it."""
     metrics, block = best.run.metrics, read_block(study)
     sampled = {name: value for name, value in best.searched.metrics.items() if name in SAMPLE_NAMES.values()}

@@ -159,6 +159,22 @@ def test_the_export_loads_as_the_function_that_was_measured(
     assert model.provenance["seed"] == entry["seed"]
 
 
+def test_the_sweep_s_data_frames_say_what_was_a_sample(paths: SweepPaths, entry: dict[str, Any]) -> None:
+    before = [(file, file.stat().st_mtime_ns) for file in sorted(paths.root.rglob("*"))]
+    sweep = siren_sweep.open_sweep(paths.root)
+    best = sweep.best(1)
+    assert best is not None
+    assert {name: best[name] for name in entry} == entry
+    assert best["config"]["graph_model"]["window_frames"] == 3
+    ended = sweep.trials[sweep.trials.state == "complete"]
+    assert set(ended.part) == {"over 2 of 5 windows"}
+    assert ended.r2.max() == entry["sample_r2"]
+    assert (ended.minutes > 0).all()
+    assert set(sweep.curves.number) <= set(sweep.trials.number)
+    assert sweep.load(1).final_r2 == siren_sweep.compare([paths.root]).final_r2[0] == entry["final_r2"]
+    assert [(file, file.stat().st_mtime_ns) for file in sorted(paths.root.rglob("*"))] == before
+
+
 def test_the_model_in_mlflow_loads_by_its_address_and_by_its_folder(
     paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
