@@ -51,7 +51,7 @@ def frame_picture(positions: np.ndarray, prediction: np.ndarray, truth: np.ndarr
         error = prediction - truth
         half = float(np.abs(error).max()) or 1.0
         columns = [("truth", truth, "gray", low, high), *columns, ("difference", error, "RdBu_r", -half, half)]
-    figure = Figure(figsize=(4 * len(columns), 4.4), layout="constrained")
+    figure = Figure(figsize=(4 * len(columns), 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     raster = lattice_raster(positions, 240)

@@ -179,6 +179,9 @@ def test_the_model_in_mlflow_loads_by_its_address_and_by_its_folder(
     paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = sqlite_url(OutputPaths(paths.root.parent).mlflow_db)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(OutputError, match="MLFLOW_TRACKING_URI must say where MLflow is"):
+        siren_sweep.load("models:/windows@block_01")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     expected = siren_sweep.load(paths.best / "block_01")
     folder = unquote(urlparse(str(MlflowClient(uri).get_model_version_by_alias("windows", "block_01").source)).path)
@@ -187,7 +190,7 @@ def test_the_model_in_mlflow_loads_by_its_address_and_by_its_folder(
         assert model.final_r2 == expected.final_r2
         assert np.array_equal(model.frame(7), expected.frame(7))
     assert sorted(Path(folder).rglob("*")) == before
-    with pytest.raises(OutputError, match="MLflow must have the model 'models:/windows@block_09', and at sqlite"):
+    with pytest.raises(OutputError, match="MLflow must have the model 'models:/windows@block_09' at sqlite"):
         siren_sweep.load("models:/windows@block_09")
     with pytest.raises(ConfigError, match="block must be left out"):
         siren_sweep.load("models:/windows@block_01", block=1)

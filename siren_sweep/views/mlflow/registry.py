@@ -50,14 +50,19 @@ def downloaded(uri: str) -> Iterator[Path]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
+    is_set: bool = mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]
+    if not is_set:  # MLflow would make an empty database where one happens to be
+        raise OutputError(
+            "MLFLOW_TRACKING_URI must say where MLflow is, as sqlite:///outputs/mlflow.db; it is not set, and "
+            f"{uri!r} is to be loaded"
+        )
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
         except (mlflow.MlflowException, OSError) as error:
             where = redacted(mlflow.get_tracking_uri())
             raise OutputError(
-                f"MLflow must have the model {uri!r}, and at {where} (MLFLOW_TRACKING_URI says where) "
-                f"it could not be loaded: {redacted(str(error))}"
+                f"MLflow must have the model {uri!r} at {where}, and it could not be loaded: {redacted(str(error))}"
             ) from None
         yield found
 
