@@ -131,9 +131,12 @@ class Model:
         """A real tensor on the model's device, attached to whatever it comes from."""
         if not isinstance(value, Tensor):
             try:
-                value = torch.from_numpy(np.array(value, np.float64))
-            except (TypeError, ValueError):
-                raise ConfigError(f"{name} must be numbers, got {type(value).__name__}: {value!r:.80}") from None
+                numbers = np.asarray(value)
+            except ValueError:  # rows of several lengths
+                numbers = np.asarray(None)
+            if numbers.dtype.kind not in "biuf":
+                raise ConfigError(f"{name} must be real numbers, got {type(value).__name__}: {value!r:.80}")
+            value = torch.from_numpy(numbers.astype(np.float64))
         if value.is_complex():
             raise ConfigError(f"{name} must be real numbers, got {value.dtype}")
         moved: Tensor = value.to(self.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -168,8 +169,16 @@ def test_frames_beyond_the_data_are_told(model: Model, first: int, end: int) -> 
 def test_inputs_that_do_not_fit_are_told(model: Model) -> None:
     with pytest.raises(ConfigError, match=r"one shape, or be scalars, got \(2,\), \(3,\), \(\)"):
         model([1, 2], [1, 2, 3], 0)
-    with pytest.raises(ConfigError, match="x must be numbers, got str: 'here'"):
-        model(1, "here", 0)
+    for wrong, shown in (
+        ("here", "str: 'here'"),
+        (None, "NoneType: None"),
+        (1j, "complex: 1j"),
+        ([[1], [2, 3]], "list: "),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(f"x must be real numbers, got {shown}")):
+            model(1, wrong, 0)
+    with pytest.raises(ConfigError, match=r"x must be real numbers, got torch\.complex64"):
+        model(1, torch.tensor(1j), 0)
     with pytest.raises(ConfigError, match="device must be one that torch has here, got 'nowhere'"):
         model.to("nowhere")
     assert model.to("cpu") is model
