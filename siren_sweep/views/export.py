@@ -5,7 +5,6 @@ Written from the study and the trials' saved files alone.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from optuna.study import Study
 
 from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, TrialConfig
 from siren_sweep.config.written import plain, read_config, yaml_text
-from siren_sweep.field import StimulusField
+from siren_sweep.errors import DataError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
 from siren_sweep.study.stored import read_block
@@ -86,24 +85,24 @@ def _write_weights_and_picture(study: Study, best: Winner, paths: SweepPaths, ou
 
     block = read_block(study)
     saved = paths.trial(best.study, best.run.number)
-    cfg, field = read_config(saved.config), field_of(read_config(saved.config), outputs)
-    weights = load_file(saved.weights)
-    description = described(saved.weights) or _description(study, best, cfg, field)
+    cfg, weights = read_config(saved.config), load_file(saved.weights)
+    description = described(saved.weights) or _description(study, best, cfg, outputs)
     with replacing(paths.best_file(block.number, ".safetensors")) as file:
         file.write_bytes(saved_bytes(weights, description))
     with replacing(paths.best_file(block.number, ".pt")) as file, file.open("wb") as out:
         torch.save(weights, out)
     title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.4f}"
-    prediction_picture(paths.best_file(block.number, ".png"), cfg, weights, field, title)
+    prediction_picture(paths.best_file(block.number, ".png"), cfg, weights, field_of(cfg, outputs), title)
 
 
-def _description(study: Study, best: Winner, cfg: TrialConfig, field: StimulusField) -> Description:
+def _description(study: Study, best: Winner, cfg: TrialConfig, outputs: OutputPaths) -> Description:
     """Of a run whose weights say nothing of themselves: an older version trained it, which did not say where."""
     from siren_sweep.train.saved import describe
 
-    block = read_block(study)
-    found = describe(cfg, field, best.final_r2, {"seed": cfg.training.seed})
-    return dataclasses.replace(found, data=dataclasses.replace(found.data, data_hash=block.data_hash))
+    field, expected = field_of(cfg, outputs), read_block(study).data_hash
+    if field.data_hash != expected:
+        raise DataError(f"the data at {cfg.dataset.path} must have the hash {expected}, got {field.data_hash}")
+    return describe(cfg, field, best.final_r2, {"seed": cfg.training.seed})
 
 
 def _known_entries(paths: SweepPaths) -> list[dict[str, Any]]:
