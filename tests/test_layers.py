@@ -8,7 +8,12 @@ import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from siren_sweep.config.schema import TrialConfig
+from siren_sweep.train.engine import initial_model
+from siren_sweep.train.saved import Data, Description, saved_bytes
 
 PACKAGE = Path(__file__).parents[1] / "siren_sweep"
 
@@ -58,6 +63,17 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a model as an export writes it."""
+    cfg, file = TrialConfig(), tmp_path_factory.mktemp("model") / "block_01.safetensors"
+    cfg.dataset.n_input_neurons = 2
+    data = Data(None, 2, cfg.training.n_training_frames, "")
+    description = Description(cfg, 0.5, data, np.zeros((2, 2), np.float32))
+    file.write_bytes(saved_bytes(initial_model(cfg).state_dict(), description))
+    return file
+
+
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
@@ -65,13 +81,21 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
             "siren_sweep.train.loop",
             ["zarr", "hydra", "omegaconf", "optuna", "mlflow", "matplotlib", "rich", "sqlalchemy"],
         ),
+        ("siren_sweep", ["torch", "numpy", "yaml"]),
+        (
+            "siren_sweep; siren_sweep.load('{saved}')",
+            [
+                *("zarr", "hydra", "omegaconf", "optuna", "mlflow", "matplotlib", "pandas", "rich", "sqlalchemy"),
+                *("numba", "sklearn", "scipy"),
+            ],
+        ),
         ("siren_sweep.search.tree", ["torch", "optuna", "hydra", "mlflow"]),
         ("siren_sweep.cli.main", ["torch", "optuna", "mlflow", "zarr"]),
         ("siren_sweep.sweep.worker", ["mlflow", "matplotlib"]),
         ("hydra_plugins.siren_sweep_plugins", ["torch", "optuna", "mlflow"]),
     ],
 )
-def test_a_module_does_without(module: str, absent: list[str]) -> None:
-    code = f"import sys, {module}; print([name for name in {absent} if name in sys.modules])"
+def test_a_module_does_without(module: str, absent: list[str], saved: Path) -> None:
+    code = f"import sys, {module.format(saved=saved)}; print([name for name in {absent} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -53,6 +53,11 @@ class FieldSource:
             )
         return positions
 
+    def frame(self, frame: int) -> np.ndarray:
+        """One frame, (n_neurons,) float32 as stored."""
+        (values,) = _read(self._stimulus, frame, frame + 1, self.n_neurons)
+        return np.asarray(values)
+
     def blocks(self) -> Iterator[np.ndarray]:
         """(up to BLOCK_FRAMES, n_neurons) float32, in order; each chunk is unpacked once. DataError at a NaN or inf."""
         rows = (self._stimulus.inner or self._stimulus.chunks)[0]

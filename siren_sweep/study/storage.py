@@ -10,14 +10,16 @@ import functools
 import os
 import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
+from sqlalchemy.pool import StaticPool
 
 from siren_sweep.errors import OutputError, redacted
 from siren_sweep.paths import SweepPaths, replacing
@@ -102,6 +104,36 @@ def save_copy(paths: SweepPaths) -> None:
             source.backup(copy)
         if damage := _damage(file):  # page by page it is the file as it is
             raise OutputError(f"{paths.study_db} is damaged ({damage}); the same command goes on from its last copy")
+
+
+@contextlib.contextmanager
+def snapshot(file: Path) -> Iterator[BaseStorage]:
+    """A study file as it stands now, in memory: nothing is written to it, and who writes to it is not kept waiting.
+
+    Raises OutputError where it cannot be read, here or in the block.
+    """
+    with contextlib.closing(sqlite3.connect(":memory:")) as memory:
+        own = {"creator": lambda: memory, "poolclass": StaticPool}
+        try:
+            _read_into(memory, file)
+            yield RDBStorage("sqlite://", engine_kwargs=own, skip_table_creation=True)
+        except STORAGE_ERRORS as error:
+            raise OutputError(f"{file} must be a whole study file, and is not ({storage_reason(error)})") from None
+
+
+def _read_into(memory: sqlite3.Connection, file: Path) -> None:
+    journal = Path(f"{file}-journal")
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as source:
+            source.backup(memory)
+    except sqlite3.OperationalError:
+        if not journal.exists():
+            raise
+        with tempfile.TemporaryDirectory() as folder:  # a write was cut off, and is rolled back in a copy
+            for own in (file, journal):
+                shutil.copy(own, folder)
+            with contextlib.closing(sqlite3.connect(Path(folder) / file.name)) as source:
+                source.backup(memory)
 
 
 def restore(paths: SweepPaths) -> str | None:

@@ -5,9 +5,10 @@ Everything else (export, MLflow, pictures, the record) is a view over these and 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from siren_sweep.config.parameters import BATCH_SIZE, TOTAL_STEPS
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.study.records import Block, Instruction, Trial
-from siren_sweep.study.storage import patient, storage_reason, wait_for
+from siren_sweep.study.storage import patient, snapshot, storage_reason, wait_for
 from siren_sweep.study.stored import (
     last_batch,
     read_block,
@@ -61,11 +62,26 @@ def open_storage(url: str | None, paths: SweepPaths, existing: bool = False) -> 
 
 def open_folder(folder: Path) -> tuple[SweepPaths, OutputPaths, dict[int, Study], dict[int, Study]]:
     """The studies of a sweep's folder and its validation studies, by block. Raises OutputError where it holds none."""
+    paths = _folder_of_a_sweep(folder)
+    storage = open_storage(None, paths)
+    return paths, OutputPaths(paths.root.parent), all_blocks(storage), all_validations(storage)
+
+
+@contextlib.contextmanager
+def read_folder(folder: Path) -> Iterator[tuple[SweepPaths, dict[int, Study], dict[int, Study]]]:
+    """As `open_folder`, of the studies as they stand now, while they are read: nothing is written, whoever runs the
+    sweep. Raises OutputError."""
+    paths = _folder_of_a_sweep(folder)
+    on_server = STORAGE_URL_VARIABLE in os.environ
+    with snapshot(paths.study_db) if not on_server else contextlib.nullcontext(open_storage(None, paths)) as storage:
+        yield paths, all_blocks(storage), all_validations(storage)
+
+
+def _folder_of_a_sweep(folder: Path) -> SweepPaths:
     paths = SweepPaths(folder.absolute())
     if not paths.study_db.is_file() and STORAGE_URL_VARIABLE not in os.environ:
         raise OutputError(f"a sweep's folder holds study.db; there is none in {str(folder)!r}")
-    storage = open_storage(None, paths)
-    return paths, OutputPaths(paths.root.parent), all_blocks(storage), all_validations(storage)
+    return paths
 
 
 def study_name(block: int) -> str:

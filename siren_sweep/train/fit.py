@@ -22,35 +22,56 @@ from siren_sweep.train.engine.base import key_prefix
 from siren_sweep.train.engine.coordinates import FIRST_WEIGHT
 from siren_sweep.train.siren import Siren, normalised
 
+POINTS_AT_ONCE = 1 << 15  # of `Fit.frames`: bounds its memory
+
 
 class Fit:
-    """What a training run leaves, on the CPU. A run that trained some of its windows answers for those alone."""
+    """What a training run leaves. A run that trained some of its windows answers for those alone.
+
+    The weights are constants: gradients are those with respect to t, x and y.
+    """
 
     def __init__(self, cfg: TrialConfig, weights: Mapping[str, Tensor]) -> None:
-        """`weights` as `TrainResult.state_dict` holds them."""
+        """`weights` as `TrainResult.state_dict` holds them; on the CPU until `to` moves it."""
         self._graph = cfg.graph_model
         windows = cut(cfg.training.n_training_frames, cfg.graph_model.window_frames)
         self.windows: Sequence[Window] = [
             window for window in windows if f"{key_prefix(window)}{FIRST_WEIGHT}" in weights
         ]
-        self._starts = np.array([window.start for window in self.windows])
+        self._starts = torch.tensor([window.start for window in self.windows], dtype=torch.float64)
         self._models = [self._model(window, weights) for window in self.windows]
+
+    @property
+    def device(self) -> torch.device:
+        return self._starts.device
+
+    def to(self, device: torch.device) -> None:
+        """Move the networks to a device, where inputs must then lie and outputs will."""
+        models = [model.to(device) for model in self._models]  # which raises where there is no such device
+        self._starts, self._models = self._starts.to(device), models
 
     def __call__(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Luminance (n,) at times t (n,), in frames, and places x, y (n,), in lattice spacings."""
-        owner = np.maximum(np.searchsorted(self._starts, t.detach().numpy(), side="right") - 1, 0)
-        output = torch.empty(len(t), dtype=torch.float32)
-        for place in np.unique(owner):
-            mine = torch.from_numpy(owner == place)
-            output = output.masked_scatter(mine, self._blended(int(place), t[mine], x[mine], y[mine]))
-        return output
+        if len(self.windows) == 1:
+            return self._value(0, t, x, y)
+        owner = (torch.searchsorted(self._starts, t.detach().double().contiguous(), right=True) - 1).clamp(min=0)
+        order = torch.argsort(owner, stable=True)
+        parts = order.split(torch.bincount(owner, minlength=len(self.windows)).tolist())
+        values = [self._blended(place, t[own], x[own], y[own]) for place, own in enumerate(parts) if len(own)]
+        return torch.cat(values or [self._value(0, t, x, y)])[torch.argsort(order)]
 
     def frames(self, frames: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Luminance (n_frames, n_positions) float32 at whole frames and positions (n_positions, 2)."""
-        x, y = torch.from_numpy(np.array(positions, np.float64)).T
+        x, y = self._places(positions)
+        rows = np.empty((len(frames), len(x)), np.float32)
+        size = max(1, POINTS_AT_ONCE // max(1, len(x)))
         with torch.no_grad():
-            rows = [self(torch.full((len(x),), float(frame), dtype=torch.float64), x, y).numpy() for frame in frames]
-        return np.stack(rows)
+            for start in range(0, len(frames), size):
+                own = torch.from_numpy(np.array(frames[start : start + size], np.float64)).to(self.device)
+                t = own.repeat_interleave(len(x))
+                values = self(t, x.repeat(len(own)), y.repeat(len(own)))
+                rows[start : start + size] = values.reshape(len(own), len(x)).cpu().numpy()
+        return rows
 
     def border_jump(self, targets: np.ndarray, positions: np.ndarray) -> float | None:
         """How far neighbouring networks differ half a frame from either, against what one frame changes there.
@@ -58,18 +79,22 @@ class Fit:
         The root mean square over borders and positions of the difference of the two networks, over that of the
         difference of the two frames' targets (n_frames, n_positions). None without a border, or where nothing changes.
         """
-        x, y = torch.from_numpy(np.array(positions, np.float64)).T
+        x, y = self._places(positions)
         jumps, changes = [], []
         with torch.no_grad():
             for place in range(len(self.windows) - 1):
                 border = self.windows[place].stop
                 if border == self.windows[place + 1].start:
-                    t = torch.full((len(x),), border - 0.5, dtype=torch.float64)
+                    t = torch.full_like(x, border - 0.5)
                     jumps.append(self._value(place, t, x, y) - self._value(place + 1, t, x, y))
                     changes.append(torch.from_numpy(targets[border] - targets[border - 1]))
         if not jumps or not (change := float(torch.stack(changes).double().square().mean().sqrt())):
             return None
         return float(torch.stack(jumps).double().square().mean().sqrt()) / change
+
+    def _places(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
+        x, y = torch.from_numpy(np.array(positions, np.float64)).to(self.device).T
+        return x, y
 
     def _blended(self, place: int, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """The network of a window, and beyond its last frame the next one's in proportion."""
@@ -89,4 +114,4 @@ class Fit:
     def _model(self, window: Window, weights: Mapping[str, Tensor]) -> Siren:
         model = Siren(self._graph.hidden_dim_nnr_f, self._graph.n_layers_nnr_f, self._graph.omega_f)
         model.load_state_dict({key: weights[f"{key_prefix(window)}{key}"] for key in model.state_dict()})
-        return model
+        return model.requires_grad_(False)

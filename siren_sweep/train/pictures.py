@@ -42,6 +42,31 @@ def prediction_picture(
         figure.savefig(temporary, format="png", dpi=110)
 
 
+def frame_picture(positions: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None, title: str) -> Figure:
+    """Luminance (n_positions,) on the lattice of `positions` (n_positions, 2), between its truth and the difference."""
+    values = [prediction] if truth is None else [truth, prediction]
+    low, high = min(float(value.min()) for value in values), max(float(value.max()) for value in values)
+    columns = [("prediction", prediction, "gray", low, high)]
+    if truth is not None:
+        error = prediction - truth
+        half = float(np.abs(error).max()) or 1.0
+        columns = [("truth", truth, "gray", low, high), *columns, ("difference", error, "RdBu_r", -half, half)]
+    figure = Figure(figsize=(4 * len(columns), 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    raster = lattice_raster(positions, 240)
+    for axes, (name, value, colours, bottom, top) in zip(
+        figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True
+    ):
+        drawn = axes.imshow(
+            np.ma.masked_array(value[raster], raster < 0), cmap=colours, vmin=bottom, vmax=top, interpolation="none"
+        )
+        axes.set(xticks=[], yticks=[], title=name)
+        axes.spines[:].set_visible(False)
+        figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, aspect=30)
+    return figure
+
+
 def spread_frames(field: StimulusField) -> np.ndarray:
     """The frames whose lattices are shown, evenly spaced from the first to the last."""
     return np.linspace(0, field.n_frames - 1, min(N_LATTICES, field.n_frames)).astype(np.int64)

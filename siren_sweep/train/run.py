@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, TrialConfig
 from siren_sweep.config.written import plain, yaml_text
@@ -15,6 +14,7 @@ from siren_sweep.field import StimulusField
 from siren_sweep.paths import TrialPaths, replacing
 from siren_sweep.train.engine import n_threads, resolve_device
 from siren_sweep.train.loop import Report, TrainResult, train
+from siren_sweep.train.saved import describe, provenance, saved_bytes
 
 
 def run_training(
@@ -35,10 +35,11 @@ def run_training(
     paths.root.mkdir(parents=True, exist_ok=True)
     with replacing(paths.config) as file:
         file.write_text(yaml_text(plain(cfg)), encoding="utf-8")
+    device = resolve_device(cfg.training.device, slot)
     result = train(
         field,
         cfg,
-        device=resolve_device(cfg.training.device, slot),
+        device=device,
         on_report=on_report,
         on_step=on_step,
         checkpoint=paths.checkpoint,
@@ -46,7 +47,8 @@ def run_training(
     )
     if result.final_r2 is not None:
         with replacing(paths.weights) as file:
-            file.write_bytes(save(result.state_dict))
+            description = describe(cfg, field, result.final_r2, provenance(cfg, device))
+            file.write_bytes(saved_bytes(result.state_dict, description))
     return result, metrics_of(result, field)
 
 

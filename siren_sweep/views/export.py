@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 
-from siren_sweep.config.schema import METRICS, SAMPLE_NAMES
+from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, TrialConfig
 from siren_sweep.config.written import plain, read_config, yaml_text
+from siren_sweep.errors import DataError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
 from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner, seed_runs, winner
+
+if TYPE_CHECKING:
+    from siren_sweep.train.saved import Description
 
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
@@ -30,13 +34,13 @@ def export_block(study: Study, validation: Study | None, paths: SweepPaths, outp
     if best is not None:
         _write_config(study, best, paths)
         _write_weights_and_picture(study, best, paths, outputs)
-    entry = [] if best is None else [_entry(study, best, validation)]
+    entry = [] if best is None else [best_entry(study, best, validation)]
     others = [known for known in _known_entries(paths) if known["block"] != read_block(study).number]
     with replacing(paths.best_json) as file:
         file.write_text(json.dumps(sorted(others + entry, key=lambda known: known["block"]), indent=1) + "\n")
 
 
-def _entry(study: Study, best: Winner, validation: Study | None) -> dict[str, Any]:
+def best_entry(study: Study, best: Winner, validation: Study | None) -> dict[str, Any]:
     """What `best.json` holds of a block; with windows also what their sample had promised, and other seeds on it."""
     metrics, block = best.run.metrics, read_block(study)
     sampled = {name: value for name, value in best.searched.metrics.items() if name in SAMPLE_NAMES.values()}
@@ -74,20 +78,31 @@ def _write_config(study: Study, best: Winner, paths: SweepPaths) -> None:
 
 def _write_weights_and_picture(study: Study, best: Winner, paths: SweepPaths, outputs: OutputPaths) -> None:
     import torch
-    from safetensors.torch import load_file, save
+    from safetensors.torch import load_file
 
     from siren_sweep.train.pictures import prediction_picture
+    from siren_sweep.train.saved import described, saved_bytes
 
     block = read_block(study)
     saved = paths.trial(best.study, best.run.number)
-    weights = load_file(saved.weights)
+    cfg, weights = read_config(saved.config), load_file(saved.weights)
+    description = described(saved.weights) or _description(study, best, cfg, outputs)
     with replacing(paths.best_file(block.number, ".safetensors")) as file:
-        file.write_bytes(save(weights))
+        file.write_bytes(saved_bytes(weights, description))
     with replacing(paths.best_file(block.number, ".pt")) as file, file.open("wb") as out:
         torch.save(weights, out)
-    cfg = read_config(saved.config)
     title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.4f}"
     prediction_picture(paths.best_file(block.number, ".png"), cfg, weights, field_of(cfg, outputs), title)
+
+
+def _description(study: Study, best: Winner, cfg: TrialConfig, outputs: OutputPaths) -> Description:
+    """Of a run whose weights say nothing of themselves: an older version trained it, which did not say where."""
+    from siren_sweep.train.saved import describe
+
+    field, expected = field_of(cfg, outputs), read_block(study).data_hash
+    if field.data_hash != expected:
+        raise DataError(f"the data at {cfg.dataset.path} must have the hash {expected}, got {field.data_hash}")
+    return describe(cfg, field, best.final_r2, {"seed": cfg.training.seed})
 
 
 def _known_entries(paths: SweepPaths) -> list[dict[str, Any]]:

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import run_command
+from conftest import N_NEURONS, run_command
 from mlflow import MlflowClient
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import r2_score
 
+import siren_sweep
 from siren_sweep.config.schema import trial_config
+from siren_sweep.errors import ConfigError, OutputError
+from siren_sweep.field import open_field
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.stored import read_trials
-from siren_sweep.study.studies import all_blocks, all_validations, open_storage, seed_runs, whole_runs, winner
+from siren_sweep.study.studies import (
+    all_blocks,
+    all_validations,
+    open_folder,
+    open_storage,
+    seed_runs,
+    whole_runs,
+    winner,
+)
 from siren_sweep.train.fit import Fit
 from siren_sweep.train.siren import Siren
+from siren_sweep.views.export import export_all
 from siren_sweep.views.mlflow.model import _load_pyfunc
 
 N_WINDOWS = 5  # of 3 frames, the last one of 4
@@ -129,3 +144,73 @@ def test_mlflow_has_the_sample_by_a_name_of_its_own(paths: SweepPaths, entry: di
     fit = Fit(cfg, load_file(paths.best_file(1, ".safetensors")))
     expected = fit(*(torch.tensor(frames[name].to_numpy()) for name in ("t", "x", "y")))
     assert loaded.predict(frames) == pytest.approx(expected.detach().numpy(), abs=1e-6)
+
+
+def test_the_export_loads_as_the_function_that_was_measured(
+    paths: SweepPaths, entry: dict[str, Any], field_folder: Path
+) -> None:
+    model = siren_sweep.load(paths.root, block=1)
+    field = open_field(field_folder, n_frames=16, n_input_neurons=N_NEURONS, cache_dir=None)
+    truth = np.array(field.targets)[:, field.inverse]
+    assert model.final_r2 == entry["final_r2"]
+    assert r2_score(truth.ravel(), model.frames(0, 16).ravel()) == pytest.approx(model.final_r2, abs=1e-6)
+    assert (model.data.path, model.data.data_hash) == (str(field_folder), entry["data_hash"])
+    assert model.config.graph_model.window_frames == 3
+    assert model.provenance["seed"] == entry["seed"]
+
+
+def test_the_sweep_s_data_frames_say_what_was_a_sample(paths: SweepPaths, entry: dict[str, Any]) -> None:
+    before = [(file, file.stat().st_mtime_ns) for file in sorted(paths.root.rglob("*"))]
+    sweep = siren_sweep.open_sweep(paths.root)
+    best = sweep.best(1)
+    assert best is not None
+    assert {name: best[name] for name in entry} == entry
+    assert best["config"]["graph_model"]["window_frames"] == 3
+    ended = sweep.trials[sweep.trials.state == "complete"]
+    assert set(ended.part) == {"over 2 of 5 windows"}
+    assert ended.r2.max() == entry["sample_r2"]
+    assert (ended.minutes > 0).all()
+    assert set(sweep.curves.number) <= set(sweep.trials.number)
+    assert sweep.load(1).final_r2 == siren_sweep.compare([paths.root]).final_r2[0] == entry["final_r2"]
+    assert [(file, file.stat().st_mtime_ns) for file in sorted(paths.root.rglob("*"))] == before
+
+
+def test_the_model_in_mlflow_loads_by_its_address_and_by_its_folder(
+    paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = sqlite_url(OutputPaths(paths.root.parent).mlflow_db)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(OutputError, match="MLFLOW_TRACKING_URI must say where MLflow is"):
+        siren_sweep.load("models:/windows@block_01")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    expected = siren_sweep.load(paths.best / "block_01")
+    folder = unquote(urlparse(str(MlflowClient(uri).get_model_version_by_alias("windows", "block_01").source)).path)
+    before = sorted(Path(folder).rglob("*"))
+    for model in (siren_sweep.load("models:/windows@block_01"), siren_sweep.load(folder)):
+        assert model.final_r2 == expected.final_r2
+        assert np.array_equal(model.frame(7), expected.frame(7))
+    assert sorted(Path(folder).rglob("*")) == before
+    with pytest.raises(OutputError, match="MLflow must have the model 'models:/windows@block_09' at sqlite"):
+        siren_sweep.load("models:/windows@block_09")
+    with pytest.raises(ConfigError, match="block must be left out"):
+        siren_sweep.load("models:/windows@block_01", block=1)
+
+
+def test_an_export_of_weights_that_say_nothing_says_what_the_study_knows(paths: SweepPaths, tmp_path: Path) -> None:
+    """As an older version left them: its own export is refused, and the one that is made again loads."""
+    home = OutputPaths(tmp_path / "outputs")
+    shutil.copytree(paths.root, home.root / "windows")
+    _, _, studies, validations = open_folder(home.root / "windows")
+    own, best = home.sweep("windows"), winner(studies[1], validations[1])
+    assert best is not None
+    exported, trained = own.best_file(1, ".safetensors"), own.trial(best.study, best.run.number).weights
+    before = siren_sweep.load(exported)
+    for file in (exported, trained):
+        save_file(load_file(file), file)
+    with pytest.raises(OutputError, match=re.escape(f"`siren-sweep export {own.root}` writes it again")):
+        siren_sweep.load(exported)
+    export_all(studies, validations, own, home)
+    again = siren_sweep.load(exported)
+    assert (again.final_r2, again.data) == (before.final_r2, before.data)
+    assert again.provenance == {"seed": before.provenance["seed"]}
+    assert np.array_equal(again.frames(0, 16), before.frames(0, 16))

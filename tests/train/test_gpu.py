@@ -18,6 +18,7 @@ from siren_sweep.train.engine import autograd
 from siren_sweep.train.engine.autograd import EAGER_STEPS, TorchEngine
 from siren_sweep.train.engine.precision import hidden_products
 from siren_sweep.train.engine.stacked import _Output, activation_bytes
+from siren_sweep.train.fit import Fit
 from siren_sweep.train.loop import Status, train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
@@ -147,3 +148,22 @@ def test_a_run_ends_with_its_metrics(field: StimulusField, window_frames: int) -
     assert result.status == Status.finished
     assert result.final_r2 is not None
     assert result.final_r2 > 0.9
+
+
+@KINDS
+def test_the_trained_function_is_the_cpu_s(field: StimulusField, window_frames: int) -> None:
+    cfg = config(window_frames=window_frames)
+    weights = TorchEngine(field, cfg, CPU, cut(N_FRAMES, window_frames)).weights()
+    here, there = Fit(cfg, weights), Fit(cfg, weights)
+    there.to(GPU)
+    frames = np.arange(N_FRAMES)
+    np.testing.assert_allclose(there.frames(frames, field.positions), here.frames(frames, field.positions), atol=1e-5)
+    slopes = []
+    for fit in (here, there):
+        points = torch.linspace(0, N_FRAMES - 1, 200, dtype=torch.float64).to(fit.device).requires_grad_()
+        place = torch.zeros_like(points)
+        value = fit(points, place, place)
+        assert value.device.type == fit.device.type
+        (slope,) = torch.autograd.grad(value.sum(), points)
+        slopes.append(slope.cpu().numpy())
+    np.testing.assert_allclose(slopes[1], slopes[0], atol=1e-4 * np.abs(slopes[0]).max())

@@ -5,13 +5,17 @@ A version holds a config and its weights as they were saved, loaded by `mlflow_m
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 
+from siren_sweep.errors import OutputError, redacted
 from siren_sweep.paths import TrialPaths
 from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner
@@ -35,6 +39,32 @@ def register(client: MlflowClient, run_id: str, name: str, study: Study, best: W
     known = [one for one in client.search_model_versions(f"run_id = '{run_id}'") if one.name == name]
     version = known[0] if known else _version(client, run_id, name, study, best, saved)
     client.set_registered_model_alias(name, study.study_name, version.version)
+
+
+@contextlib.contextmanager
+def downloaded(uri: str) -> Iterator[Path]:
+    """The folder of a model that MLflow names by `uri`, as `models:/demo@block_02`, while it is needed.
+
+    Raises OutputError where MLflow has no such model, or cannot be reached.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    is_set: bool = mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]
+    if not is_set:  # MLflow would make an empty database where one happens to be
+        raise OutputError(
+            "MLFLOW_TRACKING_URI must say where MLflow is, as sqlite:///outputs/mlflow.db; it is not set, and "
+            f"{uri!r} is to be loaded"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+        except (mlflow.MlflowException, OSError) as error:
+            where = redacted(mlflow.get_tracking_uri())
+            raise OutputError(
+                f"MLflow must have the model {uri!r} at {where}, and it could not be loaded: {redacted(str(error))}"
+            ) from None
+        yield found
 
 
 def _version(

@@ -1,0 +1,155 @@
+"""A weights file that says what it is: a `.safetensors` file whose metadata hold all that its model needs.
+
+The tensors are those of `TrainResult.state_dict`. Beside them the header's `__metadata__` has one entry, `siren_sweep`,
+a JSON text with the config, the exact R2, the data, the positions of all neurons, the formula, and where it was made.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from siren_sweep.config.choices import Precision
+from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.written import plain
+from siren_sweep.errors import ConfigError, OutputError
+from siren_sweep.field import StimulusField, cut
+from siren_sweep.train.engine.precision import is_reduced
+
+ENTRY, FORMAT = "siren_sweep", 1
+FORMULA = """\
+t_in = (frame - start of its window) * 2 pi / nnr_f_T_period, x_in = x * 2 pi / nnr_f_xy_period and likewise y_in; \
+frames are counted from 0, x and y are in lattice spacings. \
+h = sin(omega_f * (W h + b)) for each layer but the last, from h = (t_in, x_in, y_in) on; \
+luminance = W h + b of the last. \
+{windows}"""
+ONE_WINDOW = "One network has all frames: its window starts at 0."
+SEVERAL = """\
+Window k of {n}, from 0, starts at floor(k * {frames} / {n}) and its tensors' names begin with window_ and k as four \
+digits; between the last frame of a window and the first of the next, the two networks are blended linearly."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a model was trained on: the first frames and neurons of the field in the folder `path`."""
+
+    path: str | None
+    n_input_neurons: int
+    n_training_frames: int
+    data_hash: str  # sha256; see `StimulusField.data_hash`
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """What a weights file says beside its tensors. `positions` is (n_neurons, 2) float32, in lattice spacings."""
+
+    config: TrialConfig
+    final_r2: float
+    data: Data
+    positions: np.ndarray
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def describe(cfg: TrialConfig, of: StimulusField, final_r2: float, provenance: Mapping[str, Any]) -> Description:
+    """The description of a model that was trained on the field `of`."""
+    data = Data(cfg.dataset.path, of.n_neurons, of.n_frames, of.data_hash)
+    return Description(cfg, final_r2, data, of.positions[of.inverse], provenance)
+
+
+def provenance(cfg: TrialConfig, device: str) -> dict[str, Any]:
+    """Versions, seed, device and the effective precision of hidden products, of a run on `device` here and now."""
+    try:
+        version = importlib.metadata.version("siren_sweep")
+    except importlib.metadata.PackageNotFoundError:  # run from its folder
+        version = "unknown"
+    on = torch.device(device)
+    reduced = is_reduced(Precision(cfg.training.hidden_precision), on)
+    return {
+        "siren_sweep": version,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "seed": cfg.training.seed,
+        "device": torch.cuda.get_device_name(on) if on.type == "cuda" else device,
+        "precision": ("tf32" if on.type == "cuda" else "bfloat16") if reduced else "float32",
+    }
+
+
+def saved_bytes(weights: Mapping[str, Tensor], description: Description) -> bytes:
+    """The file's content: equal for equal weights and descriptions."""
+    return save(dict(weights), {ENTRY: json.dumps(_values(description))})  # one entry, since several have no order
+
+
+def read_saved(file: Path) -> tuple[Description, dict[str, Tensor]]:
+    """What the file says, and its tensors on the CPU. OutputError where it is missing, damaged, or says nothing."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            text = (opened.metadata() or {}).get(ENTRY)
+            weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(file, error) from None
+    if text is None:
+        raise OutputError(f"{file} must say what its model is, and does not: an older version wrote it; {_again(file)}")
+    try:
+        values = json.loads(text)
+        if (found := values["format"]) != FORMAT:
+            raise OutputError(f"{file} must be of format {FORMAT}, got {found!r}: another version wrote it")
+        return _description(values), weights
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        raise _unreadable(file, error) from None
+
+
+def described(file: Path) -> Description | None:
+    """What the file says; None where it says nothing. OutputError where it is missing or damaged."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            if ENTRY not in (opened.metadata() or {}):
+                return None
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(file, error) from None
+    return read_saved(file)[0]
+
+
+def _unreadable(file: Path, error: Exception) -> OutputError:
+    return OutputError(f"{file} must be a whole file of weights ({type(error).__name__}: {error}); {_again(file)}")
+
+
+def _again(file: Path) -> str:
+    """How a file of weights is made again."""
+    sweep = str(file.parent.parent) if file.parent.name == "best" else "SWEEP"
+    return f"`siren-sweep export {sweep}` writes it again"
+
+
+def _values(description: Description) -> dict[str, Any]:
+    cfg = description.config
+    frames = cfg.training.n_training_frames
+    n = len(cut(frames, cfg.graph_model.window_frames))
+    windows = ONE_WINDOW if n == 1 else SEVERAL.format(n=n, frames=frames)
+    positions = np.ascontiguousarray(description.positions, "<f4")
+    return {
+        "format": FORMAT,
+        "config": plain(cfg),
+        "final_r2": description.final_r2,
+        "data": asdict(description.data),
+        "provenance": dict(description.provenance),
+        "formula": FORMULA.format(windows=windows),
+        "positions": base64.b64encode(positions.tobytes()).decode(),  # (n_input_neurons, 2) float32, little-endian
+    }
+
+
+def _description(values: Mapping[str, Any]) -> Description:
+    data = Data(**values["data"])
+    positions = np.frombuffer(base64.b64decode(values["positions"]), "<f4").reshape(data.n_input_neurons, 2)
+    return Description(
+        trial_config(values["config"]), float(values["final_r2"]), data, positions, dict(values["provenance"])
+    )

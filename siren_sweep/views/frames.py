@@ -1,0 +1,225 @@
+"""A sweep as data frames: what was tried, how it went, and what won; read from its studies, which stay as they are.
+
+sweep = open_sweep("outputs/demo")
+sweep.trials.groupby("block").r2.max()
+compare(["outputs/a", "outputs/b"])
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from optuna.study import Study
+
+from siren_sweep.config.parameters import PARAMETERS
+from siren_sweep.config.written import plain, read_config
+from siren_sweep.errors import ConfigError
+from siren_sweep.paths import SweepPaths
+from siren_sweep.study.records import Block, Trial, finite
+from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.studies import Winner, read_folder, winner
+from siren_sweep.views.export import best_entry
+
+if TYPE_CHECKING:
+    from siren_sweep.train.model import Model
+
+_TRIAL: dict[str, str] = {
+    "block": "int64",
+    "number": "int64",
+    "iteration": "int64",
+    "batch": "int64",
+    "slot": "int64",
+    "state": "object",
+    "r2": "float64",
+    "part": "object",
+    "status": "object",
+    "reason": "object",
+    "minutes": "float64",
+    "parent": "Int64",
+    "mutation": "object",
+    "seed": "Int64",
+}
+_CURVE = {
+    "block": "int64",
+    "number": "int64",
+    "step": "int64",
+    "r2": "float64",
+    "mse": "float64",
+    "learning_rate": "float64",
+    "elapsed_s": "float64",
+}
+_COMPARED = {
+    "sweep": "object",
+    "block": "int64",
+    "n_training_frames": "int64",
+    "final_r2": "float64",
+    "minutes": "float64",
+    "n_trials": "int64",
+}
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One block as it was read; `trials` in the order of their iterations."""
+
+    block: Block
+    trials: Sequence[Trial]
+    best: Mapping[str, Any] | None
+
+
+class Sweep:
+    """A sweep as it stood when it was opened. Open it again to see what has come since."""
+
+    folder: Path
+    blocks: list[Block]  # those that have begun, in order
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        """`folder` is `outputs/NAME`. Raises OutputError where it holds no sweep, or none that can be read."""
+        with read_folder(Path(folder)) as (paths, studies, validations):
+            self._read = {number: _read(paths, study, validations.get(number)) for number, study in studies.items()}
+        self.folder = Path(folder)
+        self.blocks = [read.block for read in self._read.values()]
+
+    @property
+    def name(self) -> str:
+        """The sweep's name, which is its folder's."""
+        return self.folder.absolute().name
+
+    @functools.cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row a trial, in the order in which they were planned.
+
+        `state` is waiting, running, complete, pruned or fail. `r2` is a complete trial's R2, and the last that was
+        seen of any other; `part` says over which windows it is, and is empty where it is over all frames. `status` and
+        `reason` say how the run ended, `minutes` how long it trained. `parent` is a number of the same block. A column
+        a parameter follows, by the last part of its name.
+        """
+        rows = [_trial_row(read.block, trial) for read in self._read.values() for trial in read.trials]
+        return _frame(rows, _TRIAL | {item.leaf: f"{item.kind.__name__}64" for item in PARAMETERS.values()})
+
+    @functools.cached_property
+    def curves(self) -> pd.DataFrame:
+        """A row a report of a trial: block, number, step, r2, mse, learning_rate, elapsed_s (seconds of training)."""
+        rows = [
+            {"block": read.block.number, "number": trial.number, **vars(report)}
+            for read in self._read.values()
+            for trial in read.trials
+            for report in trial.reports
+        ]
+        return _frame(rows, _CURVE)
+
+    def best(self, block: int) -> dict[str, Any] | None:
+        """What the export says of a block's best config, and its `config`, group by group; None before a trial has
+        finished. Of an imported log, whose runs left no config, that is the explorable parameters alone.
+
+        Raises ConfigError where the sweep has no such block.
+        """
+        if block not in self._read:
+            known = ", ".join(map(str, self._read)) or "none"
+            raise ConfigError(f"block must be one that the sweep has begun ({known}), got {block!r}")
+        found = self._read[block].best
+        return dict(found) if found is not None else None
+
+    def load(self, block: int, *, device: str = "cpu") -> Model:
+        """The model that a block exported, as `siren_sweep.load` gives it."""
+        from siren_sweep.train.model import load
+
+        return load(self.folder, block=block, device=device)
+
+    def __repr__(self) -> str:
+        n_trials = sum(len(read.trials) for read in self._read.values())
+        return f"Sweep({str(self.folder)!r}, blocks={len(self.blocks)}, trials={n_trials})"
+
+
+def open_sweep(folder: str | PathLike[str]) -> Sweep:
+    """A sweep's folder, `outputs/NAME`, as it stands now: its blocks, its trials and their curves, and what won.
+
+    Nothing is written, and a sweep that runs is not disturbed. Raises OutputError where there is none.
+    """
+    return Sweep(folder)
+
+
+def compare(folders: Iterable[str | PathLike[str]]) -> pd.DataFrame:
+    """A row a sweep and block: n_training_frames, the best config's final_r2 and parameters, and what the search cost.
+
+    `minutes` is the training time of all the block's trials, `n_trials` how many there are. The sweep's name is its
+    folder's, or the path as given where two have the same. Where no trial has finished, figures are missing.
+    """
+    sweeps = [Sweep(folder) for folder in ([folders] if isinstance(folders, (str, PathLike)) else folders)]
+    names = [sweep.name for sweep in sweeps]
+    rows = []
+    for sweep in sweeps:
+        name = sweep.name if names.count(sweep.name) == 1 else str(sweep.folder)
+        for read in sweep._read.values():
+            minutes = [value for value in map(_minutes, read.trials) if value is not None]
+            row = {"sweep": name, "block": read.block.number, "n_training_frames": read.block.n_training_frames}
+            row |= {"minutes": sum(minutes), "n_trials": len(read.trials)}
+            if read.best is not None:
+                row |= {"final_r2": read.best["final_r2"], **_parameters(read.best["parameters"])}
+            rows.append(row)
+    kinds = {item.leaf: "Int64" if item.kind is int else "float64" for item in PARAMETERS.values()}
+    return _frame(rows, _COMPARED | kinds)
+
+
+def _read(paths: SweepPaths, study: Study, validation: Study | None) -> _Read:
+    trials = sorted(read_trials(study), key=lambda trial: (trial.plan.iteration, trial.number))
+    best = winner(study, validation)
+    if best is None:
+        return _Read(read_block(study), trials, None)
+    entry = best_entry(study, best, validation)
+    return _Read(read_block(study), trials, {**entry, "config": _config(paths, best)})
+
+
+def _config(paths: SweepPaths, best: Winner) -> dict[str, dict[str, Any]]:
+    """The config that ran, group by group."""
+    file = paths.trial(best.study, best.run.number).config
+    if file.is_file():
+        return plain(read_config(file))
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in best.run.plan.config.items():
+        group, _, leaf = name.partition(".")
+        groups.setdefault(group, {})[leaf] = value
+    return groups
+
+
+def _trial_row(block: Block, trial: Trial) -> dict[str, Any]:
+    plan, outcome = trial.plan, trial.outcome if trial.state.is_finished() else trial.current
+    return {
+        "block": block.number,
+        "number": trial.number,
+        **{name: getattr(plan, name) for name in ("iteration", "batch", "slot", "parent", "mutation", "seed")},
+        "state": trial.state.name.lower(),
+        "r2": _r2(trial),
+        "part": trial.part,
+        "status": outcome.status if outcome else None,
+        "reason": outcome.reason if outcome else None,
+        "minutes": _minutes(trial),
+        **_parameters(plan.config),
+    }
+
+
+def _r2(trial: Trial) -> float | None:
+    """Of a trial that came to its end, and else the last that was seen."""
+    seen = [report.r2 for report in trial.reports] + ([trial.stop.r2] if trial.stop else []) + [trial.value]
+    return next((number for number in map(finite, reversed(seen)) if number is not None), None)
+
+
+def _minutes(trial: Trial) -> float | None:
+    """How long it trained: what the run says itself, or its last report."""
+    own = finite(trial.metrics.get("training_time_min"))
+    return trial.reports[-1].elapsed_s / 60 if own is None and trial.reports else own
+
+
+def _parameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every explorable parameter by the last part of its name; one that was not yet there then, at its default."""
+    return {item.leaf: config.get(name, item.default) for name, item in PARAMETERS.items()}
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
