@@ -15,13 +15,24 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.errors import SweepStateError
-from siren_sweep.study.records import Block, Hypothesis, Instruction, Outcome, PlannedTrial, Stop, Trial, TrialPlan
+from siren_sweep.study.records import (
+    Block,
+    Hypothesis,
+    Instruction,
+    Outcome,
+    PlannedTrial,
+    Stop,
+    TrackedTo,
+    Trial,
+    TrialPlan,
+)
 from siren_sweep.train.report import Report
 
 FORMAT = 1
 _FORMAT, _PLAN = "format", "batch_"
 _ENDED, _SHOWN, _COPIED = "ended", "shown", "copied"
 _INSTRUCTIONS, _ANSWERED = "instructions", "instructions_answered"  # of the first block's study
+_TRACKED_TO = "tracked_to"  # of the first block's study
 _ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME = "attempt", "deaths", "reports", "stop", "outcome"
 _HYPOTHESIS, _SAMPLER_STATE = "hypothesis", "sampler_state"
 
@@ -100,6 +111,12 @@ def n_answered(study: Study) -> int:
     return int(study.user_attrs.get(_ANSWERED) or 0)
 
 
+def read_tracked_to(study: Study) -> TrackedTo | None:
+    """Where the sweep's runs go; None where it has not tracked. From the first block's study."""
+    values = _attributes(study).get(_TRACKED_TO)
+    return _record(TrackedTo, values, "the sweep") if values else None
+
+
 def n_copied(study: Study) -> int:
     """Of a study that another sweep's was copied to: how many were copied with it; 0 where it was cut off."""
     return int(study.user_attrs.get(_COPIED) or 0)
@@ -132,6 +149,12 @@ def write_plan(study: Study, planned: Sequence[PlannedTrial]) -> None:
     """Store a batch in one write, so that it is there whole or not at all."""
     entries = [{"params": dict(one.params), "attributes": plan_values(one.plan)} for one in planned]
     study.set_user_attr(_plan_key(planned[0].plan.batch), entries)
+
+
+def write_tracked_to(study: Study, tracked: TrackedTo) -> None:
+    """Store where the sweep's runs go from now on."""
+    if read_tracked_to(study) != tracked:
+        study.set_user_attr(_TRACKED_TO, dict(vars(tracked)))
 
 
 def mark_ended(study: Study) -> None:

@@ -15,10 +15,11 @@ from optuna.study import Study
 from siren_sweep.config.overrides import parse
 from siren_sweep.config.parameters import EXPLORABLE, RATIOS, dimension_fault, parameter_of
 from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
-from siren_sweep.errors import SweepStateError
+from siren_sweep.errors import ConfigError, SweepStateError
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
 from siren_sweep.study.stored import read_block
 from siren_sweep.sweep.block import at_frames, explorable, start_block
+from siren_sweep.views.mlflow.address import tracking_uri
 
 SETTING_GROUPS = ("blocks", "search_space", "sampler", "pruner", "claude", "graph_model", "training")
 
@@ -89,6 +90,11 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
         except Exception as error:  # whatever a person's class raises
             cause = error.__cause__ or error
             wrong.append(f"{group} cannot be made: {type(cause).__name__}: {cause}")
+    try:
+        if cfg.tracking.enabled:
+            tracking_uri(cfg.tracking.uri)
+    except ConfigError as error:
+        wrong += error.faults
     return wrong
 
 

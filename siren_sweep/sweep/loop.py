@@ -27,7 +27,15 @@ from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import Block, Trial, TrialPlan
 from siren_sweep.study.storage import restore, save_copy, storage_errors
-from siren_sweep.study.stored import has_settings, last_batch, mark_ended, mark_shown, read_block, write_plan
+from siren_sweep.study.stored import (
+    has_settings,
+    last_batch,
+    mark_ended,
+    mark_shown,
+    read_block,
+    write_plan,
+    write_tracked_to,
+)
 from siren_sweep.study.studies import (
     STORAGE_URL_VARIABLE,
     all_blocks,
@@ -55,6 +63,7 @@ from siren_sweep.sweep.slots import slots
 from siren_sweep.sweep.validation import Validation
 from siren_sweep.train.engine import n_gpus
 from siren_sweep.views import export
+from siren_sweep.views.mlflow.address import shown, tracked_to, tracking_uri
 from siren_sweep.views.record.writer import write_record
 from siren_sweep.views.report.page import write_report
 
@@ -146,6 +155,8 @@ class Sweep:
                 texts = checks.sweep_texts(self._cfg, self._overrides, block)
                 start = start_block(self._cfg, number, texts, self._pinned, best)
                 study = self._study(start)
+                if number == 1 and self._cfg.tracking.enabled:
+                    self._track(study)
                 if not read_block(study).ended:
                     self._run_block(study, start)
                     if self._instructions.end_sweep(number):
@@ -155,6 +166,12 @@ class Sweep:
                     self._show(study)
                 best = self._winner(study, number).plan.config
             self._instructions.close(study)
+
+    def _track(self, first: Study) -> None:
+        """Say, and keep, which MLflow the sweep's runs go to."""
+        uri = tracking_uri(self._cfg.tracking.uri)
+        write_tracked_to(first, tracked_to(uri))
+        print(f"MLflow: {shown(uri, self._outputs)}", file=sys.stderr)
 
     def _run_block(self, study: Study, start: BlockStart) -> None:
         while self._goes_on(study, start) and self._plan(study, start):
