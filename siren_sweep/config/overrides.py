@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Sequence
 
@@ -13,7 +14,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from siren_sweep.config.compose import conf_dir, typed
-from siren_sweep.config.schema import faults
+from siren_sweep.config.schema import Config, faults
+from siren_sweep.config.unknown import names, unknown
 from siren_sweep.errors import ConfigError
 
 WITH_VALUE = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package", "-p", "--info", "-i"}
@@ -74,6 +76,8 @@ def _text(error: BaseException) -> str:
     parts = [str(error).strip()]
     if error.__cause__ is not None and str(error.__cause__).strip() not in (*parts, "None"):
         parts.append(str(error.__cause__).strip())
+    if (key := re.search(r"Key '.*' (?:is )?not in .*\n\s*full_key: (\S+)", "\n".join(parts))) is not None:
+        return unknown(key[1], names(Config()))
     lines = [line.strip() for part in parts for line in part.split("Config search path:")[0].splitlines()]
     noise = ("full_key:", "object_type=", "reference_type=", "To append to your config use", "See https")
     return "; ".join(line for line in lines if line and not line.startswith(noise))

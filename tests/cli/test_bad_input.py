@@ -11,13 +11,26 @@ import pytest
 from conftest import N_NEURONS, run_command, told
 from fields import make_field_folder, write_array
 
+from siren_sweep.config.overrides import faults_of
+
 Told = Callable[..., str]
 
 
 @pytest.mark.parametrize(
     ("overrides", "rules"),
     [
-        (["graph_model.omgea_f=3"], ["'omgea_f' not in 'GraphModel'"]),
+        (["graph_model.omgea_f=3"], ["no setting graph_model.omgea_f; the nearest is graph_model.omega_f"]),
+        (
+            ["+training.learning_rate=1e-3", "+foo=1", "+trainings.seed=1", "++omega_f=2", "graph_model.omega_f=0"],
+            [
+                "5 faults",
+                "no setting training.learning_rate; the nearest is training.learning_rate_NNR_f, got 0.001",
+                "no setting foo, got 1",
+                "no setting trainings; the nearest is training, got {'seed': 1}",
+                "no setting omega_f; the nearest is graph_model.omega_f, got 2",
+                "graph_model.omega_f must be greater than 0, got 0",
+            ],
+        ),
         (["graph_model.omega_f=0"], ["graph_model.omega_f must be greater than 0, got 0"]),
         (["graph_model.omega_f=nan"], ["graph_model.omega_f must be a finite number, got nan"]),
         (["graph_model.hidden_dim_nnr_f=12.5"], ["'12.5' of type 'float' could not be converted to Integer"]),
@@ -35,7 +48,7 @@ Told = Callable[..., str]
                 "4 faults",
                 "graph_model.omega_f must be greater than 0, got -1",
                 "'zwei'",
-                "'hue'",
+                "no setting graph_model.hue",
                 "claude.total_steps must be at least 20, got 3",
             ],
         ),
@@ -53,6 +66,10 @@ def test_a_single_run_tells_every_fault(
 @pytest.mark.parametrize(
     ("overrides", "rules"),
     [
+        (
+            ["+foo=1", "+claude.n_iter=3", "training.seed=1,2", "+sweep.names=x"],
+            ["4 faults", "no setting foo", "nearest is claude.n_iter_block, got 3", "nearest is sweep.name, got 'x'"],
+        ),
         (["training.n_training_frames=10"], ["n_training_frames is set by the block"]),
         (["training.n_training_frames=10,20"], ["n_training_frames is set by the block"]),
         (["training.seed=1,2"], ["may be swept, got training.seed=1,2"]),
@@ -75,6 +92,23 @@ def test_a_sweep_tells_every_fault_and_makes_no_folder(
         assert rule in message
     assert not list(tmp_path.glob("out/*/study.db"))
     assert {path.name for path in tmp_path.iterdir()} <= {"out"}
+
+
+@pytest.mark.parametrize("many", [["-m"], []])
+def test_names_that_there_are_not_are_told_of_files_too(many: list[str], told_here: Told, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("defaults: [config, _self_]\ntraining: {learning_rate: 1e-3}\n")
+    message = told_here(*many, "--config-dir", str(tmp_path), "--config-name", "own")
+    assert "no setting training.learning_rate; the nearest is training.learning_rate_NNR_f" in message
+    (tmp_path / "base.yaml").write_text("graph_model: {hidden_dim_nnrf: 8, omega_f: -1}\nclaude: {n_iter_blok: 3}\n")
+    message = told_here(*many, "base=base.yaml")
+    for rule in ("3 faults", "graph_model.hidden_dim_nnr_f", "claude.n_iter_block", "greater than 0"):
+        assert rule in message
+    assert not list(tmp_path.glob("outputs/*"))
+
+
+def test_free_dictionaries_and_hydra_take_any_name(own_data: list[str]) -> None:
+    free = ["+sampler.n_startup_trials=3", "+pruner.n_min_trials=2", "+hydra.job.env_set.SOME=1"]
+    assert faults_of(["sampler=tpe", "pruner=median", *own_data, *free]) == []
 
 
 def test_bad_data_are_told_by_the_command(told_here: Told, tmp_path: Path) -> None:
