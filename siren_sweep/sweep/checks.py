@@ -10,6 +10,7 @@ from typing import Any
 
 import hydra
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 from optuna.study import Study
 
 from siren_sweep.config.overrides import parse
@@ -66,6 +67,17 @@ def _sweep(sorted_: SweepOverrides, name: str, override: Override) -> None:
         sorted_.swept[name] = override.get_value_string()
     except ValueError as error:
         sorted_.faults.append(f"{name} {error}")
+
+
+def folder_faults(config: DictConfig) -> list[str]:
+    """What would lead Hydra elsewhere than to the sweep's folder, which holds its studies and its trials."""
+    given = {"hydra.sweep.dir": config.hydra.sweep.dir, "hydra.sweep.subdir": config.hydra.sweep.subdir}
+    own = {"hydra.sweep.dir": f"{config.outputs_dir}/{config.sweep.name}", "hydra.sweep.subdir": config.trial.folder}
+    return [
+        f"{name} follows from outputs_dir and sweep.name, which set the folder of a sweep: set those, got {value}"
+        for name, value in given.items()
+        if value != own[name]
+    ]
 
 
 def sweep_texts(cfg: Config, overrides: SweepOverrides, block: Block) -> dict[str, str]:

@@ -76,6 +76,7 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) 
     if cfg.storage.url is not None:  # workers have it from here, and from no file
         os.environ.setdefault(STORAGE_URL_VARIABLE, cfg.storage.url)
     overrides = checks.sort_overrides(arguments)
+    overrides.faults += checks.folder_faults(config)
     outputs = OutputPaths(Path(cfg.outputs_dir))
     paths, data_hashes = _prepare(cfg, overrides, outputs)
     gpus = n_gpus(cfg.training.device)

@@ -79,6 +79,11 @@ def test_a_single_run_tells_every_fault(
         (["graph_model.n_layers_nnr_f=range(3,3)"], ["must have at least one value"]),
         (["sweep.name=../elsewhere"], ["sweep.name must be a plain folder name", "'../elsewhere'"]),
         (["sweep.name=runs"], ["sweep.name must be a plain folder name", "'runs'"]),
+        (
+            ["hydra.sweep.dir=elsewhere", "claude.n_parallel=0"],
+            ["2 faults", "hydra.sweep.dir follows from outputs_dir and sweep.name", "got elsewhere"],
+        ),
+        (["hydra.sweep.subdir=x"], ["hydra.sweep.subdir follows from outputs_dir and sweep.name"]),
         (["blocks.schedule=[]"], ["blocks.schedule must hold at least one block"]),
         (["blocks.schedule=[{n_training_frames:17,total_steps:20}]"], ["17", "16"]),
         (["claude.n_parallel=0", "training.seed=-1", "pruner._target_=optuna.pruners.Nope"], ["3 faults", "Nope"]),
