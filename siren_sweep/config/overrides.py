@@ -18,7 +18,20 @@ from siren_sweep.config.schema import Config, faults
 from siren_sweep.config.unknown import names, unknown
 from siren_sweep.errors import ConfigError
 
-WITH_VALUE = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package", "-p", "--info", "-i"}
+WITH_VALUE = {
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--config-dir",
+    "-cd",
+    "--package",
+    "-p",
+    "--info",
+    "-i",
+    "--cfg",
+    "-c",
+}
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import N_NEURONS, run_command, told
 from fields import make_field_folder, write_array
 
@@ -114,6 +115,23 @@ def test_names_that_there_are_not_are_told_of_files_too(many: list[str], told_he
 def test_free_dictionaries_and_hydra_take_any_name(own_data: list[str]) -> None:
     free = ["+sampler.n_startup_trials=3", "+pruner.n_min_trials=2", "+hydra.job.env_set.SOME=1"]
     assert faults_of(["sampler=tpe", "pruner=median", *own_data, *free]) == []
+
+
+@pytest.mark.parametrize("asked", ["--cfg job -m", "-m -c job", "--multirun --cfg=job"])
+def test_the_config_of_a_sweep_is_shown(asked: str, own_data: list[str], tmp_path: Path) -> None:
+    command = [*asked.split(), "blocks=tiny", *own_data]
+    shown = run_command(*command, "graph_model.omega_f=choice(3,4)", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "not in what is shown: graph_model.omega_f=choice(3,4)" in shown.stderr
+    alone = run_command("--cfg", "job", *command[-4:], cwd=tmp_path)
+    assert yaml.safe_load(shown.stdout) == yaml.safe_load(alone.stdout)
+    assert yaml.safe_load(shown.stdout)["blocks"]["name"] == "tiny"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_python_without_its_assertions_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    assert "without -O" in told(run_command("-m", cwd=tmp_path))
 
 
 def test_bad_data_are_told_by_the_command(told_here: Told, tmp_path: Path) -> None:
