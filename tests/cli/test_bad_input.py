@@ -43,6 +43,16 @@ Told = Callable[..., str]
         (["training.sampling=both"], ["both"]),
         (["experiment=none_such"], ["experiment/none_such"]),
         (["graph_model.omega_f=choice(3"], ["choice(3"]),
+        (["graph_model.omega_f=zwölf"], ["token recognition error at: 'ö'"]),
+        (
+            ["dataset.path=/données/x"],
+            ["""dataset.path must be in quotes""", """"dataset.path='/données/x'", got /données/x"""],
+        ),
+        (["outputs_dir=/a=b"], [""""outputs_dir='/a=b'", got /a=b"""]),
+        (
+            ["sweep.name=it's", "storage.url=pg://me:wörd@host"],
+            ["\"sweep.name='it\\'s'\"", "storage.url must be in quotes"],
+        ),
         (
             ["graph_model.omega_f=-1", "training.inr_batch_size=zwei", "graph_model.hue=red", "claude.total_steps=3"],
             [
