@@ -51,7 +51,7 @@ class StimulusField:
     def part(self, frames: slice) -> StimulusField:
         """Some frames in a row as a field; its ranks and its hash are the whole field's.
 
-        The spread within positions is known for the whole field only; the part is charged its share of it.
+        The spread within positions is known for the whole field only; the part gets its share of it, by its frames.
         """
         targets = self.targets[frames]
         values, weight = targets.astype(np.float64), self.multiplicity

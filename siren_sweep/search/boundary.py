@@ -68,7 +68,7 @@ def adapted(space: Sequence[Axis], carried: Params, n_frames: float, earlier: Se
 
 
 def _near(axis: Axis, value: Any) -> list[Any]:
-    """Other values that are no far cry from one."""
+    """The neighbouring values of a parameter: a third to three times as high, or the next choices of a list."""
     if axis.levels is not None:
         index = axis.levels.index(value)
         near = axis.levels[max(index - 1, 0) : index + 2]

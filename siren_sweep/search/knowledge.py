@@ -90,7 +90,7 @@ def _size(known: Params) -> float:
 
 
 def features_of_prior(params: Params, n_frames: float | None) -> dict[str, float]:
-    """The features that `prior.Prior` reads, as far as a config and its number of frames tell them."""
+    """The features that `prior.Prior` reads, of those that a config and its number of frames give."""
     known = _known(params)
     if n_frames:
         known["n_frames"] = min(known.get(leaf(WINDOW), n_frames), n_frames)  # a window is a field of so many frames

@@ -34,7 +34,7 @@ from siren_sweep.study.records import Hypothesis
 
 NAME = "tree"
 _N_START = 4  # configs of the first design
-_N_FITTED = 2  # scored trials before the model speaks
+_N_FITTED = 2  # scored trials from which on the model is asked
 _N_RANDOM, _N_FRESH = 1000, 200  # random configs considered before that, and after
 _GOOD_SHARE = 0.1  # of random configs, by the prior, that the first ones are spread over
 _N_PARENTS = 8  # nodes of highest UCB whose children are compared
@@ -103,7 +103,7 @@ class UCBTreeSampler(BaseSampler):
         return batch.proposals
 
     def _start(self, batch: _Batch, n: int, rng: np.random.Generator) -> None:
-        """Configs spread over what the prior holds for good, or over the whole space where it knows nothing of it."""
+        """Configs spread over what the prior expects to do well, or over the whole space where it knows nothing."""
         candidates = mutations.fresh(batch.part, rng, _N_RANDOM)
         expected = prior_scores(batch.history, [candidate.params for candidate in candidates])
         if informed := float(np.ptp(expected)) > 0:

@@ -52,7 +52,7 @@ def read_block(study: Study) -> Block:
 
 
 def has_settings(study: Study) -> bool:
-    """Whether the study's first words are there: a crash may have come before them."""
+    """Whether all that `write_block` stores is there: a crash may have come before."""
     return "settings" in _attributes(study)
 
 
@@ -126,12 +126,12 @@ def write_block(study: Study, block: Block) -> None:
     """Store what a block is; what is stored already stays."""
     values = {
         _FORMAT: FORMAT,
-        "settings": dict(block.settings),
         "block": block.number,
         "n_training_frames": block.n_training_frames,
         "data_hash": block.data_hash,
         "dataset": dict(block.dataset),
         **({"imported": dict(block.imported)} if block.imported else {}),
+        "settings": dict(block.settings),  # last: a study that has them is whole
     }
     known = study.user_attrs
     for key, value in values.items():

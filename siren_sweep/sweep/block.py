@@ -45,7 +45,7 @@ def start_block(
     A network over all frames has its `nnr_f_T_period` set to the block's n_training_frames and its `total_steps` to the
     block's. It comes twice: so, and with the T_period that it had, since the best temporal scale follows the video.
     What a window's network sees does not change with the block: its config comes as it is. Where a sweep of so many
-    frames would start comes along: what wins at few frames by a hair can fail at many.
+    frames would start comes along: a config that is best at few frames by very little can fail at many.
     """
     block = cfg.blocks.schedule[number - 1]
     start = start_config(cfg, block) | dict(pinned)

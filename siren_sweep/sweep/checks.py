@@ -146,7 +146,7 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
         node = getattr(cfg, group)
         _flatten(flat, group, node if isinstance(node, dict) else dataclasses.asdict(node))
     for name in ("training.n_training_frames", "training.n_threads", "training.checkpoint_every_s"):
-        del flat[name]  # set by the block, the machine, and nobody's result
+        del flat[name]  # which the block and the machine set, or which change no result
     flat |= {f"pinned.{name}": explorable(cfg, name) for name in overrides.pinned}
     return flat | {f"swept.{name}": text for name, text in overrides.swept.items()}
 

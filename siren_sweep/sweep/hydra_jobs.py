@@ -29,7 +29,7 @@ def launch_in_slots(
 ) -> list[JobReturn]:
     """Run the jobs of a batch; a job whose process died is FAILED, and no other is touched by it."""
     device, concurrency = config.training.device, slots(config.claude.n_parallel, config.training.device).concurrency
-    # A process with a GPU reserves more of its address space than it uses, and is held to the GPU's memory instead.
+    # A process with a GPU reserves more address space than it uses, so its limit is on the GPU's memory instead.
     memory_bytes = None if n_gpus(device) else int(SHARE * machine_bytes() / concurrency)
     jobs = []
     for index, overrides in enumerate(job_overrides, start=initial_job_idx):

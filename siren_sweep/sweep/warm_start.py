@@ -1,6 +1,6 @@
 """What a sweep knows before its first trial: `sweep.learn_from` names an imported log's folder, or another sweep's.
 
-Its studies are copied beside the sweep's own, so that a resumed sweep learns the same whatever became of the folder.
+Its studies are copied beside the sweep's own, so that a resumed sweep learns the same, also where the folder has changed.
 They inform the model and give the first batch its start; results of the sweep they never are.
 """
 
@@ -64,7 +64,7 @@ def adopt(storage: BaseStorage, folder: Path) -> None:
 
 
 def earlier(storage: BaseStorage, space: Space) -> list[Study]:
-    """What was copied, as far as it lies in a block's space, the study of the nearest number of frames last."""
+    """The copied trials that lie in a block's space, by study, the one of the nearest number of frames last."""
     names = [name for name in optuna.get_all_study_names(storage) if name.startswith(_PREFIX)]
     found = [earlier_study(study, space) for name in sorted(names) if (study := load(storage, name))]
     frames = math.log(space.block.n_training_frames)

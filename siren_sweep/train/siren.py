@@ -84,7 +84,7 @@ def spread_in_t(model: Siren, t_step: float) -> None:
 
     `t_step` is what the network's t grows by from frame to frame. Where a unit's phase would then grow by more than
     `MOST_PHASE` a frame, its weight is drawn again below that: a higher frequency fits whole frames as well, and
-    between them does what it likes.
+    oscillates between them.
 
     Drawn within one range as by Sitzmann et al., frequencies in t fit one scale of time, while video has slow drifts,
     clips, and cuts between two frames. Frequencies even in their logarithm are those of Mildenhall et al., "NeRF"

@@ -24,7 +24,7 @@ def paths(tmp_path: Path) -> SweepPaths:
     studies = open_storage(None, own)
     create(studies, study_name(1))
     save_copy(own)
-    create(studies, study_name(2), {})
+    create(studies, study_name(2))
     studies.remove_session()
     return own
 

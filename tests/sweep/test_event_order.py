@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from siren_sweep.paths import OutputPaths
 from siren_sweep.study.studies import all_blocks, all_validations, load, trial_id
 from siren_sweep.sweep import checks
 from siren_sweep.sweep import loop as sweep
+from siren_sweep.train.report import Report
 
 WRITES = (
     "create_new_study",
@@ -91,7 +93,8 @@ class Workers:
             frozen.user_attrs["iteration"] + 100 * ("validation_of" in frozen.user_attrs) + frozen.user_attrs["slot"]
         )
         for index in range(1, 4):
-            trial.set_user_attr("reports", list(range(index)))
+            reports = [Report(at, at / 20, at, value, 0.1, 1e-3, 9.0, 1.0) for at in range(1, index + 1)]
+            trial.set_user_attr("reports", [dataclasses.asdict(report) for report in reports])
             if index > (frozen.last_step or 0):
                 trial.report(value * index / 3, step=index)
             if place in self._deaths and attempt == 1 and index == 2:

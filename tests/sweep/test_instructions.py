@@ -19,6 +19,7 @@ from siren_sweep.config.schema import METRICS, Block
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.search.space import make_space
 from siren_sweep.study import records
+from siren_sweep.study.stored import trial_values
 from siren_sweep.study.studies import all_blocks, create, instructions, load, open_storage, study_name, trial_id
 from siren_sweep.sweep import loop as running
 from siren_sweep.sweep import user_input
@@ -74,7 +75,10 @@ class Sweep:
         params = self.start.base | {OMEGA: omega}
         self.study.add_trial(
             create_trial(
-                value=0.5 + 0.01 * len(self.study.trials), params=params, distributions=self.space.distributions()
+                value=0.5 + 0.01 * len(self.study.trials),
+                params=params,
+                distributions=self.space.distributions(),
+                user_attrs=trial_values(records.TrialPlan(1, self.space.config(params))),
             )
         )
 

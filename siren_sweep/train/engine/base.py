@@ -154,5 +154,5 @@ def update_limit(cfg: TrialConfig, step: int) -> float:
 
 
 def explosion_limit(field: StimulusField) -> float:
-    """The loss above which a run has left the data behind for good."""
+    """The loss above which a run has diverged: `EXPLOSION` times that of predicting zero everywhere."""
     return EXPLOSION * field.total_sq / (field.n_frames * field.n_neurons)

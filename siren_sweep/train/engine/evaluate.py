@@ -46,7 +46,7 @@ def _moments(engine: Engine, field: StimulusField, frames: np.ndarray) -> Moment
     """The sums over frames (n,).
 
     Where receptors of a position differ, the spread among them is known for the whole field only; a part of the frames
-    is charged its part of it.
+    gets its share of it, by its frames.
     """
     within = field.ss_within * len(frames) / field.n_frames
     moments = Moments(field.total / (field.n_frames * field.n_neurons), engine.device, within)
