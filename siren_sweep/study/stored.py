@@ -162,6 +162,17 @@ def mark_ended(study: Study) -> None:
     study.set_user_attr(_ENDED, True)
 
 
+def mark_open(study: Study) -> None:
+    """Say that a block is to be gone on with, and shown anew, though it was over."""
+    study.set_user_attr(_ENDED, False)
+    study.set_user_attr(_SHOWN, False)
+
+
+def write_settings(study: Study, settings: Mapping[str, Any]) -> None:
+    """Store the sweep's settings in the place of those that a block has."""
+    study.set_user_attr("settings", dict(settings))
+
+
 def mark_shown(study: Study) -> None:
     """Say that the record and the report of a block that is over are written."""
     study.set_user_attr(_SHOWN, True)

@@ -11,14 +11,12 @@ from typing import Any
 import hydra
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
-from optuna.study import Study
 
 from siren_sweep.config.overrides import parse
 from siren_sweep.config.parameters import EXPLORABLE, RATIOS, dimension_fault, parameter_of
 from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
-from siren_sweep.errors import ConfigError, SweepStateError
+from siren_sweep.errors import ConfigError
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
-from siren_sweep.study.stored import read_block
 from siren_sweep.sweep.block import at_frames, explorable, start_block
 from siren_sweep.views.mlflow.address import tracking_uri
 
@@ -149,22 +147,6 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
         del flat[name]  # which the block and the machine set, or which change no result
     flat |= {f"pinned.{name}": explorable(cfg, name) for name in overrides.pinned}
     return flat | {f"swept.{name}": text for name, text in overrides.swept.items()}
-
-
-def refuse_changes(study: Study, now: Mapping[str, Any], name: str) -> None:
-    """Raises SweepStateError where the sweep of that name was started with other settings."""
-    before = read_block(study).settings
-    differing = [
-        f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
-        for key in sorted({*before, *now})
-        if before.get(key) != now.get(key)
-    ]
-    if differing:
-        lines = "\n".join(f"  - {line}" for line in differing)
-        raise SweepStateError(
-            f"the sweep {name!r} exists with another config; give this one another sweep.name, or the same config:\n"
-            f"{lines}"
-        )
 
 
 def _flatten(flat: dict[str, Any], prefix: str, value: Any) -> None:

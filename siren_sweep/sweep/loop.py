@@ -51,7 +51,7 @@ from siren_sweep.study.studies import (
     validation_name,
     winner,
 )
-from siren_sweep.sweep import checks, warm_start
+from siren_sweep.sweep import changes, checks, warm_start
 from siren_sweep.sweep.batch import BatchRun, enqueue_plan, planned
 from siren_sweep.sweep.block import BlockCallback, BlockStart, explorable, start_block
 from siren_sweep.sweep.instructions import Instructions
@@ -147,7 +147,7 @@ class Sweep:
         """All blocks, each exported as it ends."""
         first = load(self._storage, study_name(1))
         if first is not None and has_settings(first):  # a crash may have come before its first words
-            checks.refuse_changes(first, self._settings, self._cfg.sweep.name)
+            self._take_up_changes(first)
         if self._cfg.sweep.learn_from is not None:
             warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
         with Monitor(self._cfg, self._outputs, self._paths, self._storage):
@@ -167,6 +167,13 @@ class Sweep:
                     self._show(study)
                 best = self._winner(study, number).plan.config
             self._instructions.close(study)
+
+    def _take_up_changes(self, first: Study) -> None:
+        """Go on with the settings as they are now. Raises SweepStateError where they are of another sweep."""
+        name = self._cfg.sweep.name
+        if lines := changes.accepted(read_block(first).settings, self._settings, name):
+            print(f"the sweep {name!r} goes on with {'; '.join(lines)}", file=sys.stderr)
+            changes.take_up(all_blocks(self._storage), self._settings, self._instructions)
 
     def _track(self, first: Study) -> None:
         """Say, and keep, which MLflow the sweep's runs go to."""
