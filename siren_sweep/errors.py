@@ -46,4 +46,5 @@ class SweepStateError(SweepError):
 
 def redacted(text: str) -> str:
     """A text without the user and password that an address in it may carry."""
-    return re.sub(r"//[^/@\s]+@", "//", text)
+    text = re.sub(r"(?<!/)//[^/?#\s]+@", "//", text)
+    return re.sub(r"([?&](?:user|username|password|token)=)[^&#\s]+", r"\1", text, flags=re.IGNORECASE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,21 +55,24 @@ def _record(options: argparse.Namespace) -> None:
 
 def _sync(options: argparse.Namespace) -> None:
     from siren_sweep.errors import SweepError
-    from siren_sweep.study.stored import read_block
+    from siren_sweep.study.stored import read_block, read_tracked_to
     from siren_sweep.study.studies import open_folder
     from siren_sweep.sweep.lock import locked
+    from siren_sweep.views.mlflow.address import shown, sync_uri
     from siren_sweep.views.mlflow.mirror import Mirror
 
     paths, outputs, blocks, validations = open_folder(options.sweep_folder)
+    uri = sync_uri(read_tracked_to(blocks[1]) if 1 in blocks else None, options.tracking_uri, outputs)
     with locked(paths):
         try:
-            mirror = Mirror(options.tracking_uri, outputs, paths)
+            mirror = Mirror(uri, outputs, paths)
             mirror.update(blocks, validations, over=all(read_block(study).ended for study in blocks.values()))
         except SweepError:
             raise
         except Exception as error:  # MLflow's, the driver's and the network's own kinds
-            raise OutputError(f"MLflow could not be reached: {redacted(str(error))}") from error
-    print(f"MLflow has all of {paths.root.name}")
+            where = shown(uri, outputs)
+            raise OutputError(f"MLflow at {where} could not be reached: {redacted(str(error))}") from error
+    print(f"MLflow at {shown(uri, outputs)} has all of {paths.root.name}")
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -103,11 +105,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
         _FOLDER
         | {
             "--tracking-uri": {
-                "default": os.environ.get("MLFLOW_TRACKING_URI"),
-                "help": "of the server (default: $MLFLOW_TRACKING_URI, else the sqlite file beside the sweep)",
+                "help": "where the sweep tracks to, whole, if a password belongs to it (or by $MLFLOW_TRACKING_URI)"
             }
         },
-        "siren-sweep sync outputs/demo\nsiren-sweep sync outputs/demo --tracking-uri http://127.0.0.1:5000",
+        "siren-sweep sync outputs/demo\nsiren-sweep sync outputs/demo --tracking-uri http://somebody:password@host:5000",
     ),
     "import": (
         "an analysis log of the old loop as the studies of a sweep",

@@ -20,6 +20,8 @@ from siren_sweep.config.schema import faults
 from siren_sweep.errors import ConfigError, SweepError
 from siren_sweep.paths import OutputPaths
 
+_SWEEPS = {"-m", "--multirun"}
+
 
 def task(cfg: DictConfig) -> None:
     """What Hydra runs for each job: a worker's trial where a sweep says which, else a single run."""
@@ -37,6 +39,19 @@ def task(cfg: DictConfig) -> None:
         run_trial(config, outputs, outputs.sweep(config.sweep.name))
 
 
+def _to_show(arguments: list[str]) -> list[str]:
+    """Of a sweep's command with `--cfg` or `--info`, what Hydra shows: the config of all that is not swept."""
+    from siren_sweep.config.overrides import overrides_in, parse
+
+    asked = any(text in ("-c", "-i") or text.startswith(("--cfg", "--info")) for text in arguments)
+    if not asked or not _SWEEPS & {*arguments}:
+        return arguments
+    swept = [text for text in overrides_in(arguments) if parse(text).is_sweep_override()]
+    if swept:
+        print(f"swept, and so not in what is shown: {' '.join(swept)}", file=sys.stderr)
+    return [text for text in arguments if text not in _SWEEPS and text not in swept]
+
+
 def main() -> None:
     """Run a subcommand, or Hydra; a person's mistake is one message and exit code 2."""
     from siren_sweep.config.overrides import explain
@@ -45,13 +60,15 @@ def main() -> None:
     try:
         if sys.argv[1:2] and sys.argv[1] in commands.names():
             raise SystemExit(commands.run(sys.argv[1:]))
-        sys.argv[1:] = with_base(sys.argv[1:])
+        if not __debug__:
+            raise ConfigError("python must run without -O and PYTHONOPTIMIZE: what Hydra reads rests on assertions")
+        sys.argv[1:] = _to_show(with_base(sys.argv[1:]))
         hydra.main(config_path=conf_dir(), config_name="config", version_base="1.3")(task)()
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        sweeping = {"-m", "--multirun"} & {*sys.argv}
+        sweeping = _SWEEPS & {*sys.argv}
         print("stopped" + ("; the same command goes on from here" if sweeping else ""), file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:

@@ -10,14 +10,15 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from siren_sweep.errors import redacted
-from siren_sweep.paths import OutputPaths, sqlite_url
+from siren_sweep.paths import OutputPaths
 
 
 class PrintSummary(Callback):
     """Hydra's callback at the end of a multirun."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        from siren_sweep.views.mlflow.address import shown, tracking_uri  # Hydra imports this file at every start
+
         outputs = OutputPaths(Path(config.outputs_dir).absolute())
         paths = outputs.sweep(config.sweep.name)
         if not paths.best_json.exists():
@@ -28,10 +29,12 @@ class PrintSummary(Callback):
                 f"block {entry['block']}: final_r2 {entry['final_r2']:.6f} at {entry['n_training_frames']} frames, "
                 f"{entry['total_params']} parameters, {entry['training_time_min']:.2f} min (trial {entry['trial']})"
             )
-        store = config.tracking.uri or sqlite_url(outputs.mlflow_db)
         print(f"best configs and weights  {paths.best}")
         print(f"pictures                  {paths.best}/block_*.png")
         print(f"report                    {paths.report}")
         print(f"scientific record         {paths.record}")
+        if not config.tracking.enabled:
+            return
+        store = shown(tracking_uri(config.tracking.uri), outputs)
         local = f"mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(store)}"
-        print(f"MLflow UI                 {redacted(store) if store.startswith('http') else local}")
+        print(f"MLflow UI                 {store if store.startswith('http') else local}")

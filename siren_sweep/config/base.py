@@ -17,10 +17,12 @@ from hydra.core.config_store import ConfigStore
 
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.unknown import nearest
 from siren_sweep.errors import ConfigError, DataError
 
 SECTIONS = ("graph_model", "training", "claude")
 _OPTION, _CHOICE = "base=", "given"
+_TYPED_WRONG = 0.85  # how like a known name, of difflib's ratio, one is that was meant to be it
 
 
 def with_base(arguments: Sequence[str]) -> list[str]:
@@ -51,14 +53,19 @@ def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:
         raise DataError(f"base must be a YAML file of sections ({', '.join(SECTIONS)}), got {str(file)!r}")
     unknown = [str(name) for name in content if name not in SECTIONS]
     given: dict[str, dict[str, Any]] = {}
+    wrong: list[str] = []
     for section in SECTIONS:
         values = content.get(section) or {}
         if not isinstance(values, Mapping):
             raise DataError(f"{section} of base must hold names and values, got {values!r} in {str(file)!r}")
         known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), section))}
+        for name in values.keys() - known:  # one that an existing config may well have is left out
+            near = nearest(f"{section}.{name}", [f"{section}.{one}" for one in known], at_least=_TYPED_WRONG)
+            if near is not None and near.rpartition(".")[2] not in values:
+                wrong.append(f"there is no setting {section}.{name}; the nearest is {near}, in {str(file)!r}")
         given[section] = {str(name): value for name, value in values.items() if name in known and value is not None}
         unknown += [f"{section}.{name}" for name in values if name not in known]
-    checked = _checked(given, file)
+    checked = _checked(given, file, wrong)
     start = {
         name: checked[name.partition(".")[0]][name.partition(".")[2]]
         for name in EXPLORABLE
@@ -67,12 +74,14 @@ def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:
     return {**checked, "search_space": {"start": start}}, unknown
 
 
-def _checked(given: Mapping[str, Mapping[str, Any]], file: Path) -> dict[str, dict[str, Any]]:
-    """The values in their parameters' types."""
+def _checked(given: Mapping[str, Mapping[str, Any]], file: Path, wrong: list[str]) -> dict[str, dict[str, Any]]:
+    """The values in their parameters' types; the faults are told together with those known before."""
     try:
         cfg = trial_config(given)
     except ConfigError as error:
-        raise ConfigError([f"{fault} in {str(file)!r}" for fault in error.faults]) from None
+        raise ConfigError([*wrong, *(f"{fault} in {str(file)!r}" for fault in error.faults)]) from None
+    if wrong:
+        raise ConfigError(wrong)
     return {
         section: {name: getattr(getattr(cfg, section), name) for name in values} for section, values in given.items()
     }

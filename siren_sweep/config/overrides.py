@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import traceback
 from collections.abc import Sequence
 
@@ -13,10 +15,15 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from siren_sweep.config.compose import conf_dir, typed
-from siren_sweep.config.schema import faults
+from siren_sweep.config.schema import ADDRESSES, Config, faults
+from siren_sweep.config.unknown import names, unknown
 from siren_sweep.errors import ConfigError
 
-WITH_VALUE = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package", "-p", "--info", "-i"}
+WITH_VALUE = {
+    *("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package", "-p"),
+    *("--info", "-i", "--cfg", "-c"),
+}
+_TEXTS = {*ADDRESSES, "dataset.path", "dataset.name", "outputs_dir", "sweep.name", "sweep.learn_from"}
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str | None:
@@ -53,8 +60,31 @@ def faults_of(overrides: Sequence[str]) -> list[str]:
                 for single in _singles(text):
                     wrong += faults(typed(compose("config", [single, "dataset.path=unused"])))
             except Exception as error:  # Hydra has faults of its own kinds, and some of Python's
-                wrong.append(f"{text}: {_text(error)}")
+                wrong.append(_unquoted(text) or f"{text}: {_text(error)}")
     return wrong
+
+
+def _unquoted(text: str) -> str | None:
+    """What to type instead of a text that Hydra's grammar takes in quotes only; None of any other override."""
+    name, _, value = text.partition("=")
+    quoted = f"{name}='{value}'" if "'" not in value else f"{name}='" + value.replace("'", r"\'") + "'"
+    if name.lstrip("+") not in _TEXTS or not value or _is_override(text) or not _is_override(quoted):
+        return None
+    if name.lstrip("+") in ADDRESSES:  # which may hold a password
+        quoted = value = f"{name}='...'"
+    typed_so = shlex.quote(quoted) if any(mark in value for mark in '"$`\\!') else f'"{quoted}"'
+    return (
+        f"{name} must be in quotes, inside the shell's own, where it holds more than ASCII letters, digits, spaces and "
+        f"/:-_.+%@: {typed_so}, got {value}"
+    )
+
+
+def _is_override(text: str) -> bool:
+    try:
+        parse(text)
+    except HydraException:
+        return False
+    return True
 
 
 def parse(text: str) -> Override:
@@ -74,6 +104,8 @@ def _text(error: BaseException) -> str:
     parts = [str(error).strip()]
     if error.__cause__ is not None and str(error.__cause__).strip() not in (*parts, "None"):
         parts.append(str(error.__cause__).strip())
+    if (key := re.search(r"Key '.*' (?:is )?not in .*\n\s*full_key: (\S+)", "\n".join(parts))) is not None:
+        return unknown(key[1], names(Config()))
     lines = [line.strip() for part in parts for line in part.split("Config search path:")[0].splitlines()]
     noise = ("full_key:", "object_type=", "reference_type=", "To append to your config use", "See https")
     return "; ".join(line for line in lines if line and not line.startswith(noise))

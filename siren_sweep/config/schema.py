@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from siren_sweep.config.choices import FirstLayerInit, FirstLayerRate, LrSchedule, Precision, Sampling, Strategy
+from siren_sweep.config.unknown import unknown_faults
 from siren_sweep.errors import ConfigError
 
 # What a finished run tells, in the order in which it is printed.
@@ -225,8 +226,8 @@ def trial_config(values: Mapping[str, Any]) -> TrialConfig:
 
 
 def faults(cfg: Any, prefix: str = "") -> list[str]:
-    """Every broken bound in a (nested) dataclass config, each as one line: the rule and the value."""
-    wrong: list[str] = []
+    """Every broken bound and unknown name in a (nested) dataclass config, a line each: the rule and the value."""
+    wrong: list[str] = [] if prefix else unknown_faults(cfg)
     for item in dataclasses.fields(cfg):
         value, name = getattr(cfg, item.name), f"{prefix}{item.name}"
         if dataclasses.is_dataclass(value):

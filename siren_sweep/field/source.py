@@ -15,7 +15,14 @@ from siren_sweep.errors import DataError
 from siren_sweep.field.layout import ArrayLayout, ChunkStat, read_layout
 
 BLOCK_FRAMES = 1000  # frames handled at once: bounds the memory of all that streams
-_FLOATS = ("float16", "float32", "float64")
+_NUMBERS = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+# Which setting rules how many there must be.
+_RULED_BY = {
+    "frames": "; training.n_training_frames says how many, and in a sweep n_training_frames of blocks.schedule",
+    "columns": "; dataset.n_input_neurons says how many",
+    "positions": "; dataset.n_input_neurons says how many",
+    "coordinates": "",
+}
 _N_TOLD = 3  # names told of many missing chunks
 
 
@@ -84,7 +91,7 @@ def _check_folder(path: Path) -> None:
     except OSError as error:
         wrong = f"it cannot be read: {error}"
     if wrong:
-        raise DataError(f"the data must be a folder that holds stimulus.zarr and pos.zarr, got {path}: {wrong}")
+        raise DataError(f"dataset.path must be a folder that holds stimulus.zarr and pos.zarr, got {path}: {wrong}")
 
 
 def _told(path: Path, faults: list[str]) -> DataError:
@@ -102,13 +109,17 @@ def _inspect(
     except DataError as fault:
         return None, [], [str(fault)]
     faults = []
-    if layout.dtype not in _FLOATS:
-        faults.append(f"{path} must be of floating-point numbers ({', '.join(_FLOATS)}), got {layout.dtype}")
+    if layout.dtype not in _NUMBERS:
+        faults.append(
+            f"{path} must be of numbers ({', '.join(_NUMBERS)}), got {layout.dtype}; write it as one of these, as by "
+            'zarr.save_array(PATH, array[:].astype("float32"))'
+        )
     if len(layout.shape) != 2:
         return layout, [], [*faults, f"{path} must have 2 dimensions ({rows}, {columns}), got the shape {layout.shape}"]
     for needed, n, what in ((n_rows, layout.shape[0], rows), (n_columns, layout.shape[1], columns)):
         if n < needed or (what == "coordinates" and n != needed):
-            faults.append(f"{path} must have {'' if what == 'coordinates' else 'at least '}{needed} {what}, got {n}")
+            least = "" if what == "coordinates" else "at least "
+            faults.append(f"{path} must have {least}{needed} {what}, got {n}{_RULED_BY[what]}")
     try:
         found, missing = layout.stat_chunks((min(n_rows, layout.shape[0]), min(n_columns, layout.shape[1])))
     except OSError as error:
@@ -123,7 +134,8 @@ def _inspect(
 
 
 def _read(layout: ArrayLayout, start: int, stop: int, n_columns: int) -> np.ndarray:
-    """(stop - start, n_columns) float32 as stored; DataError, naming the chunk, where one cannot be unpacked."""
+    """(stop - start, n_columns) float32 as stored; DataError, naming the chunk, where one cannot be unpacked, and
+    where a whole number would be rounded."""
     import zarr  # here, so that a field opened from its cache does without
 
     try:
@@ -138,7 +150,15 @@ def _read(layout: ArrayLayout, start: int, stop: int, n_columns: int) -> np.ndar
         name = _broken_chunk(array, layout, start, stop, n_columns)
         raise DataError(f"{layout.path}: {name} cannot be read: {type(error).__name__}: {error}") from error
     with np.errstate(over="ignore"):  # beyond float32: becomes infinite, and is told as that
-        return np.ascontiguousarray(values, dtype=np.float32)
+        read = np.ascontiguousarray(values, dtype=np.float32)
+    whole = read.astype(np.float64) if np.issubdtype(values.dtype, np.integer) else None
+    if whole is not None and not (same := (whole == values) & (abs(whole) < 2**53)).all():
+        row, column = np.unravel_index(int(np.argmin(same)), same.shape)
+        raise DataError(
+            f"{layout.path} must hold whole numbers that float32 holds exactly (all up to 2**24 do), got "
+            f"{values[row, column]} in row {start + row}, column {column}; scale them, or write them as floats"
+        )
+    return read
 
 
 def _broken_chunk(array: Any, layout: ArrayLayout, start: int, stop: int, n_columns: int) -> str:

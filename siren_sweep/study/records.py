@@ -185,6 +185,15 @@ class Block:
     shown: bool = False
 
 
+@dataclass(frozen=True)
+class TrackedTo:
+    """The MLflow that a sweep's runs go to: its address without user and password, None for the file beside the
+    sweeps; `credentials` says that the address had one of the two."""
+
+    uri: str | None
+    credentials: bool = False
+
+
 def finite(value: Any) -> float | None:
     """A number that is one, or None."""
     usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

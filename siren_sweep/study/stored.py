@@ -15,13 +15,24 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.errors import SweepStateError
-from siren_sweep.study.records import Block, Hypothesis, Instruction, Outcome, PlannedTrial, Stop, Trial, TrialPlan
+from siren_sweep.study.records import (
+    Block,
+    Hypothesis,
+    Instruction,
+    Outcome,
+    PlannedTrial,
+    Stop,
+    TrackedTo,
+    Trial,
+    TrialPlan,
+)
 from siren_sweep.train.report import Report
 
 FORMAT = 1
 _FORMAT, _PLAN = "format", "batch_"
 _ENDED, _SHOWN, _COPIED = "ended", "shown", "copied"
 _INSTRUCTIONS, _ANSWERED = "instructions", "instructions_answered"  # of the first block's study
+_TRACKED_TO = "tracked_to"  # of the first block's study
 _ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME = "attempt", "deaths", "reports", "stop", "outcome"
 _HYPOTHESIS, _SAMPLER_STATE = "hypothesis", "sampler_state"
 
@@ -100,6 +111,12 @@ def n_answered(study: Study) -> int:
     return int(study.user_attrs.get(_ANSWERED) or 0)
 
 
+def read_tracked_to(study: Study) -> TrackedTo | None:
+    """Where the sweep's runs go; None where it has not tracked. From the first block's study."""
+    values = _attributes(study).get(_TRACKED_TO)
+    return _record(TrackedTo, values, "the sweep") if values else None
+
+
 def n_copied(study: Study) -> int:
     """Of a study that another sweep's was copied to: how many were copied with it; 0 where it was cut off."""
     return int(study.user_attrs.get(_COPIED) or 0)
@@ -134,9 +151,26 @@ def write_plan(study: Study, planned: Sequence[PlannedTrial]) -> None:
     study.set_user_attr(_plan_key(planned[0].plan.batch), entries)
 
 
+def write_tracked_to(study: Study, tracked: TrackedTo) -> None:
+    """Store where the sweep's runs go from now on."""
+    if read_tracked_to(study) != tracked:
+        study.set_user_attr(_TRACKED_TO, dict(vars(tracked)))
+
+
 def mark_ended(study: Study) -> None:
     """Say that a block is over: told, trained whole, validated and exported."""
     study.set_user_attr(_ENDED, True)
+
+
+def mark_open(study: Study) -> None:
+    """Say that a block is to be gone on with, and shown anew, though it was over."""
+    study.set_user_attr(_ENDED, False)
+    study.set_user_attr(_SHOWN, False)
+
+
+def write_settings(study: Study, settings: Mapping[str, Any]) -> None:
+    """Store the sweep's settings in the place of those that a block has."""
+    study.set_user_attr("settings", dict(settings))
 
 
 def mark_shown(study: Study) -> None:

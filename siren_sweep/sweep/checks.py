@@ -10,15 +10,15 @@ from typing import Any
 
 import hydra
 from hydra.core.override_parser.types import Override
-from optuna.study import Study
+from omegaconf import DictConfig
 
 from siren_sweep.config.overrides import parse
 from siren_sweep.config.parameters import EXPLORABLE, RATIOS, dimension_fault, parameter_of
 from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
-from siren_sweep.errors import SweepStateError
+from siren_sweep.errors import ConfigError
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
-from siren_sweep.study.stored import read_block
 from siren_sweep.sweep.block import at_frames, explorable, start_block
+from siren_sweep.views.mlflow.address import tracking_uri
 
 SETTING_GROUPS = ("blocks", "search_space", "sampler", "pruner", "claude", "graph_model", "training")
 
@@ -67,6 +67,17 @@ def _sweep(sorted_: SweepOverrides, name: str, override: Override) -> None:
         sorted_.faults.append(f"{name} {error}")
 
 
+def folder_faults(config: DictConfig) -> list[str]:
+    """What would lead Hydra elsewhere than to the sweep's folder, which holds its studies and its trials."""
+    given = {"hydra.sweep.dir": config.hydra.sweep.dir, "hydra.sweep.subdir": config.hydra.sweep.subdir}
+    own = {"hydra.sweep.dir": f"{config.outputs_dir}/{config.sweep.name}", "hydra.sweep.subdir": config.trial.folder}
+    return [
+        f"{name} follows from outputs_dir and sweep.name, which set the folder of a sweep: set those, got {value}"
+        for name, value in given.items()
+        if value != own[name]
+    ]
+
+
 def sweep_texts(cfg: Config, overrides: SweepOverrides, block: Block) -> dict[str, str]:
     """A block's search space as texts: the group's lines, and what the command line has in their place."""
     lines = at_frames(cfg.search_space.params, cfg.search_space.params_from, block.n_training_frames)
@@ -89,6 +100,11 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
         except Exception as error:  # whatever a person's class raises
             cause = error.__cause__ or error
             wrong.append(f"{group} cannot be made: {type(cause).__name__}: {cause}")
+    try:
+        if cfg.tracking.enabled:
+            tracking_uri(cfg.tracking.uri)
+    except ConfigError as error:
+        wrong += error.faults
     return wrong
 
 
@@ -131,22 +147,6 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
         del flat[name]  # which the block and the machine set, or which change no result
     flat |= {f"pinned.{name}": explorable(cfg, name) for name in overrides.pinned}
     return flat | {f"swept.{name}": text for name, text in overrides.swept.items()}
-
-
-def refuse_changes(study: Study, now: Mapping[str, Any], name: str) -> None:
-    """Raises SweepStateError where the sweep of that name was started with other settings."""
-    before = read_block(study).settings
-    differing = [
-        f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
-        for key in sorted({*before, *now})
-        if before.get(key) != now.get(key)
-    ]
-    if differing:
-        lines = "\n".join(f"  - {line}" for line in differing)
-        raise SweepStateError(
-            f"the sweep {name!r} exists with another config; give this one another sweep.name, or the same config:\n"
-            f"{lines}"
-        )
 
 
 def _flatten(flat: dict[str, Any], prefix: str, value: Any) -> None:

@@ -14,10 +14,18 @@ from typing import IO, Any
 from siren_sweep.errors import SweepStateError
 from siren_sweep.paths import SweepPaths
 
+_held: set[Path] = set()  # by this process
+
 
 @contextlib.contextmanager
 def locked(paths: SweepPaths) -> Iterator[None]:
-    """Hold the sweep's lock. Raises SweepStateError, with who holds it, where another process does."""
+    """Hold the sweep's lock. Raises SweepStateError, with who holds it, where another process does.
+
+    What holds it already may ask again; the outer one lets go.
+    """
+    if paths.lock in _held:
+        yield
+        return
     paths.root.mkdir(parents=True, exist_ok=True)
     with paths.lock.open("a+") as file:
         try:
@@ -27,7 +35,11 @@ def locked(paths: SweepPaths) -> Iterator[None]:
             holder = file.read().strip()
             raise SweepStateError(f"the sweep {paths.root.name!r} is being run already: {holder}") from None
         _write(file, {"pid": os.getpid(), "host": platform.node()})
-        yield
+        _held.add(paths.lock)
+        try:
+            yield
+        finally:
+            _held.discard(paths.lock)
 
 
 @contextlib.contextmanager

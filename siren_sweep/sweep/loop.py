@@ -27,7 +27,15 @@ from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import Block, Trial, TrialPlan
 from siren_sweep.study.storage import restore, save_copy, storage_errors
-from siren_sweep.study.stored import has_settings, last_batch, mark_ended, mark_shown, read_block, write_plan
+from siren_sweep.study.stored import (
+    has_settings,
+    last_batch,
+    mark_ended,
+    mark_shown,
+    read_block,
+    write_plan,
+    write_tracked_to,
+)
 from siren_sweep.study.studies import (
     STORAGE_URL_VARIABLE,
     all_blocks,
@@ -43,7 +51,7 @@ from siren_sweep.study.studies import (
     validation_name,
     winner,
 )
-from siren_sweep.sweep import checks, warm_start
+from siren_sweep.sweep import changes, checks, warm_start
 from siren_sweep.sweep.batch import BatchRun, enqueue_plan, planned
 from siren_sweep.sweep.block import BlockCallback, BlockStart, explorable, start_block
 from siren_sweep.sweep.instructions import Instructions
@@ -55,6 +63,7 @@ from siren_sweep.sweep.slots import slots
 from siren_sweep.sweep.validation import Validation
 from siren_sweep.train.engine import n_gpus
 from siren_sweep.views import export
+from siren_sweep.views.mlflow.address import shown, tracked_to, tracking_uri
 from siren_sweep.views.record.writer import write_record
 from siren_sweep.views.report.page import write_report
 
@@ -67,6 +76,7 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) 
     if cfg.storage.url is not None:  # workers have it from here, and from no file
         os.environ.setdefault(STORAGE_URL_VARIABLE, cfg.storage.url)
     overrides = checks.sort_overrides(arguments)
+    overrides.faults += checks.folder_faults(config)
     outputs = OutputPaths(Path(cfg.outputs_dir))
     paths, data_hashes = _prepare(cfg, overrides, outputs)
     gpus = n_gpus(cfg.training.device)
@@ -137,7 +147,7 @@ class Sweep:
         """All blocks, each exported as it ends."""
         first = load(self._storage, study_name(1))
         if first is not None and has_settings(first):  # a crash may have come before its first words
-            checks.refuse_changes(first, self._settings, self._cfg.sweep.name)
+            self._take_up_changes(first)
         if self._cfg.sweep.learn_from is not None:
             warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
         with Monitor(self._cfg, self._outputs, self._paths, self._storage):
@@ -146,6 +156,8 @@ class Sweep:
                 texts = checks.sweep_texts(self._cfg, self._overrides, block)
                 start = start_block(self._cfg, number, texts, self._pinned, best)
                 study = self._study(start)
+                if number == 1 and self._cfg.tracking.enabled:
+                    self._track(study)
                 if not read_block(study).ended:
                     self._run_block(study, start)
                     if self._instructions.end_sweep(number):
@@ -155,6 +167,19 @@ class Sweep:
                     self._show(study)
                 best = self._winner(study, number).plan.config
             self._instructions.close(study)
+
+    def _take_up_changes(self, first: Study) -> None:
+        """Go on with the settings as they are now. Raises SweepStateError where they are of another sweep."""
+        name = self._cfg.sweep.name
+        if lines := changes.accepted(read_block(first).settings, self._settings, name):
+            print(f"the sweep {name!r} goes on with {'; '.join(lines)}", file=sys.stderr)
+            changes.take_up(all_blocks(self._storage), self._settings, self._instructions)
+
+    def _track(self, first: Study) -> None:
+        """Say, and keep, which MLflow the sweep's runs go to."""
+        uri = tracking_uri(self._cfg.tracking.uri)
+        write_tracked_to(first, tracked_to(uri))
+        print(f"MLflow: {shown(uri, self._outputs)}", file=sys.stderr)
 
     def _run_block(self, study: Study, start: BlockStart) -> None:
         while self._goes_on(study, start) and self._plan(study, start):

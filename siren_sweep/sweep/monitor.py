@@ -18,6 +18,7 @@ from siren_sweep.study.storage import STORAGE_ERRORS
 from siren_sweep.study.studies import all_blocks, all_validations
 from siren_sweep.sweep.interrupts import AtOnce
 from siren_sweep.sweep.progress import ProgressView
+from siren_sweep.views.mlflow.address import tracking_uri
 from siren_sweep.views.mlflow.mirror import Mirror
 
 INTERVAL_S = 1.0
@@ -72,7 +73,7 @@ class Monitor:
         if not self._cfg.tracking.enabled or time.monotonic() < self._retry_at:
             return
         try:
-            self._mirror = self._mirror or Mirror(self._cfg.tracking.uri, self._outputs, self._paths)
+            self._mirror = self._mirror or Mirror(tracking_uri(self._cfg.tracking.uri), self._outputs, self._paths)
             self._mirror.update(studies, all_validations(self._storage), over)
         except Exception as error:  # an outage of tracking must not touch training
             if not self._retry_at:

@@ -17,7 +17,7 @@ from optuna.study import Study
 
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import PlannedTrial, Trial, TrialPlan
-from siren_sweep.study.stored import last_batch, read_block, write_plan
+from siren_sweep.study.stored import last_batch, read_block, read_plan, write_plan
 from siren_sweep.study.studies import (
     complete,
     create,
@@ -57,6 +57,7 @@ class Validation:
 
     def train_whole(self) -> None:
         """Train the best trials whole until one keeps what the next one promises; nothing where none is a sample."""
+        self._finish_open()
         ranked = sorted(complete(self._study), key=standing(self._study))
         for trial in ranked[:MOST_WHOLE]:
             best = winner(self._study, self._own)
@@ -64,7 +65,7 @@ class Validation:
                 return
             done = [run.plan.whole_of for run in told_trials(self._beside())]
             if trial.number not in done:
-                self._run(trial, [self._again(trial, whole_of=trial.number)], WHOLE)
+                self._run([self._again(trial, whole_of=trial.number)])
 
     def _wanted(self, trial: Trial) -> float:
         """What a whole run must reach so that this trial need not be trained whole: its promise, or to be solved."""
@@ -77,13 +78,13 @@ class Validation:
         if best is None or n_seeds == 0:
             return
         trial, own = best.searched, self._beside()
-        begun = any(run.plan.validation_of is not None for run in told_trials(own))
-        if not begun or open_batch(own) is not None:
+        self._finish_open()
+        if not any(run.plan.validation_of == trial.number for run in told_trials(own)):
             first = (trial.plan.seed or 0) + 1
             runs = [
                 self._again(trial, slot=slot, seed=first + slot, validation_of=trial.number) for slot in range(n_seeds)
             ]
-            self._run(trial, runs, UNPRUNED)
+            self._run(runs)
 
     def _again(self, trial: Trial, **own: Any) -> TrialPlan:
         """The plan of another run of a trial's config, with what is its own."""
@@ -105,18 +106,29 @@ class Validation:
             self._own = create(self._storage, validation_name(self._block))
         return self._own
 
-    def _run(self, trial: Trial, runs: Sequence[TrialPlan], overrides: Sequence[str]) -> None:
-        """One batch of runs of a trial's config; an open one is gone on with."""
-        own = self._beside()
-        batch = open_batch(own)
-        if batch is None:
-            batch = runs[0].batch
-            write_plan(own, [PlannedTrial(trial.params, run) for run in runs])
-        (searched,) = [one for one in self._study.get_trials(deepcopy=False) if one.number == trial.number]
-        enqueue_plan(own, batch, searched.distributions)
-        n_threads = n_cores() if runs[0].whole_of is not None else self._n_threads
-        job = BatchRun(self._storage, own, self._paths, self._launcher.launch, [*self._inherited, *overrides], [])
-        job.run(n_threads)
+    def _finish_open(self) -> None:
+        """Go on with a batch that was cut off, whatever is the best by now."""
+        if self._own is not None and (batch := open_batch(self._own)) is not None:
+            self._launch([one.plan for one in read_plan(self._own, batch)])
+
+    def _run(self, runs: Sequence[TrialPlan]) -> None:
+        """One batch of runs of a trial's config."""
+        (params,) = [trial.params for trial in complete(self._study) if trial.number == _origin(runs[0])]
+        write_plan(self._beside(), [PlannedTrial(params, run) for run in runs])
+        self._launch(runs)
+
+    def _launch(self, runs: Sequence[TrialPlan]) -> None:
+        own, whole = self._beside(), runs[0].whole_of is not None
+        (searched,) = [one for one in self._study.get_trials(deepcopy=False) if one.number == _origin(runs[0])]
+        enqueue_plan(own, runs[0].batch, searched.distributions)
+        overrides = [*self._inherited, *(WHOLE if whole else UNPRUNED)]
+        job = BatchRun(self._storage, own, self._paths, self._launcher.launch, overrides, [])
+        job.run(n_cores() if whole else self._n_threads)
+
+
+def _origin(run: TrialPlan) -> int | None:
+    """The trial of the block that is trained again."""
+    return run.whole_of if run.whole_of is not None else run.validation_of
 
 
 def promise(trial: Trial) -> float:

@@ -1,6 +1,6 @@
 """What a sweep knows before its first trial: `sweep.learn_from` names an imported log's folder, or another sweep's.
 
-Its studies are copied beside the sweep's own, so that a resumed sweep learns the same, also where the folder has changed.
+Its studies are copied beside the sweep's own, so that a resumed one learns the same, also where the folder has changed.
 They inform the model and give the first batch its start; results of the sweep they never are.
 """
 

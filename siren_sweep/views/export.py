@@ -55,7 +55,9 @@ def best_entry(study: Study, best: Winner, validation: Study | None) -> dict[str
         "parameters": dict(best.run.plan.config),
         "seed": best.run.plan.seed,
         "data_hash": block.data_hash,
-        "validation_r2": [other.value for other in seed_runs(validation)],
+        "validation_r2": [
+            other.value for other in seed_runs(validation) if other.plan.validation_of == best.searched.number
+        ],
     }
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import N_NEURONS, run_command, told
 from fields import make_field_folder, write_array
+
+from siren_sweep.config.overrides import faults_of
 
 Told = Callable[..., str]
 
@@ -17,7 +20,18 @@ Told = Callable[..., str]
 @pytest.mark.parametrize(
     ("overrides", "rules"),
     [
-        (["graph_model.omgea_f=3"], ["'omgea_f' not in 'GraphModel'"]),
+        (["graph_model.omgea_f=3"], ["no setting graph_model.omgea_f; the nearest is graph_model.omega_f"]),
+        (
+            ["+training.learning_rate=1e-3", "+foo=1", "+trainings.seed=1", "++omega_f=2", "graph_model.omega_f=0"],
+            [
+                "5 faults",
+                "no setting training.learning_rate; the nearest is training.learning_rate_NNR_f, got 0.001",
+                "no setting foo, got 1",
+                "no setting trainings; the nearest is training, got {'seed': 1}",
+                "no setting omega_f; the nearest is graph_model.omega_f, got 2",
+                "graph_model.omega_f must be greater than 0, got 0",
+            ],
+        ),
         (["graph_model.omega_f=0"], ["graph_model.omega_f must be greater than 0, got 0"]),
         (["graph_model.omega_f=nan"], ["graph_model.omega_f must be a finite number, got nan"]),
         (["graph_model.hidden_dim_nnr_f=12.5"], ["'12.5' of type 'float' could not be converted to Integer"]),
@@ -29,13 +43,23 @@ Told = Callable[..., str]
         (["training.sampling=both"], ["both"]),
         (["experiment=none_such"], ["experiment/none_such"]),
         (["graph_model.omega_f=choice(3"], ["choice(3"]),
+        (["graph_model.omega_f=zwölf"], ["token recognition error at: 'ö'"]),
+        (
+            ["dataset.path=/données/x"],
+            ["""dataset.path must be in quotes""", """"dataset.path='/données/x'", got /données/x"""],
+        ),
+        (["outputs_dir=/a=b"], [""""outputs_dir='/a=b'", got /a=b"""]),
+        (
+            ["sweep.name=it's", "storage.url=pg://me:wörd@host"],
+            ["\"sweep.name='it\\'s'\"", "storage.url must be in quotes"],
+        ),
         (
             ["graph_model.omega_f=-1", "training.inr_batch_size=zwei", "graph_model.hue=red", "claude.total_steps=3"],
             [
                 "4 faults",
                 "graph_model.omega_f must be greater than 0, got -1",
                 "'zwei'",
-                "'hue'",
+                "no setting graph_model.hue",
                 "claude.total_steps must be at least 20, got 3",
             ],
         ),
@@ -53,6 +77,10 @@ def test_a_single_run_tells_every_fault(
 @pytest.mark.parametrize(
     ("overrides", "rules"),
     [
+        (
+            ["+foo=1", "+claude.n_iter=3", "training.seed=1,2", "+sweep.names=x"],
+            ["4 faults", "no setting foo", "nearest is claude.n_iter_block, got 3", "nearest is sweep.name, got 'x'"],
+        ),
         (["training.n_training_frames=10"], ["n_training_frames is set by the block"]),
         (["training.n_training_frames=10,20"], ["n_training_frames is set by the block"]),
         (["training.seed=1,2"], ["may be swept, got training.seed=1,2"]),
@@ -62,6 +90,11 @@ def test_a_single_run_tells_every_fault(
         (["graph_model.n_layers_nnr_f=range(3,3)"], ["must have at least one value"]),
         (["sweep.name=../elsewhere"], ["sweep.name must be a plain folder name", "'../elsewhere'"]),
         (["sweep.name=runs"], ["sweep.name must be a plain folder name", "'runs'"]),
+        (
+            ["hydra.sweep.dir=elsewhere", "claude.n_parallel=0"],
+            ["2 faults", "hydra.sweep.dir follows from outputs_dir and sweep.name", "got elsewhere"],
+        ),
+        (["hydra.sweep.subdir=x"], ["hydra.sweep.subdir follows from outputs_dir and sweep.name"]),
         (["blocks.schedule=[]"], ["blocks.schedule must hold at least one block"]),
         (["blocks.schedule=[{n_training_frames:17,total_steps:20}]"], ["17", "16"]),
         (["claude.n_parallel=0", "training.seed=-1", "pruner._target_=optuna.pruners.Nope"], ["3 faults", "Nope"]),
@@ -75,6 +108,40 @@ def test_a_sweep_tells_every_fault_and_makes_no_folder(
         assert rule in message
     assert not list(tmp_path.glob("out/*/study.db"))
     assert {path.name for path in tmp_path.iterdir()} <= {"out"}
+
+
+@pytest.mark.parametrize("many", [["-m"], []])
+def test_names_that_there_are_not_are_told_of_files_too(many: list[str], told_here: Told, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("defaults: [config, _self_]\ntraining: {learning_rate: 1e-3}\n")
+    message = told_here(*many, "--config-dir", str(tmp_path), "--config-name", "own")
+    assert "no setting training.learning_rate; the nearest is training.learning_rate_NNR_f" in message
+    (tmp_path / "base.yaml").write_text("graph_model: {hidden_dim_nnrf: 8, omega_f: -1}\nclaude: {n_iter_blok: 3}\n")
+    message = told_here(*many, "base=base.yaml")
+    for rule in ("3 faults", "graph_model.hidden_dim_nnr_f", "claude.n_iter_block", "greater than 0"):
+        assert rule in message
+    assert not list(tmp_path.glob("outputs/*"))
+
+
+def test_free_dictionaries_and_hydra_take_any_name(own_data: list[str]) -> None:
+    free = ["+sampler.n_startup_trials=3", "+pruner.n_min_trials=2", "+hydra.job.env_set.SOME=1"]
+    assert faults_of(["sampler=tpe", "pruner=median", *own_data, *free]) == []
+
+
+@pytest.mark.parametrize("asked", ["--cfg job -m", "-m -c job", "--multirun --cfg=job"])
+def test_the_config_of_a_sweep_is_shown(asked: str, own_data: list[str], tmp_path: Path) -> None:
+    command = [*asked.split(), "blocks=tiny", *own_data]
+    shown = run_command(*command, "graph_model.omega_f=choice(3,4)", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "not in what is shown: graph_model.omega_f=choice(3,4)" in shown.stderr
+    alone = run_command("--cfg", "job", *command[-4:], cwd=tmp_path)
+    assert yaml.safe_load(shown.stdout) == yaml.safe_load(alone.stdout)
+    assert yaml.safe_load(shown.stdout)["blocks"]["name"] == "tiny"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_python_without_its_assertions_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    assert "without -O" in told(run_command("-m", cwd=tmp_path))
 
 
 def test_bad_data_are_told_by_the_command(told_here: Told, tmp_path: Path) -> None:

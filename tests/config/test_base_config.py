@@ -23,6 +23,7 @@ simulation: {n_frames: 64000}
 graph_model:
   inr_type: siren_txy
   hidden_dim_nnr_f: 256
+  hidden_dim_nnr: 64   # another network's
   omega_f: 80          # which is this project's default too
   aggr_type: add
 training:
@@ -56,7 +57,8 @@ def test_known_values_are_taken_and_others_told(old: Path, capsys: pytest.Captur
     for name in ("dataset", "description", "simulation", "graph_model.aggr_type", "training.n_epochs"):
         assert name in told
     assert "claude.training_time_target_min" in told
-    assert "hidden_dim" not in told
+    assert "graph_model.hidden_dim_nnr," in told
+    assert "hidden_dim_nnr_f" not in told
 
 
 def test_what_is_typed_wins_over_the_base_and_the_base_over_the_groups(old: Path) -> None:

@@ -360,6 +360,23 @@ def test_codec_that_is_not_known_is_told(tmp_path: Path) -> None:
 
 
 @FORMATS
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<i2", ">i2", "u2", "i4", "u4", "i8", "u8"])
+def test_whole_numbers_are_read_as_they_are(tmp_path: Path, dtype: str, zarr_format: int) -> None:
+    if dtype[0] == ">" and zarr_format == 3:
+        dtype = dtype[1:]
+    folder = make_field_folder(tmp_path)
+    kind = np.dtype(dtype)
+    values = np.random.default_rng(0).integers(0, 100, (N_FRAMES, N_COLUMNS)).astype(kind)
+    values[0, 0] = min(np.iinfo(kind).max, 2**24)
+    write_array(folder / "stimulus.zarr", np.tile(values, (1, 8)), zarr_format)
+    positions = np.stack([np.arange(N_COLUMNS), np.arange(N_COLUMNS) ** 2 % 100], axis=1).astype(kind)
+    write_array(folder / "pos.zarr", np.tile(positions, (8, 1)), zarr_format)
+    field = opened(folder)
+    np.testing.assert_array_equal(field.targets[:, field.inverse], np.tile(values, (1, 8)).astype(np.float64))
+    np.testing.assert_array_equal(field.positions[field.inverse], np.tile(positions, (8, 1)).astype(np.float64))
+
+
+@FORMATS
 @pytest.mark.parametrize(
     ("values", "told"),
     [
@@ -368,10 +385,15 @@ def test_codec_that_is_not_known_is_told(tmp_path: Path) -> None:
             np.zeros((40, 152, 1), np.float32),
             r"must have 2 dimensions \(frames, columns\), got the shape \(40, 152, 1\)",
         ),
-        (np.zeros((40, 152), np.int32), r"must be of floating-point numbers \(.*\), got int32"),
-        (np.zeros((40, 152), np.complex64), r"must be of floating-point numbers \(.*\), got complex64"),
-        (np.zeros((39, 152), np.float32), "must have at least 40 frames, got 39"),
-        (np.zeros((40, 151), np.float32), "must have at least 152 columns, got 151"),
+        (np.full((40, 152), 2**24 + 1, np.int32), r"float32 holds exactly .* got 16777217 in row 0, column 0"),
+        (np.full((40, 152), 2**53 + 1, np.uint64), "float32 holds exactly .* got 9007199254740993 in row 0"),
+        (np.zeros((40, 152), bool), r"must be of numbers \(.*\), got bool; write it as .*astype"),
+        (np.zeros((40, 152), np.complex64), r"must be of numbers \(.*\), got complex64"),
+        (
+            np.zeros((39, 152), np.float32),
+            "at least 40 frames, got 39; training.n_training_frames says .* blocks.schedule",
+        ),
+        (np.zeros((40, 151), np.float32), "at least 152 columns, got 151; dataset.n_input_neurons says"),
     ],
 )
 def test_wrong_stimulus_array_is_told(tmp_path: Path, values: np.ndarray, told: str, zarr_format: int) -> None:
@@ -385,9 +407,9 @@ def test_wrong_stimulus_array_is_told(tmp_path: Path, values: np.ndarray, told: 
     ("values", "told"),
     [
         (np.zeros((152, 3), np.float32), "must have 2 coordinates, got 3"),
-        (np.zeros((151, 2), np.float32), "must have at least 152 positions, got 151"),
+        (np.zeros((151, 2), np.float32), "at least 152 positions, got 151; dataset.n_input_neurons says"),
         (np.zeros((153, 2), np.float32), r"one row for each column of stimulus.zarr, \(40, 152\), got \(153, 2\)"),
-        (np.zeros((152, 2), np.int64), "must be of floating-point numbers .* got int64"),
+        (np.zeros((152, 2), bool), "must be of numbers .* got bool"),
         (np.full((152, 2), np.nan, np.float32), r"must hold finite positions, got \[nan, nan\] for neuron 0"),
     ],
 )

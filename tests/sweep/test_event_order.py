@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
@@ -19,9 +20,10 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import Trial, TrialState
 
 from siren_sweep.cli.main import conf_dir, typed
-from siren_sweep.config.schema import Config
+from siren_sweep.config.schema import Block, Config
 from siren_sweep.paths import OutputPaths
-from siren_sweep.study.studies import all_blocks, all_validations, load, trial_id
+from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.studies import all_blocks, all_validations, load, trial_id, winner
 from siren_sweep.sweep import checks
 from siren_sweep.sweep import loop as sweep
 from siren_sweep.train.report import Report
@@ -131,7 +133,7 @@ def run(config: Config, storage: FragileStorage, deaths: set[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "open_storage", lambda *_: storage)
         launcher: Any = Workers(storage, deaths)
-        hashes = {1: "first", 2: "second"}
+        hashes = {1: "first", 2: "second", 3: "third"}
         sweep.Sweep(config, overrides, launcher, outputs, outputs.sweep("s"), hashes).run()
 
 
@@ -174,6 +176,35 @@ def test_a_crash_at_each_single_write_leads_to_the_same_table(config: Config, un
     for left in range(1, n_writes + 1, 3):
         for after in (False, True):
             assert interrupted(config, [(left, after)], set()) == expected
+
+
+def test_a_sweep_that_is_extended_leads_to_the_same_table_wherever_it_is_cut_off(config: Config) -> None:
+    longer = copy.deepcopy(config)
+    longer.claude.n_iter_block += 5
+    longer.blocks.schedule.append(Block(16, 40))
+    storage = FragileStorage()
+    run(config, storage, set())
+    before, n_before = table(storage), storage.n_writes
+    run(longer, storage, set())
+    expected = table(storage)
+    assert {*before} <= {*expected}
+    blocks = all_blocks(storage)
+    assert [len(study.trials) for study in blocks.values()] == [11, 11, 11]
+    assert all(read_block(study).ended and read_block(study).shown for study in blocks.values())
+    assert {read_block(study).settings["claude.n_iter_block"] for study in blocks.values()} == {11}
+    for number, study in all_validations(storage).items():
+        best = winner(blocks[number], study)
+        assert best is not None
+        assert sum(run.plan.validation_of == best.searched.number for run in read_trials(study)) == 2
+    for left in range(1, storage.n_writes - n_before, 7):
+        cut = FragileStorage()
+        run(config, cut, set())
+        cut.left, cut.after = left, left % 2 == 0
+        with contextlib.suppress(Crash):
+            run(longer, cut, set())
+        cut.left = None
+        run(longer, cut, set())
+        assert table(cut) == expected
 
 
 def interrupted(config: Config, crashes: list[tuple[int, bool]], deaths: set[int]) -> Table:

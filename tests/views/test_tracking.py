@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -9,11 +10,12 @@ import pytest
 from conftest import run_command, told
 from mlflow import MlflowClient
 
-from siren_sweep.errors import redacted
+from siren_sweep.errors import SweepError, redacted
 from siren_sweep.paths import OutputPaths, create_once, sqlite_url
 from siren_sweep.study.records import Block, TrialPlan
 from siren_sweep.study.stored import trial_values
 from siren_sweep.study.studies import create, study_name
+from siren_sweep.views.mlflow.address import VARIABLE, sync_uri, tracked_to
 from siren_sweep.views.mlflow.mirror import Mirror
 
 
@@ -22,14 +24,24 @@ def test_what_an_outage_kept_back_is_sent_later_in_order_and_once(own_data: list
     gone = "tracking.uri=http://somebody:secret@127.0.0.1:9"  # the discard port: nothing listens
     result = run_command(*command, gone, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    assert "MLflow: http://127.0.0.1:9\n" in result.stderr
     assert "MLflow cannot be reached" in result.stderr
     assert "siren-sweep sync" in result.stderr
     assert "secret" not in result.stderr + result.stdout
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"secret" in file.read_bytes()]
+    assert "tracks to http://127.0.0.1:9 with a user or password" in told(run_command("sync", "out/s", cwd=tmp_path))
+    folder = tmp_path / "server"
+    folder.write_text("")  # so that the database in it cannot be made yet
+    result = run_command(*command, "tracking.uri=sqlite:///server/mlflow.db", cwd=tmp_path)
+    assert "MLflow could not be reached" in result.stderr
+    folder.unlink()
+    folder.mkdir()
     for _ in range(2):
-        sent = run_command("sync", "out/s", cwd=tmp_path)
+        sent = run_command("sync", "../out/s", cwd=folder)
         assert sent.returncode == 0, sent.stderr
-    client = MlflowClient(sqlite_url(OutputPaths(tmp_path / "out").mlflow_db))
+        assert sent.stdout == f"MLflow at sqlite:///{folder}/mlflow.db has all of s\n"
+    assert not OutputPaths(tmp_path / "out").mlflow_db.exists()
+    client = MlflowClient(sqlite_url(folder / "mlflow.db"))
     experiment = client.get_experiment_by_name("s")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
@@ -47,6 +59,70 @@ def test_what_an_outage_kept_back_is_sent_later_in_order_and_once(own_data: list
             assert steps == [2 * index for index in range(1, 21)]
 
 
+OUTPUTS = OutputPaths(Path("/out"))
+LOCAL, SERVER, WHOLE = "sqlite:////out/mlflow.db", "http://host:5000", "http://me:pass@host:5000"
+
+
+@pytest.mark.parametrize(
+    ("stored", "given", "environment", "sent_to"),
+    [
+        (None, None, None, None),
+        (None, None, SERVER, SERVER),
+        (None, SERVER, LOCAL, SERVER),
+        (None, "sqlite:///rel.db", None, f"sqlite:///{Path.cwd()}/rel.db"),
+        (None, "databricks", None, "databricks"),
+        (SERVER, None, None, SERVER),
+        (SERVER, None, "http://other", SERVER),
+        (SERVER, None, WHOLE, WHOLE),
+        (WHOLE, None, WHOLE, WHOLE),
+        (WHOLE, WHOLE, "http://other", WHOLE),
+        ("", None, "http://other", None),
+        ("", LOCAL, None, None),
+    ],
+)
+def test_what_is_missing_is_sent_to_where_the_sweep_tracks_to(
+    stored: str | None, given: str | None, environment: str | None, sent_to: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if environment:
+        monkeypatch.setenv(VARIABLE, environment)
+    known = None if stored is None else tracked_to(stored or None)
+    assert "pass" not in str(known)
+    assert sync_uri(known, given, OUTPUTS) == sent_to
+
+
+@pytest.mark.parametrize(
+    ("stored", "given", "environment", "rules"),
+    [
+        (SERVER, "http://me:word@other", None, [SERVER, "got http://other;"]),
+        ("", SERVER, None, [LOCAL, SERVER]),
+        (WHOLE, None, None, [SERVER, VARIABLE]),
+        (WHOLE, None, "http://me:word@other", [SERVER, "got http://other"]),
+    ],
+)
+def test_what_is_missing_is_sent_nowhere_else(
+    stored: str, given: str | None, environment: str | None, rules: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if environment:
+        monkeypatch.setenv(VARIABLE, environment)
+    with pytest.raises(SweepError) as refused:
+        sync_uri(tracked_to(stored or None), given, OUTPUTS)
+    assert all(rule in str(refused.value) for rule in rules)
+    assert "word" not in str(refused.value).replace("password", "")
+
+
+@pytest.mark.parametrize("uri", ["htp://me:word@host", "/a/folder", "file:///a/folder", "mlruns", "http+x://host", ":"])
+def test_an_address_that_mlflow_does_not_have_is_refused(
+    uri: str, own_data: list[str], told_here: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = told_here("-m", "blocks=tiny", *own_data, f"tracking.uri='{uri}'", "outputs_dir=out")
+    assert "tracking.uri must begin with http://" in message
+    assert f"got {redacted(uri)!r}" in message
+    monkeypatch.setenv(VARIABLE, uri)
+    assert f"{VARIABLE} must begin with" in told_here("-m", "blocks=tiny", *own_data, "outputs_dir=out")
+
+
 def test_a_folder_without_a_sweep_is_told(tmp_path: Path) -> None:
     assert "holds study.db; there is none in 'nowhere'" in told(run_command("sync", "nowhere", cwd=tmp_path))
 
@@ -57,6 +133,12 @@ def test_a_folder_without_a_sweep_is_told(tmp_path: Path) -> None:
         ("postgresql://me:pass@host/db failed", "postgresql://host/db failed"),
         ("http://token@host:5000", "http://host:5000"),
         ("sqlite:////a/b@c.db", "sqlite:////a/b@c.db"),
+        ("sqlite:///b@c.db", "sqlite:///b@c.db"),
+        ("http://me:p@ss@host", "http://host"),
+        (
+            "postgresql://host/db?user=me&password=pass&sslmode=require",
+            "postgresql://host/db?user=&password=&sslmode=require",
+        ),
     ],
 )
 def test_an_address_is_shown_without_its_password(text: str, shown: str) -> None:

@@ -1,8 +1,11 @@
 """The thin Sweeper and Launcher that Hydra finds. Hydra imports this at every start: nothing heavy up here."""
 
+import contextlib
 import copy
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -45,11 +48,30 @@ class SirenSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from siren_sweep.sweep.loop import run_sweep
-
         assert self.config is not None
         assert self.launcher is not None
-        run_sweep(self.config, arguments, self.launcher)
+        with _locked_where_it_is(self.config):  # before what takes seconds: torch, and all the checks
+            from siren_sweep.sweep.loop import run_sweep
+
+            run_sweep(self.config, arguments, self.launcher)
+
+
+@contextlib.contextmanager
+def _locked_where_it_is(config: DictConfig) -> Iterator[None]:
+    """Hold the lock of a sweep that was begun before; one that is new has no folder until it was checked.
+
+    Raises SweepStateError where the sweep runs. A name or a folder that cannot be is told with all else that is wrong.
+    """
+    from siren_sweep.errors import ConfigError
+    from siren_sweep.paths import OutputPaths
+    from siren_sweep.sweep.lock import locked
+
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ConfigError, OSError):
+            paths = OutputPaths(Path(os.path.abspath(config.outputs_dir))).sweep(config.sweep.name)
+            if paths.lock.exists():
+                stack.enter_context(locked(paths))
+        yield
 
 
 def without_addresses(config: DictConfig) -> DictConfig:

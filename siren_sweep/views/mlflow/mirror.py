@@ -55,12 +55,16 @@ class Mirror:
         sweep = self._run("sweep", self._paths.root.name, None)
         for number, study in blocks.items():
             block = self._run(study.study_name, f"block {number}", sweep.run_id, _block_tags(study))
+            studies = [study] + ([validations[number]] if number in validations else [])
+            trials = [(own.study_name, trial) for own in studies for trial in read_trials(own)]
+            begun = [(name, trial) for name, trial in trials if trial.state is not TrialState.WAITING]
             if block.ended:
-                continue
-            for own in [study] + ([validations[number]] if number in validations else []):
-                for trial in read_trials(own):
-                    if trial.state is not TrialState.WAITING:
-                        self._send_trial(own.study_name, trial, block.run_id)
+                if all(_key(name, trial) in self._sent for name, trial in begun):
+                    continue
+                self._client.update_run(block.run_id, status="RUNNING")  # it was over, and has more trials now
+                block.ended = False
+            for name, trial in begun:
+                self._send_trial(name, trial, block.run_id)
             known = read_block(study)
             if known.ended and (known.shown or over):
                 self._end_block(study, winner(study, validations.get(number)), number, block)
@@ -72,7 +76,7 @@ class Mirror:
         plan = trial.plan
         kind = "validation" if plan.validation_of is not None else "whole" if plan.whole_of is not None else "trial"
         name = f"{kind} {trial.number}"
-        run = self._run(f"{study}/trial_{trial.number:04d}", name, parent, _trial_tags(trial), _params(trial))
+        run = self._run(_key(study, trial), name, parent, _trial_tags(trial), _params(trial))
         if run.ended:
             return
         self._send_reports(trial, run)
@@ -200,6 +204,10 @@ def _client(uri: str) -> MlflowClient:
 def _make_schema(uri: str) -> None:
     """A new database with MLflow's tables; takes it seconds, and a hundred migrations."""
     _client(uri).search_experiments(max_results=1)
+
+
+def _key(study: str, trial: Trial) -> str:
+    return f"{study}/trial_{trial.number:04d}"
 
 
 def _block_tags(study: Study) -> dict[str, Any]:

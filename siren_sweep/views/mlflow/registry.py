@@ -28,7 +28,7 @@ LOADER = "siren_sweep.views.mlflow.model"
 
 
 def register(client: MlflowClient, run_id: str, name: str, study: Study, best: Winner, saved: TrialPaths) -> None:
-    """Register a block's best, once for each run, as a version of the model `name`. Raises what MLflow raises."""
+    """Register a block's best, once for each trial, as a version of the model `name`. Raises what MLflow raises."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -36,7 +36,8 @@ def register(client: MlflowClient, run_id: str, name: str, study: Study, best: W
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    known = [one for one in client.search_model_versions(f"run_id = '{run_id}'") if one.name == name]
+    versions = [one for one in client.search_model_versions(f"run_id = '{run_id}'") if one.name == name]
+    known = [one for one in versions if one.tags.get("trial") == str(best.searched.number)]
     version = known[0] if known else _version(client, run_id, name, study, best, saved)
     client.set_registered_model_alias(name, study.study_name, version.version)
 

@@ -1,0 +1,56 @@
+"""Settings that there are not: each is told with the known name that is nearest to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_NEAR = 0.6  # of difflib's ratio, which is 1 where two names are equal
+
+
+def unknown_faults(cfg: Any) -> list[str]:
+    """A line for each value of a (nested) dataclass config that its classes do not have: OmegaConf, asked to add a
+    key, sets it as an attribute. What is inside a dictionary is free."""
+    known = list(names(cfg))
+    return [f"{unknown(name, known)}, got {value!r}" for name, value in _extra(cfg, "")]
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """What a person is told of a name that is not known."""
+    near = nearest(name, known)
+    return f"there is no setting {name}" + (f"; the nearest is {near}" if near else "")
+
+
+def nearest(name: str, known: Iterable[str], at_least: float = _NEAR) -> str | None:
+    """The known dotted name that is most like another: of its own group first, else of any by the last part."""
+    group, _, own = name.rpartition(".")
+    known = list(known)
+    beside = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == group}
+    anywhere = {one.rpartition(".")[2]: one for one in reversed(known)}
+    for candidates in (beside, anywhere):
+        if found := difflib.get_close_matches(own, candidates, n=1, cutoff=at_least):
+            return candidates[found[0]]
+    return None
+
+
+def names(cfg: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all settings of a (nested) dataclass config, and of its groups."""
+    for item in dataclasses.fields(cfg):
+        yield f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(value := getattr(cfg, item.name)):
+            yield from names(value, f"{prefix}{item.name}.")
+
+
+def _extra(cfg: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    fields = {item.name for item in dataclasses.fields(cfg)}
+    for name, value in vars(cfg).items():
+        if name not in fields:
+            yield f"{prefix}{name}", value
+        elif dataclasses.is_dataclass(value):
+            yield from _extra(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            for index, entry in enumerate(value, 1):
+                if dataclasses.is_dataclass(entry):
+                    yield from _extra(entry, f"{prefix}{name}[{index}].")

@@ -1,0 +1,66 @@
+"""What may change of a sweep's settings while it is the same sweep: what adds to it, and how many run at once."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.study import Study
+
+from siren_sweep.errors import SweepStateError
+from siren_sweep.study.stored import has_settings, mark_open, read_block, write_settings
+from siren_sweep.sweep.instructions import Instructions
+
+_N_TRIALS = "claude.n_iter_block"
+_RAISED, _FREE = (_N_TRIALS, "claude.time_budget_min"), ("claude.n_parallel",)
+_BLOCK = re.compile(r"blocks\.schedule\[(\d+)\]\..*")
+
+
+def accepted(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> list[str]:
+    """How the settings of a sweep change, a line each. Raises SweepStateError where it would be another sweep."""
+    differing = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    refused = [_said(key, before, now) for key in differing if not _adds(key, before, now)]
+    if refused:
+        lines = "\n".join(f"  - {line}" for line in refused)
+        raise SweepStateError(
+            f"the sweep {name!r} exists with another config; give this one another sweep.name, or the same config "
+            f"(of which {' and '.join(_RAISED)} may rise, {_FREE[0]} may change, and blocks.schedule may grow at its "
+            f"end):\n{lines}"
+        )
+    return [_said(key, before, now) for key in differing]
+
+
+def take_up(studies: Mapping[int, Study], now: Mapping[str, Any], asked: Instructions) -> None:
+    """Store the changed settings, and open the blocks again that are now to have more trials.
+
+    The first block's settings are the last that are written: cut off before, all of it is done once more.
+    """
+    for number in sorted(studies, reverse=True):
+        study = studies[number]
+        if not has_settings(study):  # it was cut off as it was made, and gets them when it is made whole
+            continue
+        before = read_block(study).settings
+        if now[_N_TRIALS] > before.get(_N_TRIALS, 0):
+            if asked.stop_block(number):
+                print(f"block {number} was stopped by user_input.md, and stays as it is", file=sys.stderr)
+            else:
+                mark_open(study)
+        write_settings(study, now)
+
+
+def _adds(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    if key in _RAISED and key in before and key in now:
+        return bool(now[key] > before[key])
+    if place := _BLOCK.fullmatch(key):
+        return key in now and int(place[1]) > _n_blocks(before)
+    return key in _FREE
+
+
+def _n_blocks(settings: Mapping[str, Any]) -> int:
+    return max((int(place[1]) for key in settings if (place := _BLOCK.fullmatch(key))), default=0)
+
+
+def _said(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    return f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
