@@ -25,7 +25,7 @@ WITH_VALUE = {
     *("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package", "-p"),
     *("--info", "-i", "--cfg", "-c"),
 }
-_TEXTS = {*ADDRESSES, "dataset.path", "dataset.name", "outputs_dir", "sweep.name", "sweep.learn_from"}
+TEXTS = {*ADDRESSES, "dataset.path", "dataset.name", "outputs_dir", "sweep.name", "sweep.learn_from"}
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str | None:
@@ -97,7 +97,7 @@ def _unquoted(text: str) -> str | None:
     """What to type instead of a text that Hydra's grammar takes in quotes only; None of any other override."""
     name, _, value = text.partition("=")
     quoted = f"{name}='{value}'" if "'" not in value else f"{name}='" + value.replace("'", r"\'") + "'"
-    if name.lstrip("+") not in _TEXTS or not value or _is_override(text) or not _is_override(quoted):
+    if name.lstrip("+") not in TEXTS or not value or _is_override(text) or not _is_override(quoted):
         return None
     if name.lstrip("+") in ADDRESSES:  # which may hold a password
         quoted = value = f"{name}='...'"

@@ -84,6 +84,8 @@ def test_a_single_run_tells_every_fault(
         (["training.n_training_frames=10"], ["n_training_frames is set by the block"]),
         (["training.n_training_frames=10,20"], ["n_training_frames is set by the block"]),
         (["training.seed=1,2"], ["may be swept, got training.seed=1,2"]),
+        (["sweep.name=a,b"], ["sweep.name must be in quotes", "holds a comma", "got sweep.name=a,b"]),
+        (["storage.url=pg://me:word@host/a,b"], ["storage.url must be in quotes", "got storage.url=pg://host/a,b"]),
         (["sampler=tpe,random"], ["may be swept, got sampler=tpe,random"]),
         (["graph_model.omega_f=choice(30,-1)"], ["graph_model.omega_f must be greater than 0, got -1"]),
         (["graph_model.hidden_dim_nnr_f=choice(8,a)"], ["must be swept over numbers, got 'a'"]),
