@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,21 +18,24 @@ from omegaconf.errors import OmegaConfBaseException
 
 from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.config.schema import ADDRESSES, Config, faults
-from siren_sweep.config.unknown import names, unknown
+from siren_sweep.config.unknown import names, unknown, unknown_keys
 from siren_sweep.errors import ConfigError
 
 WITH_VALUE = {
     *("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package", "-p"),
     *("--info", "-i", "--cfg", "-c"),
 }
-_TEXTS = {*ADDRESSES, "dataset.path", "dataset.name", "outputs_dir", "sweep.name", "sweep.learn_from"}
+TEXTS = {*ADDRESSES, "dataset.path", "dataset.name", "outputs_dir", "sweep.name", "sweep.learn_from"}
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str | None:
     """The message for a fault of the command line or of a config file; None where the fault is ours."""
     if not isinstance(error, (HydraException, OmegaConfBaseException)) and not _raised_in_hydra(error):
         return None
-    wrong = faults_of(overrides_in(arguments))
+    folder = _option(arguments, "--config-dir", "-cd")
+    wrong = faults_of(overrides_in(arguments), folder)
+    if folder is not None:
+        wrong += _faults_of_file(Path(folder, f"{_option(arguments, '--config-name', '-cn') or 'config'}.yaml"))
     return str(ConfigError(wrong)) if wrong else _text(error)
 
 
@@ -50,15 +55,39 @@ def overrides_in(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def faults_of(overrides: Sequence[str]) -> list[str]:
-    """A line for each override that Hydra would not take on its own; a sweep is tried at each of its values."""
+def _option(arguments: Sequence[str], *names: str) -> str | None:
+    """The value of an option of the command: the next argument, or what follows `=`."""
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in names:
+            return value if equals else following
+    return None
+
+
+def _faults_of_file(file: Path) -> list[str]:
+    """A line for each setting of a primary config file that there is not; Hydra tells the first alone."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):  # which Hydra tells
+        return []
+    known, values = list(names(Config())), content if isinstance(content, Mapping) else {}
+    own = {key: value for key, value in values.items() if key not in ("defaults", "hydra")}
+    return [f"{file}: {unknown(name, known)}" for name in unknown_keys(own, Config())]
+
+
+def faults_of(overrides: Sequence[str], folder: str | None = None) -> list[str]:
+    """A line for each override that Hydra would not take on its own; a sweep is tried at each of its values.
+
+    `folder` holds a person's own config files.
+    """
     wrong: list[str] = []
+    more = [] if folder is None else [f"hydra.searchpath=['file://{Path(folder).absolute()}']"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         for text in overrides:
             try:
                 for single in _singles(text):
-                    wrong += faults(typed(compose("config", [single, "dataset.path=unused"])))
+                    wrong += faults(typed(compose("config", [single, *more, "dataset.path=unused"])))
             except Exception as error:  # Hydra has faults of its own kinds, and some of Python's
                 wrong.append(_unquoted(text) or f"{text}: {_text(error)}")
     return wrong
@@ -68,7 +97,7 @@ def _unquoted(text: str) -> str | None:
     """What to type instead of a text that Hydra's grammar takes in quotes only; None of any other override."""
     name, _, value = text.partition("=")
     quoted = f"{name}='{value}'" if "'" not in value else f"{name}='" + value.replace("'", r"\'") + "'"
-    if name.lstrip("+") not in _TEXTS or not value or _is_override(text) or not _is_override(quoted):
+    if name.lstrip("+") not in TEXTS or not value or _is_override(text) or not _is_override(quoted):
         return None
     if name.lstrip("+") in ADDRESSES:  # which may hold a password
         quoted = value = f"{name}='...'"

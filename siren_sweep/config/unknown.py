@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _NEAR = 0.6  # of difflib's ratio, which is 1 where two names are equal
@@ -41,6 +41,16 @@ def names(cfg: Any, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{item.name}"
         if dataclasses.is_dataclass(value := getattr(cfg, item.name)):
             yield from names(value, f"{prefix}{item.name}.")
+
+
+def unknown_keys(values: Mapping[str, Any], cfg: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted names in nested plain values that a (nested) dataclass config does not have."""
+    fields = {item.name for item in dataclasses.fields(cfg)}
+    for name, value in values.items():
+        if name not in fields:
+            yield f"{prefix}{name}"
+        elif dataclasses.is_dataclass(own := getattr(cfg, name)) and isinstance(value, Mapping):
+            yield from unknown_keys(value, own, f"{prefix}{name}.")
 
 
 def _extra(cfg: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -12,10 +12,10 @@ import hydra
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from siren_sweep.config.overrides import parse
+from siren_sweep.config.overrides import TEXTS, parse
 from siren_sweep.config.parameters import EXPLORABLE, RATIOS, dimension_fault, parameter_of
 from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
-from siren_sweep.errors import ConfigError
+from siren_sweep.errors import ConfigError, redacted
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
 from siren_sweep.sweep.block import at_frames, explorable, start_block
 from siren_sweep.views.mlflow.address import tracking_uri
@@ -58,7 +58,9 @@ def _sweep(sorted_: SweepOverrides, name: str, override: Override) -> None:
         rule = f"only {', '.join(EXPLORABLE)} may be swept"
         if name == "training.n_training_frames":
             rule = "training.n_training_frames is set by the block and must not be set in a sweep"
-        sorted_.faults.append(f"{rule}, got {override.input_line}")
+        elif name in TEXTS:
+            rule = f"{name} must be in quotes, inside the shell's own, where it holds a comma (\"{name}='...'\")"
+        sorted_.faults.append(f"{rule}, got {redacted(override.input_line or '')}")
         return
     try:
         distribution_of(name, override)

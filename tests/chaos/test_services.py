@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import run_command
 from mlflow import MlflowClient
 from postgres import PASSWORD, postgres
 from processes import Home, Table, kill, until
@@ -67,7 +68,10 @@ def test_an_mlflow_server_killed_and_brought_back_gets_all_in_order_and_once(hom
     assert "MLflow cannot be reached" in err
     home.assert_as(undisturbed)
     with mlflow_server(place, port):
+        sent = run_command("sync", "out/s", cwd=home.root)
+        assert sent.stdout == f"MLflow at http://127.0.0.1:{port} has all of s\n", sent.stderr
         home.finish(uri)
+        assert not (home.root / "out/mlflow.db").exists()
         experiment = client.get_experiment_by_name("s")
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id])

@@ -84,6 +84,8 @@ def test_a_single_run_tells_every_fault(
         (["training.n_training_frames=10"], ["n_training_frames is set by the block"]),
         (["training.n_training_frames=10,20"], ["n_training_frames is set by the block"]),
         (["training.seed=1,2"], ["may be swept, got training.seed=1,2"]),
+        (["sweep.name=a,b"], ["sweep.name must be in quotes", "holds a comma", "got sweep.name=a,b"]),
+        (["storage.url=pg://me:word@host/a,b"], ["storage.url must be in quotes", "got storage.url=pg://host/a,b"]),
         (["sampler=tpe,random"], ["may be swept, got sampler=tpe,random"]),
         (["graph_model.omega_f=choice(30,-1)"], ["graph_model.omega_f must be greater than 0, got -1"]),
         (["graph_model.hidden_dim_nnr_f=choice(8,a)"], ["must be swept over numbers, got 'a'"]),
@@ -112,9 +114,21 @@ def test_a_sweep_tells_every_fault_and_makes_no_folder(
 
 @pytest.mark.parametrize("many", [["-m"], []])
 def test_names_that_there_are_not_are_told_of_files_too(many: list[str], told_here: Told, tmp_path: Path) -> None:
-    (tmp_path / "own.yaml").write_text("defaults: [config, _self_]\ntraining: {learning_rate: 1e-3}\n")
-    message = told_here(*many, "--config-dir", str(tmp_path), "--config-name", "own")
-    assert "no setting training.learning_rate; the nearest is training.learning_rate_NNR_f" in message
+    values = "defaults: [config, _self_]\ntraining: {learning_rate: 1e-3, sead: 3}\nsampler: {any: 1}\nfooo: 1\n"
+    (tmp_path / "own.yaml").write_text(values)
+    message = told_here(*many, "--config-dir", str(tmp_path), "--config-name", "own", "claude.n_parallel=0")
+    for rule in (
+        "4 faults",
+        "claude.n_parallel must be at least 1",
+        "no setting training.learning_rate; the nearest is training.learning_rate_NNR_f",
+        "no setting training.sead; the nearest is training.seed",
+        "no setting fooo",
+    ):
+        assert rule in message
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training/good.yaml").write_text("seed: 3\n")
+    message = told_here(*many, f"--config-dir={tmp_path}", "training=good", "graph_model.omgea_f=3")
+    assert message.startswith("error: graph_model.omgea_f=3: there is no setting")
     (tmp_path / "base.yaml").write_text("graph_model: {hidden_dim_nnrf: 8, omega_f: -1}\nclaude: {n_iter_blok: 3}\n")
     message = told_here(*many, "base=base.yaml")
     for rule in ("3 faults", "graph_model.hidden_dim_nnr_f", "claude.n_iter_block", "greater than 0"):

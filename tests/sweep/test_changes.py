@@ -77,6 +77,7 @@ def test_a_finished_sweep_goes_on_with_more_trials_and_blocks(
     second = run_command(*longer, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     assert "the sweep 's' goes on with" in second.stderr
+    assert "failed" not in second.stderr
     assert "claude.n_iter_block was 1, now 4" in second.stderr
     outputs = OutputPaths(tmp_path / "out")
     blocks = all_blocks(open_storage(None, outputs.sweep("s")))
