@@ -113,14 +113,15 @@ def _card(block: ReportedBlock) -> Markup:
 def _results(blocks: Sequence[ReportedBlock]) -> Markup:
     overview = figure_element(
         charts.r2_by_block(blocks),
-        "R² is the coefficient of determination over every training frame and every neuron. The axis is that of "
-        "-log₁₀(1 - R²), so that 0.95 and 0.99 lie apart. Within a block, trials stand in their order; a pruned one at "
-        "its last R².",
+        "R² is the coefficient of determination over every training frame and every neuron, or over the windows that "
+        "a trial is said to have trained. The axis is that of -log₁₀(1 - R²), so that 0.95 and 0.99 lie apart. Within "
+        "a block, trials stand in their order; a pruned one at its last R².",
     )
     note = element(
         "p",
-        "The finished trial of highest R² in each block. Validation trains its config again with other seeds, which "
-        "had no part in the choice: mean ± standard deviation. Blue: a value that differs from the block before.",
+        "The finished trial of highest R² in each block; above claude.solved_r2, the cheapest. Validation trains its "
+        "config again with other seeds, which had no part in the choice: mean ± standard deviation. Blue: a value "
+        "that differs from the block before.",
         class_="note",
     )
     every = element("div", element("h3", "R² of every trial"), overview)
