@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from siren_sweep.config.parameters import BATCH_SIZE, EXPLORABLE, PARAMETERS, T_PERIOD, WINDOW, leaf
-from siren_sweep.config.schema import METRICS, bound_fault, trial_config
+from siren_sweep.config.parameters import BATCH_SIZE, EXPLORABLE, PARAMETERS, T_PERIOD, WINDOW, defaults, leaf
+from siren_sweep.config.schema import METRICS
 from siren_sweep.study.log_format import BLOCK_END, CONFIG, one_line
 
 _ENTRY = re.compile(r"#{1,4}\s*Iter(?:ation)?\s+(\d{1,9})\b.*", re.IGNORECASE)
@@ -182,18 +182,16 @@ def _config(
 
 
 def _defaults(frames: int) -> dict[str, Any]:
-    cfg = trial_config({"training": {"n_training_frames": max(frames, 10)}})
-    defaults = {name: getattr(getattr(cfg, name.partition(".")[0]), leaf(name)) for name in EXPLORABLE}
-    return defaults | {T_PERIOD: float(frames), BATCH_SIZE: min(defaults[BATCH_SIZE], frames)}
+    plain = defaults()
+    return plain | {T_PERIOD: float(frames), BATCH_SIZE: min(plain[BATCH_SIZE], frames)}
 
 
 def _checked(name: str, value: float) -> Any:
     """The value in its parameter's type. Raises _Fault."""
-    fault = bound_fault(float(value), PARAMETERS[name].bounds)
-    if fault is None and PARAMETERS[name].kind is int and not float(value).is_integer():
-        fault = f"must be a whole number, got {value}"
-    if fault is None and not 1e-12 <= value <= 1e12 and name != WINDOW:
-        fault = f"must lie between 1e-12 and 1e12, got {value}"
-    if fault is not None:
-        raise _Fault(f"{leaf(name)} {fault}")
-    return PARAMETERS[name].kind(value)
+    try:
+        checked = PARAMETERS[name].checked(value)
+    except ValueError as fault:
+        raise _Fault(f"{leaf(name)} {fault}") from None
+    if not 1e-12 <= value <= 1e12 and name != WINDOW:
+        raise _Fault(f"{leaf(name)} must lie between 1e-12 and 1e12, got {value}")
+    return checked

@@ -212,7 +212,7 @@ class TrialWriter:
         self._set(_STOP, {key: value for key, value in vars(stop).items() if value is not None})
 
     def outcome(self, outcome: Outcome) -> None:
-        self._set(_OUTCOME, {**vars(outcome), "metrics": dict(outcome.metrics)})
+        self._set(_OUTCOME, _outcome_values(outcome))
 
     def _set(self, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._trial_id, key, value)
@@ -222,7 +222,7 @@ def trial_values(plan: TrialPlan, outcome: Outcome | None = None, attempt: int =
     """The attributes of a trial that is added whole."""
     values = {**plan_values(plan), _ATTEMPT: attempt}
     if outcome is not None:
-        values[_OUTCOME] = {**vars(outcome), "metrics": dict(outcome.metrics)}
+        values[_OUTCOME] = _outcome_values(outcome)
     return values
 
 
@@ -310,6 +310,10 @@ def _hypothesis_values(hypothesis: Hypothesis | None) -> dict[str, Any] | None:
         "rationale": hypothesis.rationale,
         "falsified_by": hypothesis.falsified_by,
     }
+
+
+def _outcome_values(outcome: Outcome) -> dict[str, Any]:
+    return {**vars(outcome), "metrics": dict(outcome.metrics)}
 
 
 def _instruction(values: Mapping[str, Any]) -> Instruction:

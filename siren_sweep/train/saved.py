@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from siren_sweep.config.choices import Precision
@@ -92,32 +92,32 @@ def saved_bytes(weights: Mapping[str, Tensor], description: Description) -> byte
 
 def read_saved(file: Path) -> tuple[Description, dict[str, Tensor]]:
     """What the file says, and its tensors on the CPU. OutputError where it is missing, damaged, or says nothing."""
-    try:
-        with safe_open(file, framework="pt") as opened:
-            text = (opened.metadata() or {}).get(ENTRY)
-            weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(file, error) from None
-    if text is None:
+    description = described(file)
+    if description is None:
         raise OutputError(f"{file} must say what its model is, and does not: an older version wrote it; {_again(file)}")
     try:
-        values = json.loads(text)
-        if (found := values["format"]) != FORMAT:
-            raise OutputError(f"{file} must be of format {FORMAT}, got {found!r}: another version wrote it")
-        return _description(values), weights
-    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        return description, load_file(file)
+    except (OSError, SafetensorError) as error:
         raise _unreadable(file, error) from None
 
 
 def described(file: Path) -> Description | None:
-    """What the file says; None where it says nothing. OutputError where it is missing or damaged."""
+    """What the file says, without its tensors; None where it says nothing. OutputError where it is missing or
+    damaged."""
     try:
         with safe_open(file, framework="pt") as opened:
-            if ENTRY not in (opened.metadata() or {}):
-                return None
+            text = (opened.metadata() or {}).get(ENTRY)
     except (OSError, SafetensorError) as error:
         raise _unreadable(file, error) from None
-    return read_saved(file)[0]
+    if text is None:
+        return None
+    try:
+        values = json.loads(text)
+        if (found := values["format"]) != FORMAT:
+            raise OutputError(f"{file} must be of format {FORMAT}, got {found!r}: another version wrote it")
+        return _description(values)
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        raise _unreadable(file, error) from None
 
 
 def _unreadable(file: Path, error: Exception) -> OutputError:
