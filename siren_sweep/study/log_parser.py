@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from siren_sweep.config.parameters import BATCH_SIZE, EXPLORABLE, PARAMETERS, T_PERIOD, WINDOW, defaults, leaf
+from siren_sweep.config.parameters import (
+    BATCH_SIZE,
+    EXPLORABLE,
+    PARAMETERS,
+    T_PERIOD,
+    WINDOW,
+    XY_PERIOD,
+    defaults,
+    leaf,
+)
 from siren_sweep.config.schema import METRICS
 from siren_sweep.study.log_format import BLOCK_END, CONFIG, one_line
 
@@ -25,7 +34,7 @@ _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _NAMES = {
     **{leaf(name).lower(): name for name in EXPLORABLE},
     **{short.lower(): name for short, name in CONFIG.items()},
-    "xy_period": "graph_model.nnr_f_xy_period",
+    "xy_period": XY_PERIOD,
     "batch_sz": BATCH_SIZE,
     "steps": "claude.total_steps",
 }
@@ -176,7 +185,7 @@ def _config(
             if name in source:
                 config[name] = _checked(name, source[name])
                 break
-        if name not in own and name not in ("graph_model.nnr_f_xy_period", WINDOW):  # which the format need not have
+        if name not in own and name not in (XY_PERIOD, WINDOW):  # which the format need not have
             notes.append((draft.at("Config"), f"{leaf(name)} is not in the Config line; {config[name]:g} is taken"))
     return config
 

@@ -150,6 +150,12 @@ class Trial:
             return None
         return finite(self.value)
 
+    @property
+    def last_r2(self) -> float | None:
+        """R2 of a trial that came to its end, and else the last that was seen; None where none was finite."""
+        seen = [report.r2 for report in self.reports] + ([self.stop.r2] if self.stop else []) + [self.value]
+        return next((number for number in map(finite, reversed(seen)) if number is not None), None)
+
 
 @dataclass(frozen=True)
 class Instruction:

@@ -114,15 +114,18 @@ def create(storage: BaseStorage, name: str, block: Block | None = None) -> Study
 
 def all_blocks(storage: BaseStorage) -> dict[int, Study]:
     """The studies that have begun, by block number."""
-    names = set(optuna.get_all_study_names(storage))
-    numbers = (number for number in range(1, 1000) if study_name(number) in names)
-    return {number: optuna.load_study(study_name=study_name(number), storage=storage) for number in numbers}
+    return _by_block(storage, study_name)
 
 
 def all_validations(storage: BaseStorage) -> dict[int, Study]:
     """The validation studies that have begun, by block number."""
-    found = {number: load(storage, validation_name(number)) for number in all_blocks(storage)}
-    return {number: study for number, study in found.items() if study is not None}
+    return _by_block(storage, validation_name)
+
+
+def _by_block(storage: BaseStorage, name_of: Callable[[int], str]) -> dict[int, Study]:
+    names = set(optuna.get_all_study_names(storage))
+    numbers = (number for number in range(1, 1000) if name_of(number) in names)
+    return {number: optuna.load_study(study_name=name_of(number), storage=storage) for number in numbers}
 
 
 def trial_id(storage: BaseStorage, study: Study, number: int) -> int:

@@ -18,7 +18,7 @@ from siren_sweep.config.parameters import (
     TOTAL_STEPS_RATIO,
     WINDOW,
 )
-from siren_sweep.config.schema import Block, Config, GraphModel, Training, TrialConfig
+from siren_sweep.config.schema import Block, Config
 from siren_sweep.search.space import Space, make_space, network_frames, usual_steps
 from siren_sweep.study.studies import finished
 
@@ -63,13 +63,13 @@ def start_block(
 def start_config(cfg: Config, block: Block) -> dict[str, Any]:
     """Where a sweep of a block's frames and steps begins: the composed config, and what `search_space` says for what
     was left at its default."""
-    defaults = TrialConfig(graph_model=GraphModel(), training=Training())
     frames, config = block.n_training_frames, {}
     starts = at_frames(cfg.search_space.start, cfg.search_space.start_from, frames)
     for name in EXPLORABLE:
-        value = explorable(cfg, name)
-        if value == explorable(defaults, name) and name in starts:
-            value = PARAMETERS[name].kind(starts[name])
+        parameter = PARAMETERS[name]
+        value = parameter.value_in(cfg)
+        if value == parameter.default and name in starts:
+            value = parameter.kind(starts[name])
         config[name] = value
     steps = round(usual_steps(block, config[WINDOW]) * starts.get(TOTAL_STEPS_RATIO, 1.0))
     period = network_frames(block, config[WINDOW]) / starts.get(T_PERIOD_RATIO, 1.0)
@@ -85,12 +85,6 @@ def at_frames(
         if frames <= n_training_frames:
             values |= later[frames]
     return values
-
-
-def explorable(cfg: TrialConfig, name: str) -> Any:
-    """The value of a dotted parameter."""
-    group, _, leaf = name.partition(".")
-    return getattr(getattr(cfg, group), leaf)
 
 
 class BlockCallback:

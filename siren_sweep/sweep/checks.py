@@ -13,11 +13,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from siren_sweep.config.overrides import TEXTS, parse
-from siren_sweep.config.parameters import EXPLORABLE, RATIOS, dimension_fault, parameter_of
+from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS, RATIOS, dimension_fault, parameter_of
 from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
 from siren_sweep.errors import ConfigError, redacted
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
-from siren_sweep.sweep.block import at_frames, explorable, start_block
+from siren_sweep.sweep.block import at_frames, start_block
 from siren_sweep.views.mlflow.address import tracking_uri
 
 SETTING_GROUPS = ("blocks", "search_space", "sampler", "pruner", "claude", "graph_model", "training")
@@ -147,7 +147,7 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
         _flatten(flat, group, node if isinstance(node, dict) else dataclasses.asdict(node))
     for name in ("training.n_training_frames", "training.n_threads", "training.checkpoint_every_s"):
         del flat[name]  # which the block and the machine set, or which change no result
-    flat |= {f"pinned.{name}": explorable(cfg, name) for name in overrides.pinned}
+    flat |= {f"pinned.{name}": PARAMETERS[name].value_in(cfg) for name in overrides.pinned}
     return flat | {f"swept.{name}": text for name, text in overrides.swept.items()}
 
 

@@ -19,6 +19,7 @@ from optuna.study import Study
 from rich.console import Console
 
 from siren_sweep.config.compose import typed
+from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.config.schema import Config
 from siren_sweep.errors import ConfigError, DataError, SweepError, SweepStateError
 from siren_sweep.field.dataset import ensure_data, field_of
@@ -53,7 +54,7 @@ from siren_sweep.study.studies import (
 )
 from siren_sweep.sweep import changes, checks, warm_start
 from siren_sweep.sweep.batch import BatchRun, enqueue_plan, planned
-from siren_sweep.sweep.block import BlockCallback, BlockStart, explorable, start_block
+from siren_sweep.sweep.block import BlockCallback, BlockStart, start_block
 from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.sweep.interrupts import interrupts
 from siren_sweep.sweep.lock import locked
@@ -138,7 +139,7 @@ class Sweep:
         self._settings = checks.settings(cfg, overrides)
         if STORAGE_URL_VARIABLE in os.environ:  # a storage that another sweep could be given as well
             self._settings["sweep.name"] = cfg.sweep.name
-        self._pinned = {name: explorable(cfg, name) for name in overrides.pinned}
+        self._pinned = {name: PARAMETERS[name].value_in(cfg) for name in overrides.pinned}
         self._storage = open_storage(cfg.storage.url, paths)
         self._instructions = Instructions(self._storage, paths, cfg.claude.n_iter_block)
         self._slots = slots(cfg.claude.n_parallel, cfg.training.device)

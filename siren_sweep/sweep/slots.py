@@ -24,7 +24,7 @@ from typing import Any
 from siren_sweep.errors import OutputError, SweepError
 from siren_sweep.sweep.interrupts import check, insisted
 from siren_sweep.sweep.memory import limit_process
-from siren_sweep.train.engine import n_gpus
+from siren_sweep.train.engine import n_cores, n_gpus
 
 PRELOAD = (
     "torch",
@@ -47,9 +47,8 @@ class Slots:
 
 def slots(n_parallel: int, device: str) -> Slots:
     """All slots at once where there are GPUs; else as many as there are cores, each with its share of them."""
-    n_cores = len(os.sched_getaffinity(0))
-    concurrency = n_parallel if n_gpus(device) else min(n_parallel, n_cores)
-    return Slots(concurrency, max(1, n_cores // concurrency))
+    concurrency = n_parallel if n_gpus(device) else min(n_parallel, n_cores())
+    return Slots(concurrency, max(1, n_cores() // concurrency))
 
 
 @dataclass

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
-from siren_sweep.config.schema import bound_fault
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import replacing
 
@@ -279,9 +278,7 @@ def _value(parameter: str, text: str) -> Any:
         number = float(text.strip().strip("'\""))
     except ValueError:
         raise ValueError(f"{parameter} must be a number, got {text.strip()!r}") from None
-    fault = bound_fault(number, PARAMETERS[parameter].bounds)
-    if fault is None and PARAMETERS[parameter].kind is int and not number.is_integer():
-        fault = f"must be a whole number, got {number}"
-    if fault is not None:
-        raise ValueError(f"{parameter} {fault}")
-    return PARAMETERS[parameter].kind(number)
+    try:
+        return PARAMETERS[parameter].checked(number)
+    except ValueError as fault:
+        raise ValueError(f"{parameter} {fault}") from None

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.image import AxesImage
 
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import StimulusField
@@ -58,11 +59,8 @@ def frame_picture(positions: np.ndarray, prediction: np.ndarray, truth: np.ndarr
     for axes, (name, value, colours, bottom, top) in zip(
         figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True
     ):
-        drawn = axes.imshow(
-            np.ma.masked_array(value[raster], raster < 0), cmap=colours, vmin=bottom, vmax=top, interpolation="none"
-        )
-        axes.set(xticks=[], yticks=[], title=name)
-        axes.spines[:].set_visible(False)
+        drawn = _lattice(axes, value, raster, colours, bottom, top)
+        axes.set_title(name)
         figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, aspect=30)
     return figure
 
@@ -89,10 +87,7 @@ def draw_lattices(part: FigureBase, field: StimulusField, frames: np.ndarray, sh
     grid = part.subplots(len(frames), len(columns), squeeze=False)
     for axes_column, (name, values, colours, bottom, top) in zip(grid.T, columns, strict=True):
         for axes, value in zip(axes_column, values, strict=True):
-            pixels = np.ma.masked_array(value[raster], raster < 0)
-            drawn = axes.imshow(pixels, cmap=colours, vmin=bottom, vmax=top, interpolation="none")
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
+            drawn = _lattice(axes, value, raster, colours, bottom, top)
         axes_column[0].set_title(name)
         bar = part.colorbar(drawn, ax=list(axes_column), location="bottom", shrink=0.8, aspect=30)
         assert bar.solids is not None
@@ -129,6 +124,15 @@ def lattice_raster(positions: np.ndarray, size: int) -> np.ndarray:
         nearest = distance.argmin(axis=0)
         rows.append(np.where(distance.min(axis=0) <= reach**2, nearest, -1))
     return np.stack(rows)
+
+
+def _lattice(axes: Axes, value: np.ndarray, raster: np.ndarray, colours: str, low: float, high: float) -> AxesImage:
+    """Draw values (n_positions,) on the lattice that `raster` says."""
+    pixels = np.ma.masked_array(value[raster], raster < 0)
+    drawn = axes.imshow(pixels, cmap=colours, vmin=low, vmax=high, interpolation="none")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    return drawn
 
 
 def _trace(axes: Axes, field: StimulusField, window: np.ndarray, traces: np.ndarray, column: int) -> None:

@@ -195,19 +195,13 @@ def _trial_row(block: Block, trial: Trial) -> dict[str, Any]:
         "number": trial.number,
         **{name: getattr(plan, name) for name in ("iteration", "batch", "slot", "parent", "mutation", "seed")},
         "state": trial.state.name.lower(),
-        "r2": _r2(trial),
+        "r2": trial.last_r2,
         "part": trial.part,
         "status": outcome.status if outcome else None,
         "reason": outcome.reason if outcome else None,
         "minutes": _minutes(trial),
         **_parameters(plan.config),
     }
-
-
-def _r2(trial: Trial) -> float | None:
-    """Of a trial that came to its end, and else the last that was seen."""
-    seen = [report.r2 for report in trial.reports] + ([trial.stop.r2] if trial.stop else []) + [trial.value]
-    return next((number for number in map(finite, reversed(seen)) if number is not None), None)
 
 
 def _minutes(trial: Trial) -> float | None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import zarr
 from fields import make_field_folder
+from killed import Killed, kill_at
 from sklearn.metrics import mean_squared_error, r2_score
 
 from siren_sweep.config.schema import TrialConfig, trial_config
@@ -149,18 +150,6 @@ def test_a_run_over_its_budget_is_truncated_and_keeps_its_metrics(field: Stimulu
     assert result.stop_step < 100_000
     assert result.final_r2 is not None
     assert file.exists()  # a larger budget goes on from here
-
-
-class Killed(Exception):
-    """Stands for whatever ends a process."""
-
-
-def kill_at(last_step: int) -> Any:
-    def on_step(step: int) -> None:
-        if step >= last_step:
-            raise Killed
-
-    return on_step
 
 
 @pytest.mark.parametrize("last_step", [3, 57, 198])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fields import make_field_folder
+from killed import Killed, kill_at
 
 from siren_sweep.config.choices import Sampling
 from siren_sweep.config.schema import TrialConfig, trial_config
@@ -210,22 +211,14 @@ def test_a_dark_window_does_not_end_a_run(field: StimulusField) -> None:
     assert result.final_r2 is not None
 
 
-class Killed(Exception):
-    """Stands for whatever ends a process."""
-
-
 @pytest.mark.usefixtures("no_numba")
 @pytest.mark.parametrize("n_windows", [0, 3])
 def test_a_resumed_run_is_the_undisturbed_one(field: StimulusField, tmp_path: Path, n_windows: int) -> None:
     """And it fits as well as one of the CPU's own engine, whose batches are others."""
 
-    def kill(step: int) -> None:
-        if step >= 57:
-            raise Killed
-
     file = tmp_path / "checkpoint.pt"
     with pytest.raises(Killed):
-        train(field, config(), on_step=kill, checkpoint=file, n_windows=n_windows)
+        train(field, config(), on_step=kill_at(57), checkpoint=file, n_windows=n_windows)
     resumed = train(field, config(), checkpoint=file, n_windows=n_windows)
     whole = train(field, config(), n_windows=n_windows)
     assert same(whole.state_dict, resumed.state_dict)

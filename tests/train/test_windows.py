@@ -14,6 +14,7 @@ import torch
 from fields import make_field_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killed import Killed, kill_at
 from sklearn.metrics import r2_score
 
 from siren_sweep.config.schema import TrialConfig, trial_config
@@ -195,19 +196,11 @@ def test_a_process_that_dies_is_told(field: StimulusField) -> None:
         engine.advance(1000)
 
 
-class Killed(Exception):
-    """Stands for whatever ends a process."""
-
-
 @pytest.mark.parametrize("n_windows", [0, 3])
 def test_a_resumed_run_of_windows_is_the_undisturbed_one(field: StimulusField, tmp_path: Path, n_windows: int) -> None:
-    def kill(step: int) -> None:
-        if step >= 57:
-            raise Killed
-
     file = tmp_path / "checkpoint.pt"
     with pytest.raises(Killed):
-        train(field, config(n_threads=2), on_step=kill, checkpoint=file, n_windows=n_windows)
+        train(field, config(n_threads=2), on_step=kill_at(57), checkpoint=file, n_windows=n_windows)
     seen: list[Report] = []
     resumed = train(field, config(), checkpoint=file, on_report=seen.append, n_windows=n_windows)
     whole = train(field, config(), n_windows=n_windows)
@@ -217,12 +210,9 @@ def test_a_resumed_run_of_windows_is_the_undisturbed_one(field: StimulusField, t
 
 
 def test_a_sample_s_checkpoint_is_not_the_whole_s(field: StimulusField, tmp_path: Path) -> None:
-    def kill(step: int) -> None:
-        raise Killed
-
     file = tmp_path / "checkpoint.pt"
     with pytest.raises(Killed):
-        train(field, config(), on_step=kill, checkpoint=file, n_windows=2)
+        train(field, config(), on_step=kill_at(0), checkpoint=file, n_windows=2)
     with pytest.warns(RuntimeWarning, match="it is of another run"):
         assert train(field, config(), checkpoint=file).status == Status.finished
 

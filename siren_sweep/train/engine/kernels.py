@@ -160,6 +160,19 @@ def first_backward(
             d_bias[j] += d_phase
 
 
+@compiled("f8(f4[::1])")
+def norm(values: np.ndarray) -> float:
+    """The root of the sum of squares of values (n,), in float64."""
+    lanes = np.zeros(16)  # independent sums, so that they are formed side by side
+    whole = values.size // 16 * 16
+    for i in range(0, whole, 16):
+        for lane in range(16):
+            lanes[lane] += f8(values[i + lane]) * f8(values[i + lane])
+    for i in range(whole, values.size):
+        lanes[0] += f8(values[i]) * f8(values[i])
+    return float(np.sqrt(lanes.sum()))
+
+
 @compiled("(f4[::1], f4[::1], f4[::1], f4[::1], f8, f8, i8, f8, i8[:,::1], f8)")
 def adam(
     theta: np.ndarray,
@@ -179,14 +192,7 @@ def adam(
     The update of a hidden layer is shortened where its weights' Frobenius norm exceeds `limit`; a row of `hidden`
     (n_layers, 3) says where the layer's weights begin, its biases begin, and they end.
     """
-    lanes = np.zeros(16)  # independent sums, so that they are formed side by side
-    whole = gradient.size // 16 * 16
-    for i in range(0, whole, 16):
-        for lane in range(16):
-            lanes[lane] += f8(gradient[i + lane]) * f8(gradient[i + lane])
-    for i in range(whole, gradient.size):
-        lanes[0] += f8(gradient[i]) * f8(gradient[i])
-    scale = f4(min(1.0, clip / (np.sqrt(lanes.sum()) + 1e-6)))
+    scale = f4(min(1.0, clip / (norm(gradient) + 1e-6)))
     b1, b2, c1, c2, epsilon = f4(0.9), f4(beta2), f4(1 - 0.9), f4(1 - beta2), f4(1e-8)
     size, correction = f4(rate / (1 - 0.9**step)), f4(1 / np.sqrt(1 - beta2**step))
     for i in range(theta.size):  # the gradient becomes the update
@@ -196,16 +202,9 @@ def adam(
         gradient[i] = size * mean[i] / (np.sqrt(square[i]) * correction + epsilon)
     for layer in range(hidden.shape[0]):
         start, biases, stop = hidden[layer]
-        lanes[:] = 0
-        whole = start + (biases - start) // 16 * 16
-        for i in range(start, whole, 16):
-            for lane in range(16):
-                lanes[lane] += f8(gradient[i + lane]) * f8(gradient[i + lane])
-        for i in range(whole, biases):
-            lanes[0] += f8(gradient[i]) * f8(gradient[i])
-        norm = np.sqrt(lanes.sum())
-        if norm > limit:
-            shorter = f4(limit / norm)
+        length = norm(gradient[start:biases])
+        if length > limit:
+            shorter = f4(limit / length)
             for i in range(start, stop):
                 gradient[i] *= shorter
     for i in range(theta.size):

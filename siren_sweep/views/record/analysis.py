@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from siren_sweep.config.parameters import XY_PERIOD
 from siren_sweep.study.log_format import BLOCK_END, one_line
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
@@ -74,4 +75,4 @@ def _revision(old: Judged, new: Judged, block: int) -> str:
 
 
 def _xy_period(judged: Judged) -> str:
-    return words.number(judged.trial.config["graph_model.nnr_f_xy_period"])
+    return words.number(judged.trial.config[XY_PERIOD])

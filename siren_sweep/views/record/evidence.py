@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from siren_sweep.config.parameters import EXPLORABLE, leaf
 from siren_sweep.search.proposal import shown
@@ -115,14 +114,10 @@ def statements(judgements: Iterable[Judged]) -> list[Statement]:
     for judged in judgements:
         if judged.verdict.evidence and judged.parent is not None:
             name = judged.verdict.changed[0]
-            raised = _number(judged.trial.config[name]) > _number(judged.parent.config[name])
+            raised = float(judged.trial.config[name]) > float(judged.parent.config[name])
             cases.setdefault((name, raised), {}).setdefault(judged.verdict.call, []).append(judged)
     ordered = sorted(cases, key=lambda key: (EXPLORABLE.index(key[0]), not key[1]))
     return [
         Statement(*key, tuple(cases[key].get(Call.supported, ())), tuple(cases[key].get(Call.falsified, ())))
         for key in ordered
     ]
-
-
-def _number(value: Any) -> float:
-    return float(value)

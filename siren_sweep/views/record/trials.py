@@ -34,7 +34,7 @@ class TrialView:
     """One trial of a block.
 
     `value` is the final R2 of a complete trial. `bound` is what a pruned trial's final R2 is at most, where the
-    pruner said so, and `last_r2` the last that was reported. `config` holds the explorable parameters by dotted name,
+    pruner said so, and `last_r2` the last R2 that was seen. `config` holds the explorable parameters by dotted name,
     `params` the point of the search space, where that is known.
     """
 
@@ -166,8 +166,6 @@ def _trial(trial: Trial) -> TrialView:
     plan, stop = trial.plan, trial.stop
     state = _STATES.get(trial.state, State.open)
     value = finite(trial.value) if state is State.complete else None
-    seen = [report.r2 for report in trial.reports] + ([stop.r2] if stop else [])
-    seen += [trial.value] if state is State.pruned and trial.value is not None else []
     return TrialView(
         number=trial.number,
         block=plan.block,
@@ -181,7 +179,7 @@ def _trial(trial: Trial) -> TrialView:
         state=State.failed if state is State.complete and value is None else state,
         value=value,
         bound=finite(stop.bound) if stop and state is State.pruned else None,
-        last_r2=next((number for number in map(finite, reversed(seen)) if number is not None), None),
+        last_r2=trial.last_r2,
         mutation=plan.mutation,
         strategy=plan.strategy,
         hypothesis=plan.hypothesis,
