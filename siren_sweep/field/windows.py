@@ -44,12 +44,17 @@ class Window:
         return slice(max(self.start - OVERLAP, 0), min(self.stop + OVERLAP, self.n_frames))
 
 
+def fits(n_frames: int, window_frames: int) -> bool:
+    """Whether frames are cut into windows of so many: where these fit twice; 0 stands for all frames."""
+    return 0 < window_frames <= n_frames // 2
+
+
 def cut(n_frames: int, window_frames: int) -> tuple[Window, ...]:
-    """The windows of a field in order; one of all frames where `window_frames` is 0 or does not fit twice.
+    """The windows of a field in order; one of all frames where none `fits`.
 
     As many as fit whole; the frames left over make windows longer, and no two differ by more than a frame.
     """
-    n_windows = max(n_frames // window_frames, 1) if window_frames else 1
+    n_windows = n_frames // window_frames if fits(n_frames, window_frames) else 1
     edges = np.arange(n_windows + 1) * n_frames // n_windows
     return tuple(Window(index, int(edges[index]), int(edges[index + 1]), n_frames) for index in range(n_windows))
 

@@ -30,6 +30,7 @@ from siren_sweep.config.parameters import (
     parameter_of,
 )
 from siren_sweep.config.schema import N_REPORTS, Block
+from siren_sweep.field import fits
 
 STEPS_PER_WINDOW_FRAME = 4  # at 8 frames a batch windows of real video pass 0.99 with these, and 0.9999 with twice
 STARTS = (*(name for name in EXPLORABLE if name not in RATIOS.values()), *RATIOS)  # what a start may be said in
@@ -93,7 +94,7 @@ class Space:
 
 def network_frames(block: Block, window: int) -> int:
     """The frames that one network sees."""
-    return window if 0 < window <= block.n_training_frames // 2 else block.n_training_frames
+    return window if fits(block.n_training_frames, window) else block.n_training_frames
 
 
 def usual_steps(block: Block, window: int) -> int:
@@ -119,7 +120,7 @@ def make_space(block: Block, params: Mapping[str, str], base: Mapping[str, Any],
     }
     windows = [base[WINDOW]]
     if WINDOW in dimensions:
-        fitting = [length for length in _choices(dimensions[WINDOW]) if 0 < length <= block.n_training_frames // 2]
+        fitting = [length for length in _choices(dimensions[WINDOW]) if fits(block.n_training_frames, length)]
         windows = list(dict.fromkeys([*([0] if 0 in _choices(dimensions[WINDOW]) else []), *fitting])) or [0]
         dimensions[WINDOW] = CategoricalDistribution(windows)
     if BATCH_SIZE in dimensions:

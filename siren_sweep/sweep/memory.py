@@ -6,6 +6,7 @@ import resource
 from pathlib import Path
 
 from siren_sweep.config.schema import TrialConfig
+from siren_sweep.field import cut, spread
 from siren_sweep.train.siren import n_parameters
 
 SHARE = 0.9  # of the memory, for all slots together
@@ -53,11 +54,14 @@ def limit_gpu(device: str, n_sharing: int) -> None:
 
 
 def refuse_greedy(cfg: TrialConfig, device: str, n_sharing: int) -> None:
-    """Raises MemoryError where the weights, their gradient and Adam's two moments alone are more than a slot has.
+    """Raises MemoryError where the weights of the networks that are trained, their gradient and Adam's two moments
+    alone are more than a slot has.
 
     A bound from below, so that nothing is refused that could run; what else a run takes meets the limit itself.
     """
-    needed = 4 * 4 * n_parameters(cfg.graph_model.hidden_dim_nnr_f, cfg.graph_model.n_layers_nnr_f)
+    model = cfg.graph_model
+    networks = spread(cut(cfg.training.n_training_frames, model.window_frames), cfg.claude.search_windows)
+    needed = 4 * 4 * len(networks) * n_parameters(model.hidden_dim_nnr_f, model.n_layers_nnr_f)
     available = _available_bytes(device, n_sharing)
     if needed > available:
         raise MemoryError(

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from siren_sweep.config.schema import GraphModel, TrialConfig
+from siren_sweep.config.schema import GraphModel, Training, TrialConfig
 from siren_sweep.sweep import memory
 from siren_sweep.sweep.worker import failure_reason
 
@@ -57,6 +57,14 @@ def test_a_config_that_cannot_fit_is_refused_with_what_it_needs_and_what_there_i
         memory.refuse_greedy(TrialConfig(graph_model=GraphModel(hidden_dim_nnr_f=256)), "cpu", 4)
         with pytest.raises(MemoryError, match=r"take 5\.00 GiB, and the slot has 0\.06 GiB"):
             memory.refuse_greedy(TrialConfig(graph_model=GraphModel(hidden_dim_nnr_f=8192)), "cpu", 4)
+        windows = TrialConfig(
+            graph_model=GraphModel(hidden_dim_nnr_f=256, window_frames=10), training=Training(n_training_frames=1000)
+        )
+        windows.claude.search_windows = 4
+        memory.refuse_greedy(windows, "cpu", 4)
+        windows.claude.search_windows = 16
+        with pytest.raises(MemoryError, match=r"take 0\.08 GiB, and the slot has 0\.06 GiB"):
+            memory.refuse_greedy(windows, "cpu", 4)
 
     assert in_a_process(refused) == 0
 

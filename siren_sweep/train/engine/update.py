@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from siren_sweep.config.choices import LrSchedule
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.train.engine.base import CLIP_NORM, WARM_UP_SHARE
+from siren_sweep.train.engine.base import CLIP_NORM, learning_rate
 from siren_sweep.train.siren import IN_FEATURES
 
 
@@ -24,14 +22,15 @@ class Update:
 
     def __init__(self, parameters: Tensor, cfg: TrialConfig) -> None:
         self.gradient = parameters.grad = torch.zeros_like(parameters)  # whoever calls `step` fills it
-        self._training, self._total_steps = cfg.training, cfg.claude.total_steps
-        device = parameters.device
-        self._rate = torch.tensor(cfg.training.learning_rate_NNR_f, device=device)
+        device, peak = parameters.device, cfg.training.learning_rate_NNR_f
+        rates = torch.tensor([learning_rate(cfg, step) for step in range(cfg.claude.total_steps)], dtype=torch.float64)
+        self._rates = rates.to(device)  # (total_steps,)
+        self._rate = torch.tensor(peak, device=device)
         betas = (0.9, cfg.training.adam_beta2)
         self._adam = torch.optim.Adam(
             [parameters], lr=self._rate, betas=betas, fused=True, capturable=device.type == "cuda"
         )
-        self._limit = cfg.training.turn_limit / cfg.graph_model.omega_f
+        self._limit = cfg.training.turn_limit / cfg.graph_model.omega_f / peak  # see `update_limit`
         width, n_layers = cfg.graph_model.hidden_dim_nnr_f, cfg.graph_model.n_layers_nnr_f
         self._n_weights, size = width**2, width**2 + width  # of a hidden layer: its weights, then its biases
         first = (IN_FEATURES + 1) * width
@@ -41,23 +40,14 @@ class Update:
     def step(self, steps_done: Tensor) -> None:
         """One step, of which `steps_done` () int64 went before."""
         self._clip()
-        schedule = self._schedule(steps_done.double())
-        self._rate.copy_(self._training.learning_rate_NNR_f * schedule)
+        rate = self._rates.take(steps_done)  # by an index it would wait for the device
+        self._rate.copy_(rate)
         if not self._limit:
             self._adam.step()
             return
         before = self._hidden.clone()
         self._adam.step()
-        self._shorten(before, self._limit * schedule)
-
-    def _schedule(self, steps_done: Tensor) -> Tensor:
-        """The rate of a step as a share of the peak; see `learning_rate`."""
-        if self._training.lr_schedule == LrSchedule.constant:
-            return torch.ones_like(steps_done)
-        falling = 0.5 * (1 + torch.cos(steps_done * (math.pi / self._total_steps)))
-        if self._training.lr_schedule == LrSchedule.cosine:
-            return falling
-        return falling * ((steps_done + 1) / (WARM_UP_SHARE * self._total_steps)).clamp(max=1)
+        self._shorten(before, self._limit * rate)
 
     def _shorten(self, before: Tensor, limit: Tensor) -> None:
         """Keep the change of each hidden layer's weights and biases within the limit; see `update_limit`."""
