@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +71,14 @@ class PlantedSweep:
         self._dataset = dataset or {"path": "/data", "n_input_neurons": 1736}
         self._iteration = 0
 
-    def begin(self, block: int, n_frames: int = 10) -> Study:
-        settings = {"claude.ucb_c": 1.414, "claude.n_iter_block": 8, "training.device": "cpu"}
+    def begin(self, block: int, n_frames: int = 10, settings: Mapping[str, Any] | None = None) -> Study:
+        settings = {"claude.ucb_c": 1.414, "claude.n_iter_block": 8, "training.device": "cpu", **(settings or {})}
         own = Block(block, n_frames, settings=settings, dataset=self._dataset)
         self.studies[block] = create(self.storage, study_name(block), own)
         return self.studies[block]
 
     def batch(self, block: int, slots: Sequence[dict[str, Any]]) -> None:
-        """Add a batch; a slot's keys: score, parent, changes, state, and any attribute of a trial."""
+        """Add a batch; a slot's keys: score, parent, changes, state, metrics, and any attribute of a trial."""
         study = self.studies[block]
         batch = 1 + max((trial.user_attrs["batch"] for trial in study.trials), default=0)
         for slot, given in enumerate(slots):
@@ -101,6 +101,7 @@ def _trial(
     state, score = given.pop("state", TrialState.COMPLETE), given.pop("score", None)
     frames = study.user_attrs["n_training_frames"]
     metrics = {"final_r2": r2_of(score) if score is not None else None, "training_time_min": 0.5, "rank_90": 2}
+    metrics |= given.pop("metrics", {})
     attributes = {
         "block": block,
         "batch": batch,

@@ -26,6 +26,7 @@ from siren_sweep.config.parameters import (
 from siren_sweep.config.schema import METRICS
 from siren_sweep.errors import DataError, OutputError, SweepStateError
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
+from siren_sweep.study.log_format import IMPORTED
 from siren_sweep.study.log_parser import Entry, parse_log
 from siren_sweep.study.records import Block, Hypothesis, Outcome, TrialPlan
 from siren_sweep.study.stored import mark_ended, trial_values, write_block
@@ -98,7 +99,7 @@ def _trial(entry: Entry, block: int, index: int, numbers: dict[int, int]) -> Fro
         n_training_frames=entry.n_frames,
         parent=numbers.get(entry.parent) if entry.parent is not None else None,
         mutation=entry.mutation,
-        strategy="imported",
+        strategy=IMPORTED,
         hypothesis=Hypothesis(rationale=entry.hypothesis) if entry.hypothesis else None,
     )
     return create_trial(

@@ -16,6 +16,8 @@ from siren_sweep.config.parameters import (
     TOTAL_STEPS,
 )
 
+IMPORTED = "imported"  # the strategy of a trial of an imported log
+OLD_R2 = "squared correlation (of the old loop)"  # what such a log calls final_r2: Pearson's, on 500 frames
 BLOCK_END = ">>> BLOCK END <<<"
 # The format's parameters by their short names, in the order of its `Config:` line; others follow where they are set.
 CONFIG = {

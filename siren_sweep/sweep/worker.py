@@ -21,6 +21,7 @@ from siren_sweep.config.schema import Config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
+from siren_sweep.search.strategy import ASKED_FOR
 from siren_sweep.study.records import Outcome, Stop, Trial
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
 from siren_sweep.study.stored import TrialWriter, read_trial
@@ -119,6 +120,7 @@ class Worker:
         # What an earlier attempt reported and went on from is decided: training is deterministic, so the same
         # values come again, and the pruner must not be asked about a point that lies behind.
         self._decided = self._frozen().last_step or 0
+        self._asked_for = self.trial().plan.strategy == ASKED_FOR  # by a person, who wants to know how it ends
 
     def trial(self) -> Trial:
         """The trial as the storage has it now."""
@@ -134,7 +136,7 @@ class Worker:
         self._writer.reports(self._reports)
         if report.index > self._decided:
             self._trial.report(report.r2, step=report.index)
-        if report.index < self._decided or not self._trial.should_prune():
+        if report.index < self._decided or self._asked_for or not self._trial.should_prune():
             return None
         stop = Stop(report.fraction, report.r2)
         explain = getattr(self._study.pruner, "explain", None)  # the stock pruners give no reasons

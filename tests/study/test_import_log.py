@@ -158,6 +158,8 @@ def test_nothing_is_imported_over_a_sweep(log: Path) -> None:
 
 def test_an_imported_log_has_a_record(blocks: dict[int, optuna.Study]) -> None:
     files = record_files("imported", read_blocks(blocks, {}))
+    assert "Best: squared correlation (of the old loop) 0.85 at iteration 1" in files["imported_memory.md"]
+    assert "Observation: squared correlation (of the old loop) 0.85" in files["imported_analysis.md"]
     assert "Mutation: learning_rate_NNR_f: 0.0001 -> 0.003\nVerdict: falsified\n" in files["imported_analysis.md"]
 
 

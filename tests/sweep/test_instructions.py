@@ -10,7 +10,7 @@ import optuna
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn, JobStatus
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 
 from siren_sweep.cli.main import conf_dir, typed
 from siren_sweep.config import parameters
@@ -18,6 +18,7 @@ from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import METRICS, Block
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.search.space import make_space
+from siren_sweep.search.strategy import ASKED_FOR
 from siren_sweep.study import records
 from siren_sweep.study.stored import trial_values
 from siren_sweep.study.studies import all_blocks, create, instructions, load, open_storage, study_name, trial_id
@@ -26,6 +27,8 @@ from siren_sweep.sweep import user_input
 from siren_sweep.sweep.block import BlockStart
 from siren_sweep.sweep.checks import SweepOverrides
 from siren_sweep.sweep.instructions import Instructions
+from siren_sweep.sweep.worker import Worker
+from siren_sweep.train.report import Report
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.record.writer import record_files
 
@@ -88,6 +91,15 @@ class Sweep:
 
     def pending(self) -> list[str]:
         return user_input.pending_lines(self.paths.user_input.read_text())
+
+
+@pytest.mark.parametrize(("strategy", "goes_on"), [(ASKED_FOR, True), ("ucb_tree", False)])
+def test_a_config_that_was_asked_for_is_run_to_its_end(sweep: Sweep, strategy: str, goes_on: bool) -> None:
+    plan = records.TrialPlan(1, sweep.space.config(sweep.start.base), strategy=strategy)
+    sweep.study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=trial_values(plan, attempt=1)))
+    sweep.study.pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # which stops whatever reports
+    worker = Worker(sweep.storage, sweep.study, 0, 1)
+    assert (worker.on_report(Report(1, 0.05, 2, 0.5, 0.1, 1e-3, 9.0, 1.0)) is None) == goes_on
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import N_NEURONS, run_command, told
 from optuna.trial import TrialState
-from planted import CONFIG, OMEGA, RATE, PlantedSweep
+from planted import CONFIG, OMEGA, RATE, WIDTH, PlantedSweep
 
 from siren_sweep.cli.main import main
 from siren_sweep.errors import OutputError
@@ -158,6 +158,24 @@ def test_odd_text_breaks_no_table_and_no_line(sweep: PlantedSweep) -> None:
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {14}
     for text in files.values():
         assert not re.search(r"[\x00-\x09\x0b-\x1f\u2028]", text)
+
+
+def test_the_memory_says_when_no_llm_took_part_and_that_the_cheapest_of_solved_configs_is_the_best(
+    sweep: PlantedSweep,
+) -> None:
+    sweep.begin(1, settings={"claude.solved_r2": 0.9999})
+    cheap, dear = {"changes": {WIDTH: 8}}, {"changes": {WIDTH: 64}}
+    metrics = {8: {"total_params": 100}, 64: {"total_params": 9000}}
+    sweep.batch(1, [{"score": 12.0, **cheap, "metrics": metrics[8]}, {"score": 15.0, **dear, "metrics": metrics[64]}])
+    memory = record_files("planted", read_blocks(sweep.studies, {}))["planted_memory.md"]
+    assert "- **LLM-driven exploration**: no LLM took part; 2 trials in 1 blocks, laid out by tree;" in memory
+    assert "at iteration 1 (hidden_dim=8" in memory[: memory.index("## Knowledge Base")]
+    assert "the cheapest of those with R2 0.9999 or more" in memory
+    sweep.batch(1, [{"score": 5.0, "strategy": "agent"}])
+    assert (
+        "LLM-driven exploration**: 3 trials"
+        in (record_files("planted", read_blocks(sweep.studies, {}))["planted_memory.md"])
+    )
 
 
 def test_the_end_of_a_block_stands_in_its_snapshot(sweep: PlantedSweep) -> None:

@@ -12,7 +12,7 @@ from planted import OMEGA, RATE, WIDTH, block_of, r2_of, view
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record.evidence import Level, current, judge_block, revised, statements
 from siren_sweep.views.record.noise import ENOUGH, PRIOR_SD, Noise, noise_before, pooled, score
-from siren_sweep.views.record.trials import State
+from siren_sweep.views.record.trials import BlockView, State, TrialView
 from siren_sweep.views.record.verdicts import Call, judge
 
 QUIET = Noise(0.1, 100)
@@ -244,3 +244,41 @@ def test_validation_revises_verdicts_at_the_end_of_its_block_and_not_before() ->
     assert (old.verdict.call, new.verdict.call) == (Call.inconclusive, Call.supported)
     assert statements(current(blocks))
     assert not statements(current([block_of(*better, validation=seeds)]))
+
+
+SOLVED = {"claude.solved_r2": 0.9999}
+
+
+def solved_block(*trials: TrialView) -> BlockView:
+    return block_of(*trials, settings=SOLVED)
+
+
+@pytest.mark.parametrize("effect", [-4.0, 4.0])
+def test_of_two_solved_configs_neither_is_better(effect: float) -> None:
+    parent, child = view(0, 14.0), view(1, 14.0 + effect, 0, changes={OMEGA: 40.0})
+    verdict = judge(child, solved_block(parent, child), QUIET)
+    assert verdict.call is Call.inconclusive
+    assert verdict.why == "it and iteration 1 are solved: R2 of 0.9999 or more"
+    assert not statements(current([solved_block(parent, child)]))
+    assert judge(child, block_of(parent, child), QUIET).call is not Call.inconclusive  # a sweep with no such threshold
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "call"), [(8.0, 12.0, Call.supported), (12.0, 8.0, Call.falsified), (5.0, 8.0, Call.supported)]
+)
+def test_below_the_threshold_a_difference_counts(parent: float, child: float, call: Call) -> None:
+    trials = view(0, parent), view(1, child, 0, changes={OMEGA: 40.0})
+    assert judge(trials[1], solved_block(*trials), QUIET).call is call
+
+
+def test_a_trial_that_was_stopped_when_it_could_still_have_been_solved_is_not_falsified() -> None:
+    parent = view(0, 16.0)
+    for bound, call in ((11.0, Call.inconclusive), (8.0, Call.falsified)):
+        child = pruned(1, 0, bound, changes={OMEGA: 40.0})
+        assert judge(child, solved_block(parent, child), QUIET).call is call
+
+
+def test_a_latin_square_of_solved_configs_is_no_evidence() -> None:
+    square = latin_square(3.0, -3.0, (10.0, 10.0, 10.0, 10.0))
+    verdict = judge(square[2], solved_block(*square), QUIET)
+    assert (verdict.call, "all four configs are solved" in verdict.why) == (Call.inconclusive, True)

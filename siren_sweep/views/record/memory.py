@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from siren_sweep.config.parameters import WINDOW, leaf
-from siren_sweep.study.log_format import BLOCK_END, CONFIG, one_line
+from siren_sweep.study.log_format import BLOCK_END, CONFIG, IMPORTED, one_line
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, Level, current, statements
 from siren_sweep.views.record.noise import noise_before
-from siren_sweep.views.record.trials import BlockView, State, TrialView
+from siren_sweep.views.record.trials import BlockView, State
 from siren_sweep.views.record.verdicts import Call, changed
 
 _COLUMNS = (
@@ -21,6 +21,7 @@ _COLUMNS = (
     "| -------- | ---------- |"
 )
 _ABOVE, _BELOW = (f"{side} the parent's by more than the noise" for side in ("above", "below"))
+AGENT = "agent"  # the strategy of a config that an LLM proposed
 _GUARD = "**CRITICAL: This section must ALWAYS be at the END of memory file.**"
 
 
@@ -46,14 +47,15 @@ def snapshot_text(name: str, blocks: Sequence[BlockView], ended: int) -> str:
 
 
 def _summary(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
-    best = [f"{one.n_training_frames} frames: {_best_words(one)}" for one in blocks if _best(one)]
+    best = [f"{one.n_training_frames} frames: {_best_words(one)}" for one in blocks if one.best is not None]
     found = statements(judged)
     levels = ", ".join(f"{sum(one.level is level for one in found)} {level}" for level in Level)
     told = [one for block in blocks for one in block.entries()]
     ways = sorted({one.strategy for one in told if one.strategy})
     optimization = "; ".join(best) or "[pending first results]"
     exploration = (
-        f"{len(told)} trials in {len(blocks)} blocks, laid out by {', '.join(ways) or 'hand'}; statements: {levels}"
+        f"{'' if AGENT in ways else 'no LLM took part; '}{len(told)} trials in {len(blocks)} blocks, laid out by "
+        f"{', '.join(ways) or 'hand'}; statements: {levels}"
         if told
         else "[pending first results]"
     )
@@ -184,23 +186,20 @@ def _counts(own: Sequence[Judged]) -> str:
     return ", ".join(f"{sum(one.verdict.call is call for one in own)} {call}" for call in Call)
 
 
-def _best(block: BlockView) -> TrialView | None:
-    """The trial of highest R2 over all frames; where there is none, of highest R2 over its windows."""
-    valued = [trial for trial in block.entries() if trial.value is not None]
-    final = [trial for trial in valued if block.final_r2(trial) is not None]
-    return max(final or valued, key=lambda one: (block.final_r2(one) or one.value or 0.0, -one.number), default=None)
-
-
 def _best_words(block: BlockView) -> str:
-    best = _best(block)
+    best = block.trial(block.best)
     if best is None:
         return "no trial has finished"
     where = f"at iteration {best.iteration} ({words.config_line(best)})"
+    if best.strategy == IMPORTED:
+        return f"{words.kind_of_r2(best)} {words.r2(best.value)} {where}"
     final = block.final_r2(best)
     if final is None:
         return f"R2 {words.r2(best.value)} {best.sample} {where}"
     promised = f", which had R2 {words.r2(best.value)} {best.sample}" if best.sample else ""
-    return f"final R2 {words.r2(final)} {where}{promised}"
+    solved = block.solved_r2
+    cheapest = f", the cheapest of those with R2 {solved:g} or more" if solved is not None and final >= solved else ""
+    return f"final R2 {words.r2(final)} {where}{promised}{cheapest}"
 
 
 def _varied(block: BlockView) -> list[str]:

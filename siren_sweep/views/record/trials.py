@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
 from siren_sweep.study.records import Hypothesis, Outcome, Trial, finite
 from siren_sweep.study.stored import read_block, read_plan, read_trials
-from siren_sweep.study.studies import instructions, seed_runs, whole_runs
+from siren_sweep.study.studies import best_trial, instructions, seed_runs, whole_runs, winner
 from siren_sweep.train.report import Status
 
 
@@ -76,7 +76,8 @@ class BlockView:
 
     `validation` holds one list of R2 for each config that was trained again, its first run's among them. `told` are the
     batches that are over, `ended` says that nothing will be added. `asked` holds what a person asked for meanwhile, and
-    the answer; `whole` the final R2, by trial number, of configs that were trained in all their windows.
+    the answer; `whole` the final R2, by trial number, of configs that were trained in all their windows. `best` is the
+    number of the trial that won, None before one has finished.
     """
 
     number: int
@@ -89,6 +90,12 @@ class BlockView:
     dataset: Mapping[str, Any] = field(default_factory=dict)
     asked: Sequence[tuple[str, str]] = ()
     whole: Mapping[int, float] = field(default_factory=dict)
+    best: int | None = None
+
+    @property
+    def solved_r2(self) -> float | None:
+        """The R2 from which on a difference is of no practical meaning; None where there is none."""
+        return finite(self.settings.get("claude.solved_r2"))
 
     def final_r2(self, trial: TrialView) -> float | None:
         """R2 over all frames: a trial's own, or, where that is over some windows, that of its config trained whole."""
@@ -124,7 +131,8 @@ def read_blocks(studies: Mapping[int, Study], validations: Mapping[int, Study]) 
 def _block(
     number: int, study: Study, validation: Study | None, followed: bool, asked: Sequence[tuple[str, str]]
 ) -> BlockView:
-    block = read_block(study)
+    block, won = read_block(study), winner(study, validation)
+    best = won.searched if won else best_trial(study)
     trials = sorted(map(_trial, read_trials(study)), key=lambda trial: (trial.iteration, trial.number))
     return BlockView(
         number,
@@ -137,6 +145,7 @@ def _block(
         block.dataset,
         asked,
         {run.plan.whole_of: run.metrics["final_r2"] for run in whole_runs(validation) if run.plan.whole_of is not None},
+        best.number if best else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 Every hypothesis is that the mutation improves final R2 over its parent's. It is supported when the difference of
 scores exceeds the limit of the noise, falsified when it lies below the negative one, and inconclusive otherwise.
+Above `claude.solved_r2` a difference means nothing in practice: between two solved configs it counts neither way.
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ def judge(trial: TrialView, block: BlockView, noise: Noise) -> Verdict:
         if one.state is State.failed:
             return Verdict(Call.inconclusive, f"{whose} failed", names)
     square = _square(trial, parent, block, names)
+    compared = (trial, parent, *(square or ()))
+    if block.solved_r2 is not None and all(_range(one)[1] >= score(block.solved_r2) for one in compared):
+        whose = "all four configs" if square else f"it and iteration {parent.iteration}"
+        are = "are" if all(one.value is not None for one in compared) else "may both be"
+        return Verdict(Call.inconclusive, f"{whose} {are} solved: R2 of {block.solved_r2:g} or more", names)
     if square is not None:
         return _main_effect(trial, parent, square, names, noise)
     verdict = _comparison(trial, parent, names, noise)

@@ -7,7 +7,7 @@ from typing import Any
 
 from siren_sweep.config.parameters import PARAMETERS, XY_PERIOD, leaf
 from siren_sweep.search.proposal import shown
-from siren_sweep.study.log_format import CONFIG, one_line
+from siren_sweep.study.log_format import CONFIG, IMPORTED, OLD_R2, one_line
 from siren_sweep.views.record.trials import State, TrialView
 from siren_sweep.views.record.verdicts import changed
 
@@ -30,6 +30,11 @@ def number(value: Any, digits: int = 6) -> str:
 def r2(value: float | None) -> str:
     """An R2 for reading: more digits where it is so near to 1 that six would say 1."""
     return number(value, 6 if value is None or abs(1 - value) > 1e-5 else 14)
+
+
+def kind_of_r2(trial: TrialView) -> str:
+    """What the R2 of a trial is called: that of an imported log is another measure."""
+    return OLD_R2 if trial.strategy == IMPORTED else "R2"
 
 
 def config_line(trial: TrialView) -> str:
@@ -89,4 +94,4 @@ def result(trial: TrialView) -> str:
     if trial.state is State.pruned:
         return one_line(trial.reason or "pruned")
     part = f" {trial.sample}" if trial.sample else ""
-    return f"R2 {r2(trial.value)}{part}" + (f" ({one_line(trial.reason)})" if trial.reason else "")
+    return f"{kind_of_r2(trial)} {r2(trial.value)}{part}" + (f" ({one_line(trial.reason)})" if trial.reason else "")
