@@ -196,6 +196,7 @@ class Config(TrialConfig):
     blocks: Blocks = field(default_factory=Blocks)
     search_space: SearchSpace = field(default_factory=SearchSpace)
     sampler: dict[str, Any] = field(default_factory=dict)
+    proposer: str = "siren_sweep.search.proposer.OneByOne"  # how a batch is asked of the sampler
     pruner: dict[str, Any] = field(default_factory=dict)
     tracking: Tracking = field(default_factory=Tracking)
     storage: Storage = field(default_factory=Storage)

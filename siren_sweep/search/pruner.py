@@ -31,9 +31,13 @@ class UCBPruner(BasePruner):
         self._n_reports = n_reports
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether the trial should stop at its last report."""
+        """Whether the trial should stop at its last report; why stands in its attributes `bound` and `best`."""
         found = self.explain(study, trial)
-        return found is not None and _worse(study, found["bound"], found["best"])
+        if found is None or not _worse(study, found["bound"], found["best"]):
+            return False
+        for name in ("bound", "best"):
+            trial.set_user_attr(name, found[name])
+        return True
 
     def explain(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any] | None:
         """The bound, the best finished value and the fraction of the last report; None with too little evidence."""

@@ -1,30 +1,29 @@
 """How the records of a sweep are read and written: the one place that names a stored key.
 
-Everything is a user attribute of Optuna's, as JSON. A study is of one block, or of the runs beside one; its format has
-a number, and what another version has written is refused with one message.
+Everything is a user attribute of Optuna's, as JSON (`values` has its form). A study is of one block, or of the runs
+beside one; its format has a number, and what another version has written is refused with one message.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.errors import SweepStateError
-from siren_sweep.study.records import (
-    Block,
-    Hypothesis,
-    Instruction,
-    Outcome,
-    PlannedTrial,
-    Stop,
-    TrackedTo,
-    Trial,
-    TrialPlan,
+from siren_sweep.study.records import Block, Instruction, Outcome, PlannedTrial, Stop, TrackedTo, Trial, TrialPlan
+from siren_sweep.study.values import (
+    SAMPLER_STATE,
+    as_instruction,
+    as_plan,
+    as_record,
+    instruction_values,
+    outcome_values,
+    plan_values,
 )
 from siren_sweep.train.report import Report
 
@@ -34,9 +33,6 @@ _ENDED, _SHOWN, _COPIED = "ended", "shown", "copied"
 _INSTRUCTIONS, _ANSWERED = "instructions", "instructions_answered"  # of the first block's study
 _TRACKED_TO = "tracked_to"  # of the first block's study
 _ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME = "attempt", "deaths", "reports", "stop", "outcome"
-_HYPOTHESIS, _SAMPLER_STATE = "hypothesis", "sampler_state"
-
-T = TypeVar("T")
 
 
 def read_block(study: Study) -> Block:
@@ -79,12 +75,12 @@ def read_trial(trial: FrozenTrial) -> Trial | None:
         state=trial.state,
         value=trial.value,
         params=trial.params,
-        plan=_plan(values, where),
+        plan=as_plan(values, where),
         attempt=int(values.get(_ATTEMPT) or 0),
         deaths=tuple(values.get(_DEATHS) or ()),
-        reports=tuple(_record(Report, one, where) for one in values.get(_REPORTS) or ()),
-        stop=_record(Stop, values[_STOP], where) if values.get(_STOP) else None,
-        outcome=_record(Outcome, values[_OUTCOME], where) if values.get(_OUTCOME) else None,
+        reports=tuple(as_record(Report, one, where) for one in values.get(_REPORTS) or ()),
+        stop=as_record(Stop, values[_STOP], where) if values.get(_STOP) else None,
+        outcome=as_record(Outcome, values[_OUTCOME], where) if values.get(_OUTCOME) else None,
         began=trial.datetime_start,
         told=trial.datetime_complete,
     )
@@ -93,7 +89,7 @@ def read_trial(trial: FrozenTrial) -> Trial | None:
 def read_plan(study: Study, batch: int) -> list[PlannedTrial]:
     """The plan of a batch; empty where none was stored."""
     entries = _attributes(study).get(_plan_key(batch)) or []
-    return [PlannedTrial(one["params"], _plan(one["attributes"], f"the plan of batch {batch}")) for one in entries]
+    return [PlannedTrial(one["params"], as_plan(one["attributes"], f"the plan of batch {batch}")) for one in entries]
 
 
 def last_batch(study: Study) -> int:
@@ -103,7 +99,7 @@ def last_batch(study: Study) -> int:
 
 def read_instructions(study: Study) -> list[Instruction]:
     """What a person asked of the sweep while it ran, in order; from the first block's study."""
-    return [_instruction(one) for one in _attributes(study).get(_INSTRUCTIONS) or []]
+    return [as_instruction(one) for one in _attributes(study).get(_INSTRUCTIONS) or []]
 
 
 def n_answered(study: Study) -> int:
@@ -114,7 +110,7 @@ def n_answered(study: Study) -> int:
 def read_tracked_to(study: Study) -> TrackedTo | None:
     """Where the sweep's runs go; None where it has not tracked. From the first block's study."""
     values = _attributes(study).get(_TRACKED_TO)
-    return _record(TrackedTo, values, "the sweep") if values else None
+    return as_record(TrackedTo, values, "the sweep") if values else None
 
 
 def n_copied(study: Study) -> int:
@@ -185,7 +181,7 @@ def mark_copied(study: Study, n_blocks: int) -> None:
 
 def write_instructions(study: Study, instructions: Sequence[Instruction]) -> None:
     """Store all of them, in one write."""
-    study.set_user_attr(_INSTRUCTIONS, [_instruction_values(one) for one in instructions])
+    study.set_user_attr(_INSTRUCTIONS, [instruction_values(one) for one in instructions])
 
 
 def write_answered(study: Study, n: int) -> None:
@@ -212,7 +208,7 @@ class TrialWriter:
         self._set(_STOP, {key: value for key, value in vars(stop).items() if value is not None})
 
     def outcome(self, outcome: Outcome) -> None:
-        self._set(_OUTCOME, _outcome_values(outcome))
+        self._set(_OUTCOME, outcome_values(outcome))
 
     def _set(self, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._trial_id, key, value)
@@ -222,21 +218,7 @@ def trial_values(plan: TrialPlan, outcome: Outcome | None = None, attempt: int =
     """The attributes of a trial that is added whole."""
     values = {**plan_values(plan), _ATTEMPT: attempt}
     if outcome is not None:
-        values[_OUTCOME] = _outcome_values(outcome)
-    return values
-
-
-def plan_values(plan: TrialPlan) -> dict[str, Any]:
-    """A plan as it is stored."""
-    values: dict[str, Any] = {
-        **vars(plan),
-        "config": dict(plan.config),
-        _HYPOTHESIS: _hypothesis_values(plan.hypothesis),
-        _SAMPLER_STATE: dict(plan.sampler_state),
-    }
-    for name in ("validation_of", "whole_of", _SAMPLER_STATE):  # which few trials have
-        if not values[name] and values[name] != 0:
-            del values[name]
+        values[_OUTCOME] = outcome_values(outcome)
     return values
 
 
@@ -247,7 +229,7 @@ def without_parent(trial: FrozenTrial) -> dict[str, Any]:
 
 def sampler_state(trial: FrozenTrial) -> Mapping[str, Any]:
     """What a sampler kept with a trial for itself."""
-    found: Mapping[str, Any] = trial.user_attrs.get(_SAMPLER_STATE) or {}
+    found: Mapping[str, Any] = trial.user_attrs.get(SAMPLER_STATE) or {}
     return found
 
 
@@ -259,7 +241,7 @@ def stated_parent(trial: FrozenTrial) -> tuple[bool, int | None]:
 def failure(trial: FrozenTrial) -> Outcome | None:
     """The outcome of a trial that failed, whoever added it."""
     values = trial.user_attrs.get(_OUTCOME)
-    return _record(Outcome, values, f"trial {trial.number}") if trial.state is TrialState.FAIL and values else None
+    return as_record(Outcome, values, f"trial {trial.number}") if trial.state is TrialState.FAIL and values else None
 
 
 def _plan_key(batch: int) -> str:
@@ -274,81 +256,3 @@ def _attributes(study: Study) -> dict[str, Any]:
             "program has written it"
         )
     return values
-
-
-def _plan(values: Mapping[str, Any], where: str) -> TrialPlan:
-    own = {key: value for key, value in values.items() if value is not None}
-    if _HYPOTHESIS in own:
-        own[_HYPOTHESIS] = _hypothesis(own[_HYPOTHESIS])
-    return _record(TrialPlan, own, where)
-
-
-def _hypothesis(values: Mapping[str, Any]) -> Hypothesis:
-    def several(name: str) -> tuple[Any, ...]:
-        value = values.get(name)
-        return tuple(value) if isinstance(value, list) else () if value is None else (value,)
-
-    return Hypothesis(
-        rationale=str(values.get("rationale") or ""),
-        falsified_by=str(values.get("falsified_by") or ""),
-        parameters=several("parameter"),
-        old=several("old"),
-        new=several("new"),
-        expectation=values.get("expectation"),
-    )
-
-
-def _hypothesis_values(hypothesis: Hypothesis | None) -> dict[str, Any] | None:
-    """As it is stored: a single changed parameter without a list."""
-    if hypothesis is None:
-        return None
-    single = len(hypothesis.parameters) == 1
-    changes = {"parameter": hypothesis.parameters, "old": hypothesis.old, "new": hypothesis.new}
-    return {
-        **{name: values[0] if single else list(values) for name, values in changes.items()},
-        "expectation": dict(hypothesis.expectation) if hypothesis.expectation else None,
-        "rationale": hypothesis.rationale,
-        "falsified_by": hypothesis.falsified_by,
-    }
-
-
-def _outcome_values(outcome: Outcome) -> dict[str, Any]:
-    return {**vars(outcome), "metrics": dict(outcome.metrics)}
-
-
-def _instruction(values: Mapping[str, Any]) -> Instruction:
-    own = {key: values[key] for key in ("number", "line", "block", "after_batch", "answer")}
-    limit = values.get("limit")
-    return Instruction(
-        **own,
-        limit=(limit["parameter"], limit["low"], limit["high"]) if limit else None,
-        wanted=values.get("try"),
-        more=int(values.get("more") or 0),
-        stop=bool(values.get("stop")),
-        end=bool(values.get("end")),
-    )
-
-
-def _instruction_values(one: Instruction) -> dict[str, Any]:
-    values: dict[str, Any] = {key: getattr(one, key) for key in ("number", "line", "block", "after_batch")}
-    if one.limit:
-        values["limit"] = dict(zip(("parameter", "low", "high"), one.limit, strict=True))
-    if one.wanted is not None:
-        values["try"] = dict(one.wanted)
-    if one.more:
-        values["more"] = one.more
-    if one.stop or one.end:
-        values |= {"stop": one.stop} | ({"end": True} if one.end else {})
-    return {**values, "answer": one.answer}
-
-
-def _record(kind: type[T], values: Any, where: str) -> T:
-    """A dataclass from what is stored; keys that it does not know are of other parts of the record.
-
-    Raises SweepStateError where something is missing.
-    """
-    fields = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    try:
-        return kind(**{key: value for key, value in values.items() if key in fields})
-    except (TypeError, AttributeError) as error:
-        raise SweepStateError(f"the {kind.__name__.lower()} stored with {where} is broken: {error}") from None

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import hydra
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
@@ -16,6 +14,7 @@ from siren_sweep.config.overrides import TEXTS, parse
 from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS, RATIOS, dimension_fault, parameter_of
 from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
 from siren_sweep.errors import ConfigError, redacted
+from siren_sweep.search.proposer import make_proposer, make_pruner
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
 from siren_sweep.sweep.block import at_frames, start_block
 from siren_sweep.views.mlflow.address import tracking_uri
@@ -94,11 +93,10 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
     elif not wrong:
         for number, block in enumerate(cfg.blocks.schedule, 1):
             start_block(cfg, number, sweep_texts(cfg, overrides, block), {}, None)
-    for group in ("sampler", "pruner"):
+    policies: dict[str, Callable[[Config], object]] = {"sampler": make_proposer, "pruner": make_pruner}
+    for group, make in policies.items():
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                hydra.utils.instantiate(getattr(cfg, group))
+            make(cfg)
         except Exception as error:  # whatever a person's class raises
             cause = error.__cause__ or error
             wrong.append(f"{group} cannot be made: {type(cause).__name__}: {cause}")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
-import optuna
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 from optuna.study import Study
@@ -24,19 +20,9 @@ from siren_sweep.config.schema import Config
 from siren_sweep.errors import ConfigError, DataError, SweepError, SweepStateError
 from siren_sweep.field.dataset import ensure_data, field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
-from siren_sweep.search.proposal import Proposal
-from siren_sweep.search.strategy import plan_batch
-from siren_sweep.study.records import Block, Trial, TrialPlan
+from siren_sweep.study.records import Block, Trial
 from siren_sweep.study.storage import restore, save_copy, storage_errors
-from siren_sweep.study.stored import (
-    has_settings,
-    last_batch,
-    mark_ended,
-    mark_shown,
-    read_block,
-    write_plan,
-    write_tracked_to,
-)
+from siren_sweep.study.stored import has_settings, mark_ended, mark_shown, read_block, write_tracked_to
 from siren_sweep.study.studies import (
     STORAGE_URL_VARIABLE,
     all_blocks,
@@ -53,13 +39,14 @@ from siren_sweep.study.studies import (
     winner,
 )
 from siren_sweep.sweep import changes, checks, warm_start
-from siren_sweep.sweep.batch import BatchRun, enqueue_plan, planned
+from siren_sweep.sweep.batch import BatchRun
 from siren_sweep.sweep.block import BlockCallback, BlockStart, start_block
 from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.sweep.interrupts import interrupts
 from siren_sweep.sweep.lock import locked
 from siren_sweep.sweep.monitor import Monitor
 from siren_sweep.sweep.mps import shared_gpus
+from siren_sweep.sweep.planning import Planner
 from siren_sweep.sweep.slots import slots
 from siren_sweep.sweep.validation import Validation
 from siren_sweep.train.engine import n_gpus
@@ -71,8 +58,11 @@ from siren_sweep.views.report.page import write_report
 log = logging.getLogger(__name__)
 
 
-def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) -> None:
-    """Run, or go on with, the sweep of a composed config. Raises ConfigError and its kind before anything trains."""
+def run_sweep(config: DictConfig, arguments: Sequence[str], make_launcher: Callable[[], Launcher]) -> None:
+    """Run, or go on with, the sweep of a composed config. Raises ConfigError and its kind before anything trains.
+
+    The launcher is made when all is checked: one may start processes.
+    """
     cfg = typed(config)
     if cfg.storage.url is not None:  # workers have it from here, and from no file
         os.environ.setdefault(STORAGE_URL_VARIABLE, cfg.storage.url)
@@ -84,9 +74,7 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], launcher: Launcher) 
     with locked(paths), interrupts(), storage_errors(), shared_gpus(cfg.claude.n_parallel, gpus):
         if notice := restore(paths):
             print(notice, file=sys.stderr)
-        if hasattr(launcher, "warm_up"):
-            launcher.warm_up()
-        Sweep(cfg, overrides, launcher, outputs, paths, data_hashes).run()
+        Sweep(cfg, overrides, make_launcher(), outputs, paths, data_hashes).run()
 
 
 def _prepare(cfg: Config, overrides: checks.SweepOverrides, outputs: OutputPaths) -> tuple[SweepPaths, dict[int, str]]:
@@ -142,6 +130,7 @@ class Sweep:
         self._pinned = {name: PARAMETERS[name].value_in(cfg) for name in overrides.pinned}
         self._storage = open_storage(cfg.storage.url, paths)
         self._instructions = Instructions(self._storage, paths, cfg.claude.n_iter_block)
+        self._planner = Planner(cfg, self._storage, self._instructions)
         self._slots = slots(cfg.claude.n_parallel, cfg.training.device)
 
     def run(self) -> None:
@@ -183,7 +172,7 @@ class Sweep:
         print(f"MLflow: {shown(uri, self._outputs)}", file=sys.stderr)
 
     def _run_block(self, study: Study, start: BlockStart) -> None:
-        while self._goes_on(study, start) and self._plan(study, start):
+        while self._goes_on(study, start) and self._planner.plan(study, start):
             self._view(write_record)
             callback = BlockCallback(self._instructions.n_trials(start.number), self._export)
             inherited = self._overrides.inherited
@@ -231,63 +220,6 @@ class Sweep:
                 f"and had {known.data_hash}"
             )
         return study
-
-    def _plan(self, study: Study, start: BlockStart) -> bool:
-        """Plan the next batch where none is open, and enqueue it; False where no config is left to run."""
-        done, n_iter = len(finished(study)), self._instructions.n_trials(start.number)
-        batch = open_batch(study)
-        if batch is None:
-            batch = last_batch(study) + 1
-            proposals = self._propose(study, start, batch, min(self._cfg.claude.n_parallel, n_iter - done))
-            if not proposals:
-                print(f"block {start.number} ends after {done} trials: its space has no config left", file=sys.stderr)
-                return False
-            first = 1 + sum(len(finished(other)) for other in all_blocks(self._storage).values())
-            plans = [
-                planned(
-                    proposal,
-                    TrialPlan(
-                        iteration=first + slot,
-                        config=start.space.config(proposal.params),
-                        block=start.number,
-                        batch=batch,
-                        slot=slot,
-                        n_training_frames=start.n_training_frames,
-                        seed=self._cfg.training.seed,
-                        data_hash=self._data_hashes[start.number],
-                    ),
-                )
-                for slot, proposal in enumerate(proposals)
-            ]
-            write_plan(study, plans)
-        enqueue_plan(study, batch, start.space.distributions())
-        return True
-
-    def _propose(self, study: Study, start: BlockStart, batch: int, n: int) -> list[Proposal]:
-        """The batch's configs, from the seed and the studies alone: a resumed sweep proposes the same."""
-        seed = self._cfg.training.seed + 1000 * start.number + batch
-        blocks, part = all_blocks(self._storage), self._instructions.part_of(start.space)
-        known = warm_start.earlier(self._storage, start.space)
-        carried, best = start.carried, warm_start.best_known(known)
-        if start.number == 1 and best:
-            carried = [best, start.base]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = hydra.utils.instantiate(self._cfg.sampler, seed=seed)
-            if isinstance(sampler, functools.partial):  # one that is made for a space
-                sampler = sampler(part.distributions())
-            return plan_batch(
-                study,
-                start.space,
-                sampler,
-                n,
-                strategy=self._cfg.claude.strategy,
-                base=start.base,
-                carried=carried,
-                earlier=known + [blocks[number] for number in sorted(blocks) if number < start.number],
-                within=part,
-                wanted=self._instructions.wanted(start.number),
-            )
 
     def _winner(self, study: Study, number: int) -> Trial:
         """The trial whose config a block carries on. Raises SweepStateError where none was trained whole."""

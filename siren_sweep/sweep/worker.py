@@ -6,6 +6,7 @@ touch training. Only the trial's current attempt may write.
 
 from __future__ import annotations
 
+import copy
 import errno
 import logging
 import math
@@ -21,7 +22,8 @@ from siren_sweep.config.schema import Config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
-from siren_sweep.search.strategy import ASKED_FOR
+from siren_sweep.search.plan import ASKED_FOR
+from siren_sweep.search.proposer import make_pruner
 from siren_sweep.study.records import Outcome, Stop, Trial
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
 from siren_sweep.study.stored import TrialWriter, read_trial
@@ -62,14 +64,11 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
 
     Raises SweepError, and writes no outcome, where the data or the disk are at fault: no config is to be blamed.
     """
-    import hydra
-
-    pruner = hydra.utils.instantiate(cfg.pruner)
     assert cfg.trial.study is not None
     assert cfg.trial.number is not None
     with storage_errors():
         storage = open_storage(cfg.storage.url, sweep, existing=True)
-        study = load(storage, cfg.trial.study, pruner=pruner, sampler=optuna.samplers.RandomSampler())
+        study = load(storage, cfg.trial.study, pruner=make_pruner(cfg), sampler=optuna.samplers.RandomSampler())
         assert study is not None
         worker = Worker(storage, study, cfg.trial.number, cfg.trial.attempt)
         try:
@@ -136,12 +135,13 @@ class Worker:
         self._writer.reports(self._reports)
         if report.index > self._decided:
             self._trial.report(report.r2, step=report.index)
-        if report.index < self._decided or self._asked_for or not self._trial.should_prune():
+        if report.index < self._decided or self._asked_for:
             return None
-        stop = Stop(report.fraction, report.r2)
-        explain = getattr(self._study.pruner, "explain", None)  # the stock pruners give no reasons
-        if explain and (found := explain(self._study, self._frozen())):
-            stop = Stop(report.fraction, report.r2, found["bound"], found["best"])
+        own = copy.deepcopy(self._frozen())
+        if not self._study.pruner.prune(self._study, own):
+            return None
+        why = own.user_attrs  # where a pruner that has reasons says them
+        stop = Stop(report.fraction, report.r2, why.get("bound"), why.get("best"))
         self._writer.stop(stop)
         return _why_pruned(stop)
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
-import hydra
 import optuna
 import pytest
-import yaml
-from optuna.samplers import BaseSampler
+from hydra import compose, initialize_config_dir
 from optuna.trial import TrialState
 
+from siren_sweep.cli.main import conf_dir, typed
 from siren_sweep.config import parameters
 from siren_sweep.config.choices import Strategy
 from siren_sweep.config.parameters import defaults
-from siren_sweep.config.schema import Block
+from siren_sweep.config.schema import Block, Config
 from siren_sweep.search.limits import Limit, fault, limited, part_of
+from siren_sweep.search.plan import ASKED_FOR
+from siren_sweep.search.proposer import Proposer, make_proposer
 from siren_sweep.search.space import Space, make_space
-from siren_sweep.search.strategy import ASKED_FOR, plan_batch
+from siren_sweep.search.strategy import plan_batch
 
 WIDTH, DEPTH, OMEGA = parameters.HIDDEN_DIM, parameters.N_LAYERS, parameters.OMEGA
 T_PERIOD, XY_PERIOD, WINDOW = parameters.T_PERIOD, parameters.XY_PERIOD, parameters.WINDOW
@@ -51,17 +53,21 @@ LIMITS = {
     RATE: Limit(1e-4, 1e-4),
     STEPS: Limit(400, 1000),
 }
-CONF = Path(__file__).parents[2] / "conf" / "sampler"
+NAMES = [file.stem for file in sorted((Path(conf_dir()) / "sampler").glob("*.yaml"))]
 
 
 def space(n_frames: int = 100) -> Space:
     return make_space(Block(n_frames, 400), TEXTS, BASE, set())
 
 
-def sampler(name: str, batch: int, part: Space) -> BaseSampler:
-    text = (CONF / f"{name}.yaml").read_text().replace("${claude.ucb_c}", "1.414")
-    made = hydra.utils.instantiate(yaml.safe_load(text), seed=batch)
-    return made if isinstance(made, BaseSampler) else made(part.distributions())
+@functools.cache
+def composed(name: str) -> Config:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        return typed(compose("config", [f"sampler={name}"]))
+
+
+def proposer(name: str, batch: int) -> Proposer:
+    return make_proposer(composed(name), batch)
 
 
 def run(study: optuna.Study, whole: Space, params: dict[str, Any]) -> None:
@@ -72,7 +78,7 @@ def run(study: optuna.Study, whole: Space, params: dict[str, Any]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-@pytest.mark.parametrize("name", [file.stem for file in sorted(CONF.glob("*.yaml"))])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("strategy", [Strategy.auto, Strategy.grid, Strategy.latin_square, Strategy.focused])
 def test_every_sampler_and_layout_stays_within_and_repeats_nothing(name: str, strategy: Strategy) -> None:
     whole, study = space(), optuna.create_study(direction="maximize")
@@ -81,8 +87,7 @@ def test_every_sampler_and_layout_stays_within_and_repeats_nothing(name: str, st
         run(study, whole, base | {OMEGA: omega})
     part = limited(whole, LIMITS)
     for batch in range(3):
-        chosen = sampler(name, batch, part)
-        proposals = plan_batch(study, whole, chosen, 4, strategy=strategy, base=base, within=part)
+        proposals = plan_batch(study, whole, proposer(name, batch), 4, strategy=strategy, base=base, within=part)
         assert len(proposals) == 4
         for one in proposals:
             config = whole.config(one.params)
@@ -98,7 +103,7 @@ def test_a_parent_outside_a_limit_is_moved_in_and_the_mutation_says_so() -> None
     for omega in (30.0, 60.0, 100.0, 200.0):
         run(study, whole, whole.nearest(BASE) | {OMEGA: omega})
     part = limited(whole, {OMEGA: Limit(500.0, 500.0)})
-    proposals = plan_batch(study, whole, sampler("ucb_tree", 0, part), 4, strategy=Strategy.auto, base={}, within=part)
+    proposals = plan_batch(study, whole, proposer("ucb_tree", 0), 4, strategy=Strategy.auto, base={}, within=part)
     children = [one for one in proposals if one.parent is not None]
     assert children
     for child in children:
@@ -151,7 +156,7 @@ def test_a_config_that_is_wanted_comes_first_and_once() -> None:
     wanted = whole.nearest(BASE) | {OMEGA: 2000.0}
     for name in ("ucb_tree", "tpe", "random"):
         first, *rest = plan_batch(
-            study, whole, sampler(name, 0, part), 4, strategy=Strategy.auto, base={}, within=part, wanted=[wanted]
+            study, whole, proposer(name, 0), 4, strategy=Strategy.auto, base={}, within=part, wanted=[wanted]
         )
         assert (first.params, first.strategy, first.parent) == (wanted, ASKED_FOR, 0)
         assert first.mutation == "omega_f: 30 -> 2000"
@@ -159,5 +164,5 @@ def test_a_config_that_is_wanted_comes_first_and_once() -> None:
         assert all(40 <= one.params[OMEGA] <= 90 for one in rest)
     run(study, whole, wanted)
     assert study.trials[1].state is TrialState.COMPLETE
-    again = plan_batch(study, whole, sampler("random", 0, part), 4, strategy=Strategy.auto, base={}, wanted=[wanted])
+    again = plan_batch(study, whole, proposer("random", 0), 4, strategy=Strategy.auto, base={}, wanted=[wanted])
     assert all(one.strategy != ASKED_FOR for one in again)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
 from pathlib import Path
 
-import hydra
 import optuna
 import pytest
 from hydra import compose, initialize_config_dir
@@ -14,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from siren_sweep.cli.main import conf_dir, typed
 from siren_sweep.config.choices import Strategy
 from siren_sweep.config.schema import Config
+from siren_sweep.search.proposer import make_proposer, make_pruner
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.sweep.block import start_block
 
@@ -34,10 +32,8 @@ def test_a_sampler_proposes_distinct_configs_batch_after_batch(name: str) -> Non
     start = start_block(cfg, 1, cfg.search_space.params, {}, None)
     study = optuna.create_study(direction="maximize")
     for batch in range(3):
-        sampler = hydra.utils.instantiate(cfg.sampler, seed=batch)
-        if isinstance(sampler, functools.partial):
-            sampler = sampler(start.space.distributions())
-        proposals = plan_batch(study, start.space, sampler, 4, strategy=Strategy.auto, base=start.base)
+        proposer = make_proposer(cfg, batch)
+        proposals = plan_batch(study, start.space, proposer, 4, strategy=Strategy.auto, base=start.base)
         assert len(proposals) == 4
         for proposal in proposals:
             study.enqueue_trial(proposal.params)
@@ -49,10 +45,7 @@ def test_a_sampler_proposes_distinct_configs_batch_after_batch(name: str) -> Non
 
 @pytest.mark.parametrize("name", names("pruner"))
 def test_a_pruner_is_asked_at_every_report(name: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        pruner = hydra.utils.instantiate(composed(f"pruner={name}").pruner)
-    study = optuna.create_study(direction="maximize", pruner=pruner)
+    study = optuna.create_study(direction="maximize", pruner=make_pruner(composed(f"pruner={name}")))
     stopped_at = []
     for number in range(12):
         trial = study.ask()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -16,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 
 from siren_sweep.config.choices import Strategy
 from siren_sweep.search.proposal import Proposal
+from siren_sweep.search.proposer import OneByOne, Proposer
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.search.strategy import plan_batch
 
@@ -56,9 +57,14 @@ def run(study: optuna.Study, proposals: Sequence[Proposal], space: Space, value:
         study.tell(trial, value + 0.001 * trial.number)
 
 
-def plan(study: optuna.Study, sampler: BaseSampler | None = None, n: int = 4, **more: Any) -> list[Proposal]:
+def plan(study: optuna.Study, proposer: Proposer | None = None, n: int = 4, **more: Any) -> list[Proposal]:
     options = {"strategy": Strategy.auto, "base": BASE} | more
-    return plan_batch(study, options.pop("space", SPACE), sampler or UCBTreeSampler(0), n, **options)
+    return plan_batch(study, options.pop("space", SPACE), proposer or UCBTreeSampler(0), n, **options)
+
+
+def stock(kind: type[BaseSampler]) -> Callable[[int], Proposer]:
+    """One of Optuna's samplers, made with a seed."""
+    return lambda seed: OneByOne(kind(seed=seed))
 
 
 def test_first_batch_of_a_sweep_varies_omega_around_the_base() -> None:
@@ -97,20 +103,20 @@ def test_focused_varies_one_parameter_of_the_best_trial() -> None:
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))
-@pytest.mark.parametrize("sampler", [UCBTreeSampler, RandomSampler, TPESampler])
-def test_batches_are_distinct_and_none_repeats(strategy: Strategy, sampler: type[BaseSampler]) -> None:
+@pytest.mark.parametrize("proposer", [UCBTreeSampler, stock(RandomSampler), stock(TPESampler)])
+def test_batches_are_distinct_and_none_repeats(strategy: Strategy, proposer: Callable[[int], Proposer]) -> None:
     study = empty()
     for batch in range(3):
-        run(study, plan(study, sampler(seed=batch), strategy=strategy), SPACE)
+        run(study, plan(study, proposer(batch), strategy=strategy), SPACE)
     configs = {tuple(sorted(trial.params.items())) for trial in study.trials}
     assert len(configs) == len(study.trials) == 12
 
 
-@pytest.mark.parametrize("sampler", [UCBTreeSampler, RandomSampler, TPESampler])
-def test_small_space_is_run_to_its_last_config(sampler: type[BaseSampler]) -> None:
+@pytest.mark.parametrize("proposer", [UCBTreeSampler, stock(RandomSampler), stock(TPESampler)])
+def test_small_space_is_run_to_its_last_config(proposer: Callable[[int], Proposer]) -> None:
     study, sizes = empty(), []
     for batch in range(3):
-        proposals = plan(study, sampler(seed=batch), space=SMALL, base={"a": 2, "b": 10})
+        proposals = plan(study, proposer(batch), space=SMALL, base={"a": 2, "b": 10})
         sizes.append(len(proposals))
         run(study, proposals, SMALL)
     assert sizes == [4, 2, 0]
@@ -119,14 +125,14 @@ def test_small_space_is_run_to_its_last_config(sampler: type[BaseSampler]) -> No
 def test_same_study_plans_the_same_again() -> None:
     study = empty()
     run(study, plan(study), SPACE)
-    assert plan(study, TPESampler(seed=5)) == plan(study, TPESampler(seed=5))
+    assert plan(study, stock(TPESampler)(5)) == plan(study, stock(TPESampler)(5))
     assert plan(study, UCBTreeSampler(5)) == plan(study, UCBTreeSampler(5))
 
 
 def test_planning_leaves_the_study_as_it_was() -> None:
     study = empty()
     run(study, plan(study), SPACE)
-    plan(study, TPESampler(seed=0))
+    plan(study, stock(TPESampler)(0))
     assert len(study.trials) == 4
 
 
@@ -170,7 +176,7 @@ def test_a_sampler_that_keeps_its_state_in_its_trials_goes_on_from_batch_to_batc
     space = Space({OMEGA: FloatDistribution(5, 2000, log=True), RATE: FloatDistribution(1e-6, 1e-2, log=True)})
     study, generations = empty(), []
     for batch in range(6):
-        proposals = plan(study, CmaEsSampler(seed=batch), space=space, base={OMEGA: 80.0, RATE: 1e-4})
+        proposals = plan(study, stock(CmaEsSampler)(batch), space=space, base={OMEGA: 80.0, RATE: 1e-4})
         generations.append(max(one.sampler_state.get("cma:generation", -1) for one in proposals))
         for one in proposals:
             attributes = {"sampler_state": json.loads(json.dumps(one.sampler_state))}

@@ -39,21 +39,24 @@ class SirenSweeper(Sweeper):
     """Hands the composed config and the launcher to `siren_sweep.sweep.loop`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from hydra.core.plugins import Plugins
-
-        self.config = config
-        self.hydra_context = hydra_context
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=without_addresses(config)
-        )
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
         assert self.config is not None
-        assert self.launcher is not None
         with _locked_where_it_is(self.config):  # before what takes seconds: torch, and all the checks
             from siren_sweep.sweep.loop import run_sweep
 
-            run_sweep(self.config, arguments, self.launcher)
+            run_sweep(self.config, arguments, self._make_launcher)
+
+    def _make_launcher(self) -> Launcher:
+        from hydra.core.plugins import Plugins
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.hydra_context, task_function=self.task_function, config=without_addresses(self.config)
+        )
+        return self.launcher
 
 
 @contextlib.contextmanager
@@ -86,17 +89,12 @@ def without_addresses(config: DictConfig) -> DictConfig:
 
 
 class SlotsLauncher(Launcher):
-    """One process a job; see `siren_sweep.sweep.slots`."""
+    """One process a job, forked from a server that starts as the launcher is made; see `siren_sweep.sweep.slots`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context = hydra_context
-        self.task_function = task_function
-        self.config = config
-
-    def warm_up(self) -> None:
-        """Called when a sweep's checks are over: what follows is worth a server for workers."""
         from siren_sweep.sweep.slots import warm_up
 
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         warm_up()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

@@ -1,0 +1,142 @@
+"""Who proposes the configs of a batch: the one way in which a sampler is asked, and how any of Optuna's is asked so."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import hydra
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from siren_sweep.config.schema import Config
+from siren_sweep.search import layouts
+from siren_sweep.search.encoding import Axis, Params, axes
+from siren_sweep.search.plan import Plan
+from siren_sweep.search.proposal import Proposal
+from siren_sweep.study.stored import sampler_state
+
+_REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
+
+
+class Proposer(Protocol):
+    """What a batch is asked of. It is made anew for each batch, and keeps no state but what it writes to its trials."""
+
+    def propose(
+        self,
+        study: optuna.Study,
+        distributions: Mapping[str, BaseDistribution],
+        n: int,
+        *,
+        pending: Sequence[Params] = (),
+        earlier: Sequence[optuna.Study] = (),
+        within: Mapping[str, BaseDistribution] | None = None,
+    ) -> list[Proposal]:
+        """Up to n configs, none of them in the study or pending; fewer only where none is left.
+
+        `distributions` are the block's. `pending` are configs planned for the same batch; `earlier` are studies of
+        earlier blocks, the last one last. `within` are narrower distributions that all proposals lie in.
+        """
+        ...
+
+
+def make_proposer(cfg: Config, seed: int = 0) -> Proposer:
+    """What `sampler` and `proposer` of the config name. Raises whatever a person's class raises."""
+    proposer: Proposer = hydra.utils.get_method(cfg.proposer)(_instantiate(cfg.sampler, seed=seed))
+    return proposer
+
+
+def make_pruner(cfg: Config) -> BasePruner:
+    """What `pruner` of the config names. Raises whatever a person's class raises."""
+    pruner: BasePruner = _instantiate(cfg.pruner)
+    return pruner
+
+
+def _instantiate(node: Mapping[str, Any], **more: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return hydra.utils.instantiate(node, **more)
+
+
+class WholeBatches:
+    """A sampler that plans whole batches by a `propose` of its own. Raises AttributeError where it has none."""
+
+    def __init__(self, sampler: Proposer) -> None:
+        self.propose = sampler.propose
+
+
+class OneByOne:
+    """Any Optuna sampler, asked for one config after the other.
+
+    It is asked in a scratch study with the same trials, so that only planned configs enter the real one. Optuna takes
+    one distribution a parameter and study, so where these are narrower than the study's, the trials outside them are
+    left out. What a sampler writes to its trials, as CMA-ES its distribution, comes along with the proposal, and is
+    there again at the next batch, as long as the space is the same.
+    """
+
+    def __init__(self, sampler: BaseSampler) -> None:
+        self._sampler = sampler
+
+    def propose(
+        self,
+        study: optuna.Study,
+        distributions: Mapping[str, BaseDistribution],
+        n: int,
+        *,
+        pending: Sequence[Params] = (),
+        earlier: Sequence[optuna.Study] = (),
+        within: Mapping[str, BaseDistribution] | None = None,
+    ) -> list[Proposal]:
+        """As `Proposer.propose`; a sampler that only repeats itself gives way to random configs. `earlier` is unused:
+        what Optuna's samplers know is one study."""
+        part = dict(within or distributions)
+        plan = Plan(axes(part), study, n, pending)
+        scratch = self._scratch(study, part, pending, plan.space)
+        for _ in range(_REPEATS * n):
+            if plan.full:
+                return plan.proposals
+            number = scratch.ask(part).number
+            asked = scratch.get_trials(deepcopy=False)[number]
+            plan.add(asked.params, type(self._sampler).__name__, None, kept=asked.system_attrs)
+        for params in _random_configs(plan):
+            plan.add(params, "random", None)
+        return plan.proposals
+
+    def _scratch(
+        self,
+        study: optuna.Study,
+        distributions: dict[str, BaseDistribution],
+        pending: Sequence[Params],
+        space: Sequence[Axis],
+    ) -> optuna.Study:
+        """A study of the same trials, those that are pending among them as running ones."""
+        scratch = optuna.create_study(direction=study.direction, sampler=self._sampler)
+        for trial in study.get_trials():
+            if trial.state is not TrialState.WAITING and _inside(space, trial.params):
+                if trial.distributions == distributions:
+                    trial.system_attrs = {**trial.system_attrs, **sampler_state(trial)}
+                trial.distributions = {name: distributions.get(name, old) for name, old in trial.distributions.items()}
+                scratch.add_trial(trial)
+        for params in pending:
+            if _inside(space, params):
+                scratch.enqueue_trial(dict(params))
+                scratch.ask(distributions)
+        return scratch
+
+
+def _inside(space: Sequence[Axis], params: Params) -> bool:
+    """Whether a config lies in a space."""
+    known = {axis.name: params[axis.name] for axis in space if axis.name in params}
+    return len(known) == len(space) and layouts.within(space, known) == known
+
+
+def _random_configs(plan: Plan) -> Iterable[dict[str, Any]]:
+    """Random configs, as many as it takes to see most of a small space."""
+    rng = np.random.default_rng(plan.first_number)
+    for _ in range(1000):
+        yield {axis.name: axis.candidates()[rng.integers(len(axis.candidates()))] for axis in plan.space}
