@@ -17,8 +17,8 @@ from siren_sweep.config import parameters
 from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import METRICS, Block
 from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.search.plan import ASKED_FOR
 from siren_sweep.search.space import make_space
-from siren_sweep.search.strategy import ASKED_FOR
 from siren_sweep.study import records
 from siren_sweep.study.stored import trial_values
 from siren_sweep.study.studies import all_blocks, create, instructions, load, open_storage, study_name, trial_id
