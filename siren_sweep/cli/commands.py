@@ -62,17 +62,22 @@ def _sync(options: argparse.Namespace) -> None:
     from siren_sweep.views.mlflow.mirror import Mirror
 
     paths, outputs, blocks, validations = open_folder(options.sweep_folder)
-    uri = sync_uri(read_tracked_to(blocks[1]) if 1 in blocks else None, options.tracking_uri, outputs)
+    if not blocks:
+        raise OutputError(f"the sweep at {paths.root} has not begun: there is nothing to send")
+    first = blocks[min(blocks)]
+    uri = sync_uri(read_tracked_to(first), options.tracking_uri, outputs)
     with locked(paths):
         try:
-            mirror = Mirror(uri, outputs, paths)
+            mirror = Mirror(uri, outputs, paths, first)
             mirror.update(blocks, validations, over=all(read_block(study).ended for study in blocks.values()))
         except SweepError:
             raise
         except Exception as error:  # MLflow's, the driver's and the network's own kinds
             where = shown(uri, outputs)
             raise OutputError(f"MLflow at {where} could not be reached: {redacted(str(error))}") from error
-    print(f"MLflow at {shown(uri, outputs)} has all of {paths.root.name}")
+    name = paths.root.name
+    named = f", in the experiment {mirror.experiment!r}" if mirror.experiment != name else ""
+    print(f"MLflow at {shown(uri, outputs)} has all of {name}{named}")
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ beside one; its format has a number, and what another version has written is ref
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ FORMAT = 1
 _FORMAT, _PLAN = "format", "batch_"
 _ENDED, _SHOWN, _COPIED = "ended", "shown", "copied"
 _INSTRUCTIONS, _ANSWERED = "instructions", "instructions_answered"  # of the first block's study
-_TRACKED_TO = "tracked_to"  # of the first block's study
+_TRACKED_TO, _SWEEP_ID = "tracked_to", "sweep_id"  # of the first block's study
 _ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME = "attempt", "deaths", "reports", "stop", "outcome"
 
 
@@ -111,6 +112,14 @@ def read_tracked_to(study: Study) -> TrackedTo | None:
     """Where the sweep's runs go; None where it has not tracked. From the first block's study."""
     values = _attributes(study).get(_TRACKED_TO)
     return as_record(TrackedTo, values, "the sweep") if values else None
+
+
+def sweep_id(first: Study) -> str:
+    """What tells a sweep from any other, of whatever name; made when it is first asked for. In the first block's
+    study."""
+    if _SWEEP_ID not in first.user_attrs:
+        first.set_user_attr(_SWEEP_ID, uuid.uuid4().hex)
+    return str(first.user_attrs[_SWEEP_ID])
 
 
 def n_copied(study: Study) -> int:

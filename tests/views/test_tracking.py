@@ -184,7 +184,7 @@ def test_time_does_not_go_back_in_a_curve_that_a_faster_attempt_goes_on_with(tmp
             {"index": i, "fraction": i / 20, "step": 100 * i, "elapsed_s": s, **values} for i, s in attempt.items()
         ]
         trial.set_user_attr("reports", reports)
-        Mirror(None, outputs, paths).update({1: study}, {}, over=False)
+        Mirror(None, outputs, paths, study).update({1: study}, {}, over=False)
     client = MlflowClient(sqlite_url(outputs.mlflow_db))
     (experiment,) = client.search_experiments(filter_string="name = 's'")
     (run,) = client.search_runs([experiment.experiment_id], filter_string="tags.key LIKE '%trial%'")

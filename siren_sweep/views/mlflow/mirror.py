@@ -2,7 +2,7 @@
 
 Workers never talk to MLflow. The mirror reads the studies and sends what MLflow does not have yet; what it has is asked
 of MLflow itself. So an outage costs training nothing, and what could not be sent is sent by a later mirror, in order
-and once.
+and once. What a person deletes there stays deleted, with what would come below it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
@@ -18,14 +17,16 @@ from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.study.records import Trial
-from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.stored import read_block, read_trials, sweep_id
 from siren_sweep.study.studies import Winner, winner
+from siren_sweep.views.mlflow.experiment import Sweep, experiment_of, find_artifacts
 from siren_sweep.views.mlflow.registry import register
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+MAX_TEXT = 5000  # characters of a parameter or a tag; MLflow takes 6000 and 8000
 CURVES = {"r2": "r2", "mse": "mse", "learning_rate": "learning_rate", "steps_per_s": "steps_per_second"}
 
 
@@ -37,47 +38,55 @@ class _Sent:
     n_reports: int = 0
     last_ms: int = 0  # the time of the last report
     ended: bool = False
+    deleted: bool = False  # by a person
 
 
 class Mirror:
-    """Sends the studies of one sweep to MLflow. Every method may raise whatever MLflow raises."""
+    """Sends the studies of one sweep, of which `first` is the first block's, to MLflow.
 
-    def __init__(self, uri: str | None, outputs: OutputPaths, paths: SweepPaths) -> None:
-        self._paths = paths
-        if uri is None:
+    Every method may raise whatever MLflow raises, and OutputError where a person has deleted the sweep's experiment.
+    """
+
+    def __init__(self, uri: str | None, outputs: OutputPaths, paths: SweepPaths, first: Study) -> None:
+        self._paths, self._sweep = paths, Sweep(paths.root.name, sweep_id(first))
+        own = uri in (None, sqlite_url(outputs.mlflow_db))
+        if own:
             create_once(outputs.mlflow_db, lambda file: _make_schema(sqlite_url(file)))
+            find_artifacts(outputs)
         self._client = _client(uri or sqlite_url(outputs.mlflow_db))
-        self._experiment = self._experiment_id(None if uri else outputs.mlartifacts)
+        artifacts = outputs.mlartifacts.absolute().as_uri() if own else None
+        found = experiment_of(self._client, self._sweep, artifacts)
+        self._experiment_id, self.experiment = str(found.experiment_id), str(found.name)
         self._sent = self._known_runs()
 
     def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], over: bool) -> None:
         """Send what is new; `over` says that the sweep has come to its end."""
         sweep = self._run("sweep", self._paths.root.name, None)
         for number, study in blocks.items():
-            block = self._run(study.study_name, f"block {number}", sweep.run_id, _block_tags(study))
+            block = self._run(study.study_name, f"block {number}", sweep, _block_tags(study))
             studies = [study] + ([validations[number]] if number in validations else [])
             trials = [(own.study_name, trial) for own in studies for trial in read_trials(own)]
             begun = [(name, trial) for name, trial in trials if trial.state is not TrialState.WAITING]
-            if block.ended:
+            if block.ended and not block.deleted:
                 if all(_key(name, trial) in self._sent for name, trial in begun):
                     continue
                 self._client.update_run(block.run_id, status="RUNNING")  # it was over, and has more trials now
                 block.ended = False
             for name, trial in begun:
-                self._send_trial(name, trial, block.run_id)
+                self._send_trial(name, trial, block)
             known = read_block(study)
-            if known.ended and (known.shown or over):
+            if known.ended and (known.shown or over) and not block.deleted:
                 self._end_block(study, winner(study, validations.get(number)), number, block)
-        if over and not sweep.ended:
+        if over and not sweep.ended and not sweep.deleted:
             self._client.set_terminated(sweep.run_id)
             sweep.ended = True
 
-    def _send_trial(self, study: str, trial: Trial, parent: str) -> None:
+    def _send_trial(self, study: str, trial: Trial, parent: _Sent) -> None:
         plan = trial.plan
         kind = "validation" if plan.validation_of is not None else "whole" if plan.whole_of is not None else "trial"
         name = f"{kind} {trial.number}"
         run = self._run(_key(study, trial), name, parent, _trial_tags(trial), _params(trial))
-        if run.ended:
+        if run.ended or run.deleted:
             return
         self._send_reports(trial, run)
         if not trial.state.is_finished():
@@ -89,7 +98,7 @@ class Mirror:
         for tag, value in (("state", trial.state.name), ("status", outcome.status), ("stop_step", outcome.stop_step)):
             self._client.set_tag(run.run_id, tag, value)
         if outcome.reason:
-            self._client.set_tag(run.run_id, "reason", outcome.reason)
+            self._client.set_tag(run.run_id, "reason", outcome.reason[:MAX_TEXT])
         saved = self._paths.trial(study, trial.number)
         for file in (saved.config, saved.weights):
             if file.exists():
@@ -119,7 +128,7 @@ class Mirror:
             for ending in (".yaml", ".png"):
                 self._client.log_artifact(block.run_id, str(self._paths.best_file(number, ending)))
             saved = self._paths.trial(best.study, best.run.number)
-            register(self._client, block.run_id, self._paths.root.name, study, best, saved)
+            register(self._client, block.run_id, self._sweep, study, best, saved)
         self._send_views(number, block)
         self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")
         block.ended = True
@@ -138,33 +147,38 @@ class Mirror:
         self,
         key: str,
         name: str,
-        parent: str | None,
+        parent: _Sent | None,
         tags: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> _Sent:
-        """The run of a sweep, block or trial, made where MLflow has none."""
+        """The run of a sweep, block or trial, made where MLflow has none; below a deleted one it counts as deleted."""
         from mlflow.entities import Param
 
+        if key not in self._sent and parent is not None and parent.deleted:
+            return parent
         if key not in self._sent:
-            own = {"key": key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent} if parent else {})
-            own |= {tag: str(value) for tag, value in (tags or {}).items()}
-            run = self._client.create_run(self._experiment, tags=own, run_name=name)
+            own = {"key": key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent.run_id} if parent else {})
+            own |= {tag: str(value)[:MAX_TEXT] for tag, value in (tags or {}).items()}
+            run = self._client.create_run(self._experiment_id, tags=own, run_name=name)
             self._sent[key] = _Sent(run.info.run_id)
             if params:
-                entries = [Param(name, str(value)) for name, value in params.items()]
+                entries = [Param(name, str(value)[:MAX_TEXT]) for name, value in params.items()]
                 self._client.log_batch(run.info.run_id, params=entries)
         return self._sent[key]
 
     def _known_runs(self) -> dict[str, _Sent]:
-        """What an earlier mirror has sent."""
-        known, token = {}, None
+        """What an earlier mirror has sent, also where a person deleted it since."""
+        from mlflow.entities import ViewType
+
+        known: dict[str, _Sent] = {}
+        token = None
         while True:
-            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
+            page = self._client.search_runs([self._experiment_id], "", ViewType.ALL, max_results=1000, page_token=token)
             for run in page:
-                ended = run.info.status != "RUNNING"
-                sent = [] if ended else self._client.get_metric_history(run.info.run_id, "r2")
+                ended, deleted = run.info.status != "RUNNING", run.info.lifecycle_stage == "deleted"
+                sent = [] if ended or deleted else self._client.get_metric_history(run.info.run_id, "r2")
                 last_ms = max((point.timestamp for point in sent), default=0)
-                known[run.data.tags.get("key", "")] = _Sent(run.info.run_id, len(sent), last_ms, ended)
+                known[run.data.tags.get("key", "")] = _Sent(run.info.run_id, len(sent), last_ms, ended, deleted)
             token = page.token
             if not token:
                 return known
@@ -175,16 +189,6 @@ class Mirror:
         metrics = [Metric(name, float(value), when, step) for name, value, step, when in points]
         for start in range(0, len(metrics), 1000):  # MLflow's limit of one call
             self._client.log_batch(run_id, metrics=metrics[start : start + 1000])
-
-    def _experiment_id(self, artifacts: Path | None) -> str:
-        name = self._paths.root.name
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is not None:
-            if experiment.lifecycle_stage == "deleted":
-                self._client.restore_experiment(experiment.experiment_id)
-            return str(experiment.experiment_id)
-        location = artifacts.as_uri() if artifacts else None
-        return str(self._client.create_experiment(name, artifact_location=location))
 
 
 def _client(uri: str) -> MlflowClient:

@@ -19,27 +19,28 @@ from siren_sweep.errors import OutputError, redacted
 from siren_sweep.paths import TrialPaths
 from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner
+from siren_sweep.views.mlflow.experiment import Sweep, model_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 LOADER = "siren_sweep.views.mlflow.model"
+_REGISTERED = "registered_trial"
 
 
-def register(client: MlflowClient, run_id: str, name: str, study: Study, best: Winner, saved: TrialPaths) -> None:
-    """Register a block's best, once for each trial, as a version of the model `name`. Raises what MLflow raises."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name, description=f"The best SIREN of each block of the sweep {name}.")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+def register(client: MlflowClient, run_id: str, sweep: Sweep, study: Study, best: Winner, saved: TrialPaths) -> None:
+    """Register a block's best as a version of the sweep's model, once for each trial, whatever a person made of it
+    since. Raises what MLflow raises."""
+    trial = str(best.searched.number)
+    if client.get_run(run_id).data.tags.get(_REGISTERED) == trial:
+        return
+    name = model_of(client, sweep)
     versions = [one for one in client.search_model_versions(f"run_id = '{run_id}'") if one.name == name]
-    known = [one for one in versions if one.tags.get("trial") == str(best.searched.number)]
+    known = [one for one in versions if one.tags.get("trial") == trial]
     version = known[0] if known else _version(client, run_id, name, study, best, saved)
     client.set_registered_model_alias(name, study.study_name, version.version)
+    client.set_tag(run_id, _REGISTERED, trial)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,103 @@
+"""A sweep's own experiment and model in MLflow, found again by the sweep's identity, however a person named them since.
+
+A name alone would do for one sweep. A sweep that begins anew in an emptied folder, or another person's on the same
+server, may have a name that MLflow knows already; its runs are its own all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from siren_sweep.errors import OutputError
+from siren_sweep.paths import OutputPaths
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+TAG = "sweep_id"
+_ARTIFACTS = {
+    "experiments": ["artifact_location"],
+    "runs": ["artifact_uri"],
+    "logged_models": ["artifact_location"],
+    "model_versions": ["source", "storage_location"],
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The name of a sweep, and what tells it from others of that name."""
+
+    name: str
+    id: str
+
+    @property
+    def names(self) -> Iterator[str]:
+        """`name`, `name_2` and so on: the first that is not another's is the sweep's."""
+        return itertools.chain([self.name], (f"{self.name}_{number}" for number in itertools.count(2)))
+
+    @property
+    def tag(self) -> str:
+        """How MLflow is asked for what is the sweep's."""
+        return f"tags.{TAG} = '{self.id}'"
+
+
+def experiment_of(client: MlflowClient, sweep: Sweep, artifacts: str | None) -> Experiment:
+    """The experiment of a sweep, made where there is none; its artifacts at the address `artifacts`, or MLflow's own.
+
+    Raises OutputError where a person has deleted it.
+    """
+    from mlflow.entities import ViewType
+
+    found = client.search_experiments(ViewType.ALL, filter_string=sweep.tag)
+    if not found:
+        free = next(one for one in sweep.names if client.get_experiment_by_name(one) is None)
+        made = client.create_experiment(free, artifact_location=artifacts, tags={TAG: sweep.id})
+        return client.get_experiment(made)
+    if found[0].lifecycle_stage == "deleted":
+        raise OutputError(
+            f"the experiment {found[0].name!r} of this sweep was deleted in MLflow: it is sent nothing until it is "
+            "restored there"
+        )
+    return found[0]
+
+
+def model_of(client: MlflowClient, sweep: Sweep) -> str:
+    """The name of a sweep's registered model, made where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    if found := client.search_registered_models(sweep.tag):
+        return str(found[0].name)
+    for free in sweep.names:
+        try:
+            what = f"The best SIREN of each block of the sweep {sweep.name}."
+            client.create_registered_model(free, {TAG: sweep.id}, what)
+            return free
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+    raise AssertionError
+
+
+def find_artifacts(outputs: OutputPaths) -> None:
+    """Where the outputs were moved or copied since, say so to the MLflow file beside them: it keeps the addresses of
+    artifacts as absolute ones, and has no call that would change one."""
+    if not outputs.mlartifacts.is_dir():
+        return
+    own = outputs.mlartifacts.absolute().as_uri()
+    with contextlib.closing(sqlite3.connect(outputs.mlflow_db, timeout=60)) as database, database:
+        rows = database.execute("SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE ?",
+                                (f"file:%/{outputs.mlartifacts.name}",)).fetchall()  # fmt: skip
+        for (before,) in rows:
+            for table, column in ((table, column) for table, columns in _ARTIFACTS.items() for column in columns):
+                if before != own:
+                    database.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR "
+                        f"substr({column}, 1, ?) = ?",
+                        (own, len(before) + 1, before, len(before) + 1, f"{before}/"),
+                    )

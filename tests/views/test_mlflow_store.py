@@ -1,0 +1,175 @@
+"""What a person does to MLflow's store: deletes, restores, renames, moves, starts another sweep of the same name."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+from planted import PlantedSweep
+
+from siren_sweep.errors import OutputError
+from siren_sweep.paths import OutputPaths, sqlite_url
+from siren_sweep.study.stored import mark_ended, mark_shown
+from siren_sweep.views.mlflow.mirror import Mirror
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # as MLflow imports its own agents
+TWO = [{"score": 1.0}, {"score": 2.0, "reason": "as long as an error may be " * 1000}]
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without any sweep: made once, since that takes seconds."""
+    outputs = OutputPaths(tmp_path_factory.mktemp("store") / "out")
+    planted = PlantedSweep(outputs.sweep("other").root)
+    Mirror(None, outputs, planted.paths, planted.begin(1))
+    return outputs.mlflow_db
+
+
+@pytest.fixture
+def outputs(empty: Path, tmp_path: Path) -> OutputPaths:
+    own = OutputPaths(tmp_path / "out")
+    own.mlartifacts.mkdir(parents=True)
+    shutil.copy(empty, own.mlflow_db)
+    return own
+
+
+def planted(outputs: OutputPaths, name: str = "s") -> PlantedSweep:
+    """A sweep of two trials in a block that goes on."""
+    sweep = PlantedSweep(outputs.sweep(name).root)
+    sweep.begin(1)
+    sweep.batch(1, TWO)
+    return sweep
+
+
+def finish(sweep: PlantedSweep) -> None:
+    """End the block, and leave what it exports."""
+    sweep.paths.best.mkdir()
+    saved = sweep.paths.trial("block_01", 1)
+    saved.root.mkdir(parents=True)
+    for file in (saved.config, saved.weights, sweep.paths.best_file(1, ".yaml"), sweep.paths.best_file(1, ".png")):
+        file.write_text("any")
+    mark_ended(sweep.studies[1])
+    mark_shown(sweep.studies[1])
+
+
+def sent(sweep: PlantedSweep, outputs: OutputPaths) -> Mirror:
+    """A mirror that has sent all there is, as the next start of the sweep makes one."""
+    mirror = Mirror(None, outputs, sweep.paths, sweep.studies[1])
+    mirror.update(sweep.studies, {}, over=False)
+    return mirror
+
+
+def keys(client: MlflowClient, name: str, view: int = ViewType.ALL) -> Counter[str]:
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    return Counter(run.data.tags["key"] for run in client.search_runs([experiment.experiment_id], "", view))
+
+
+def run_of(client: MlflowClient, key: str) -> str:
+    experiments = [one.experiment_id for one in client.search_experiments(ViewType.ALL)]
+    (run,) = client.search_runs(experiments, f"tags.key = '{key}'", ViewType.ALL)
+    return str(run.info.run_id)
+
+
+def test_what_a_person_deleted_stays_deleted_and_what_is_restored_is_there_once(outputs: OutputPaths) -> None:
+    client, sweep = MlflowClient(sqlite_url(outputs.mlflow_db)), planted(outputs)
+    sent(sweep, outputs)
+    all_keys = {"sweep": 1, "block_01": 1, "block_01/trial_0000": 1, "block_01/trial_0001": 1}
+    assert keys(client, "s") == all_keys
+    first = run_of(client, "block_01/trial_0000")
+    client.delete_run(first)
+    sent(sweep, outputs)
+    assert keys(client, "s") == all_keys
+    assert keys(client, "s", ViewType.DELETED_ONLY) == {"block_01/trial_0000": 1}
+    client.restore_run(first)
+    client.delete_run(run_of(client, "block_01"))
+    sweep.batch(1, TWO)
+    sent(sweep, outputs)
+    assert keys(client, "s") == all_keys
+    experiment = client.get_run(first).info.experiment_id
+    client.delete_experiment(experiment)
+    with pytest.raises(OutputError, match="'s' of this sweep was deleted in MLflow: it is sent nothing until"):
+        sent(sweep, outputs)
+    client.restore_experiment(experiment)
+    client.restore_run(run_of(client, "block_01"))
+    sent(sweep, outputs)
+    assert keys(client, "s", ViewType.ACTIVE_ONLY) == all_keys | {"block_01/trial_0002": 1, "block_01/trial_0003": 1}
+    assert len(client.get_run(run_of(client, "block_01/trial_0001")).data.tags["reason"]) == 5000
+
+
+def test_a_run_that_is_deleted_while_the_sweep_runs_fails_the_next_mirror_no_more(outputs: OutputPaths) -> None:
+    client, sweep = MlflowClient(sqlite_url(outputs.mlflow_db)), planted(outputs)
+    mirror = sent(sweep, outputs)
+    client.delete_run(run_of(client, "block_01"))
+    finish(sweep)
+    with pytest.raises(Exception, match="deleted"):
+        mirror.update(sweep.studies, {}, over=True)
+    sent(sweep, outputs)
+    assert not client.search_registered_models()
+
+
+def test_a_model_that_a_person_deleted_is_not_registered_again(outputs: OutputPaths) -> None:
+    client, sweep = MlflowClient(sqlite_url(outputs.mlflow_db)), planted(outputs)
+    finish(sweep)
+    sent(sweep, outputs)
+    assert client.get_model_version_by_alias("s", "block_01").tags["trial"] == "1"
+    client.delete_registered_model("s")
+    client.update_run(run_of(client, "block_01"), status="RUNNING")  # as that of a block that has more trials
+    sent(sweep, outputs)
+    assert client.get_run(run_of(client, "block_01")).info.status == "FINISHED"
+    assert not client.search_registered_models()
+
+
+def test_a_sweep_of_the_same_name_has_an_experiment_and_a_model_of_its_own(outputs: OutputPaths) -> None:
+    client, sweep = MlflowClient(sqlite_url(outputs.mlflow_db)), planted(outputs)
+    finish(sweep)
+    assert sent(sweep, outputs).experiment == "s"
+    shutil.rmtree(sweep.paths.root)  # to begin anew
+    again = planted(outputs)
+    finish(again)
+    assert sent(again, outputs).experiment == "s_2"
+    assert keys(client, "s_2") == keys(client, "s")
+    assert {model.name for model in client.search_registered_models()} == {"s", "s_2"}
+    renamed = client.get_experiment_by_name("s_2")
+    assert renamed is not None
+    client.rename_experiment(renamed.experiment_id, "mine")
+    again.batch(1, TWO)
+    assert sent(again, outputs).experiment == "mine"
+    assert keys(client, "mine")["block_01/trial_0003"] == 1
+
+
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
+def test_artifacts_are_found_where_the_outputs_were_moved_or_copied(
+    move: object, outputs: OutputPaths, tmp_path: Path
+) -> None:
+    sweep = planted(outputs)
+    finish(sweep)
+    sent(sweep, outputs)
+    there = OutputPaths(tmp_path / "é elsewhere")
+    assert callable(move)
+    move(outputs.root, there.root)
+    planted_there = PlantedSweep(there.sweep("s").root)
+    planted_there.begin(1)
+    sent(planted_there, there)
+    client = MlflowClient(sqlite_url(there.mlflow_db))
+    block = run_of(client, "block_01")
+    own = there.mlartifacts.as_uri()
+    assert client.get_run(block).info.artifact_uri == f"{own}/{block}/artifacts"
+    assert {file.path for file in client.list_artifacts(block)} == {"block_01.yaml", "block_01.png"}
+    version = client.get_model_version_by_alias("s", "block_01")
+    assert client.get_model_version_download_uri("s", version.version).startswith(own)
+    assert version.source.startswith(own)
+    models = client.search_logged_models([client.get_run(block).info.experiment_id])
+    assert [model.artifact_location.startswith(own) for model in models] == [True]
+
+
+def test_the_file_beside_the_sweeps_is_the_same_store_by_its_address(outputs: OutputPaths) -> None:
+    sweep = planted(outputs)
+    mirror = Mirror(sqlite_url(outputs.mlflow_db), outputs, sweep.paths, sweep.studies[1])
+    experiment = MlflowClient(sqlite_url(outputs.mlflow_db)).get_experiment_by_name(mirror.experiment)
+    assert experiment is not None
+    assert experiment.artifact_location == outputs.mlartifacts.as_uri()
