@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -57,12 +57,17 @@ def home(long_command: list[str], tmp_path: Path) -> Iterator[Home]:
 
 
 def run_command(
-    *arguments: str, cwd: Path, module: str = "siren_sweep", timeout_s: float = 600
+    *arguments: str,
+    cwd: Path,
+    module: str = "siren_sweep",
+    timeout_s: float = 600,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """`python -m MODULE ARGUMENTS` in `cwd`."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
+        env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
         timeout=timeout_s,

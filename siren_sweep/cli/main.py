@@ -5,6 +5,8 @@ Workers import this module by name: it stays light, and torch, optuna and mlflow
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -52,12 +54,26 @@ def _to_show(arguments: list[str]) -> list[str]:
     return [text for text in arguments if text not in _SWEEPS and text not in swept]
 
 
+def _refuse_other_text() -> None:
+    """Raises ConfigError where the command, or its folder, could not be written to a file."""
+    with contextlib.suppress(FileNotFoundError):  # a folder that was removed
+        for text in (*sys.argv[1:], os.getcwd()):
+            if not text.isascii() and any("\ud800" <= mark <= "\udfff" for mark in text):
+                raise ConfigError(
+                    f"the command and the names in it must be text in UTF-8, got {text!r} (where the locale says "
+                    "another encoding, PYTHONUTF8=1 makes Python take UTF-8)"
+                )
+
+
 def main() -> None:
     """Run a subcommand, or Hydra; a person's mistake is one message and exit code 2."""
     from siren_sweep.config.overrides import explain
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors come here, and are told in one way
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a terminal may have fewer letters than a name
     try:
+        _refuse_other_text()
         if sys.argv[1:2] and sys.argv[1] in commands.names():
             raise SystemExit(commands.run(sys.argv[1:]))
         if not __debug__:

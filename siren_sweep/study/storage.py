@@ -11,7 +11,6 @@ import os
 import shutil
 import sqlite3
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from siren_sweep.errors import OutputError, redacted
 from siren_sweep.paths import SweepPaths, replacing
@@ -35,14 +35,13 @@ T = TypeVar("T")
 
 def wait_for(act: Callable[[], T]) -> T:
     """What `act` returns; while the database server is gone it is tried again, for PATIENCE_S."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return act()
-        except (StorageInternalError, SQLAlchemyError) as error:
-            if not _server_is_gone(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(PAUSE_S)
+    again = Retrying(
+        retry=retry_if_exception(_server_is_gone),
+        stop=stop_after_delay(PATIENCE_S),
+        wait=wait_fixed(PAUSE_S),
+        reraise=True,
+    )
+    return again(act)
 
 
 def patient(storage: BaseStorage) -> BaseStorage:
@@ -60,7 +59,7 @@ def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _server_is_gone(error: Exception) -> bool:
+def _server_is_gone(error: BaseException) -> bool:
     """Whether a connection was lost or refused; a file has no server that could come back."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     if isinstance(cause, PendingRollbackError):  # of a session that the lost connection left behind; rolled back now

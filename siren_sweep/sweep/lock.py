@@ -3,68 +3,64 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
-from siren_sweep.errors import SweepStateError
+from filelock import FileLock, Timeout
+
+from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import SweepPaths
 
-_held: set[Path] = set()  # by this process
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager
 def locked(paths: SweepPaths) -> Iterator[None]:
-    """Hold the sweep's lock. Raises SweepStateError, with who holds it, where another process does.
+    """Hold the sweep's lock. Raises SweepStateError, with who holds it, where another process does, and OutputError
+    where the file system has no locks.
 
     What holds it already may ask again; the outer one lets go.
     """
-    if paths.lock in _held:
-        yield
-        return
     paths.root.mkdir(parents=True, exist_ok=True)
-    with paths.lock.open("a+") as file:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip()
+            held.enter_context(FileLock(paths.lock, blocking=False, is_singleton=True))
+        except Timeout:
+            holder = paths.lock.read_text().strip()
             raise SweepStateError(f"the sweep {paths.root.name!r} is being run already: {holder}") from None
-        _write(file, {"pid": os.getpid(), "host": platform.node()})
-        _held.add(paths.lock)
-        try:
-            yield
-        finally:
-            _held.discard(paths.lock)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise OutputError(
+                "outputs_dir must be on a file system with locks, which keep two starts of a sweep apart, and the "
+                f"writers of its study, got {paths.root.parent} ({error.strerror})"
+            ) from None
+        paths.lock.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+        yield
 
 
 @contextlib.contextmanager
-def training(lock: Path, attempt: int) -> Iterator[None]:
+def training(file: Path, attempt: int) -> Iterator[None]:
     """Hold the lock of a trial, so that others see that it is trained. One that an attempt that was given up still
     holds does not matter: such an attempt writes nothing more."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _write(file, {"attempt": attempt})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(Timeout):
+            held.enter_context(FileLock(file, blocking=False))
+        file.write_text(json.dumps({"attempt": attempt}))
         yield
 
 
-def wait_for_end(lock: Path) -> int:
+def wait_for_end(file: Path) -> int:
     """Wait until no process holds a trial's lock; the last attempt that held it, 0 where none did."""
     try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-            return int(json.loads(file.read())["attempt"])
-    except (FileNotFoundError, ValueError):  # none began, or it died as it did
-        return 0
-
-
-def _write(file: IO[str], content: dict[str, Any]) -> None:
-    file.truncate(0)
-    json.dump(content, file)
-    file.flush()
+        if file.exists():
+            with FileLock(file):
+                return int(json.loads(file.read_text())["attempt"])
+    except ValueError:  # it died as it began
+        pass
+    return 0

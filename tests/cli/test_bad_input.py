@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,6 +157,22 @@ def test_the_config_of_a_sweep_is_shown(asked: str, own_data: list[str], tmp_pat
 def test_python_without_its_assertions_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONOPTIMIZE", "1")
     assert "without -O" in told(run_command("-m", cwd=tmp_path))
+
+
+def test_names_that_are_no_utf_8_are_told(own_data: list[str], tmp_path: Path) -> None:
+    for command, encoding in ((["-m", os.fsdecode(b"outputs_dir=o\xe9")], "1"), (["report", "données"], "0")):
+        plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": encoding}
+        message = told(run_command(*command, cwd=tmp_path, env=plain))
+        assert "must be text in UTF-8, got '" in message
+        assert "PYTHONUTF8=1" in message
+
+
+def test_a_name_is_told_where_the_terminal_has_fewer_letters(tmp_path: Path) -> None:
+    few = {"PYTHONIOENCODING": "ascii", "PYTHONWARNINGS": "error"}
+    shown = run_command("--cfg", "job", "sweep.name='日本'", cwd=tmp_path, env=few)
+    assert shown.returncode == 0, shown.stderr
+    assert r"name: \u65e5\u672c" in shown.stdout
+    assert r"got \u65e5\u672c" in told(run_command("sweep.name=日本", cwd=tmp_path, env=few))
 
 
 def test_bad_data_are_told_by_the_command(told_here: Told, tmp_path: Path) -> None:

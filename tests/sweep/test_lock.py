@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -11,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from siren_sweep.errors import SweepStateError
+from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import OutputPaths
-from siren_sweep.sweep.lock import locked
+from siren_sweep.sweep.lock import locked, training, wait_for_end
 
 
 def test_a_second_start_is_told_before_heavy_imports_and_checks(tmp_path: Path) -> None:
@@ -42,3 +44,34 @@ def test_what_holds_a_lock_may_ask_again_and_the_outer_one_lets_go(tmp_path: Pat
     with pytest.raises(RuntimeError), locked(paths):
         raise RuntimeError
     subprocess.run([sys.executable, "-c", ask, paths.root], check=True)
+
+
+def test_the_end_of_a_trial_is_waited_for_whichever_attempt_trains_it(tmp_path: Path) -> None:
+    lock = tmp_path / "trial" / "trial.lock"
+    assert wait_for_end(lock) == 0
+    assert not lock.exists()
+    train = "import sys, time; from siren_sweep.sweep.lock import *\nwith training(Path(sys.argv[1]), 3):"
+    with training(lock, 2):
+        pass
+    assert wait_for_end(lock) == 2
+    command = [sys.executable, "-c", f"{train} print(flush=True); sys.stdin.read()", str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        with training(lock, 4):  # of which the third knows nothing
+            other.stdin.close()
+        assert wait_for_end(lock) == 4
+        assert other.wait() == 0
+    lock.write_text("")  # it died as it began
+    assert wait_for_end(lock) == 0
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_lock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    refused = pytest.raises(OutputError, match=f"a file system with locks.*got {tmp_path} .No locks available")
+    with refused, locked(OutputPaths(tmp_path).sweep("s")):
+        raise AssertionError
