@@ -77,7 +77,7 @@ def measured(field: StimulusField, init: str, seed: int) -> dict[str, Any]:
     )
     result = loop.train(field, cfg, n_windows=2 * len(PAIRS))
     assert result.sample is not None
-    fit = Fit(cfg, result.state_dict)
+    fit = Fit(cfg, result.state_dict, field.scaling)
     x, y = torch.from_numpy(np.array(field.positions, np.float64)).T
     off, change = [], []
     with torch.no_grad():

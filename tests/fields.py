@@ -56,6 +56,14 @@ def make_field_folder(
     return path
 
 
+def make_other_units(path: Path, like: Path) -> Path:
+    """The field of the folder `like` as a camera's: whole numbers to 255, positions in pixels; returns `path`."""
+    values, positions = (np.asarray(zarr.open_array(like / f"{name}.zarr")[...]) for name in ("stimulus", "pos"))
+    write_array(path / "stimulus.zarr", np.rint(255 * values).astype(np.uint8))
+    write_array(path / "pos.zarr", 32 * positions + np.array([320, 240], np.float32))
+    return path
+
+
 def write_array(path: Path, values: np.ndarray, zarr_format: int = 3, chunks: tuple[int, ...] | None = None) -> None:
     """Write `values` as one zarr array, every chunk, the empty ones too."""
     array = zarr.create_array(

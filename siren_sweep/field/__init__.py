@@ -1,6 +1,19 @@
 """The stimulus field: from zarr stores to unique positions, targets and multiplicities, each fault of the data told."""
 
+from siren_sweep.field.scaling import UNSCALED, Scaling
 from siren_sweep.field.stimulus_field import StimulusField, cache_file, load_cached, open_field
 from siren_sweep.field.windows import Window, cut, fits, frames_of, spread
 
-__all__ = ["StimulusField", "Window", "cache_file", "cut", "fits", "frames_of", "load_cached", "open_field", "spread"]
+__all__ = [
+    "UNSCALED",
+    "Scaling",
+    "StimulusField",
+    "Window",
+    "cache_file",
+    "cut",
+    "fits",
+    "frames_of",
+    "load_cached",
+    "open_field",
+    "spread",
+]

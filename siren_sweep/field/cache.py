@@ -19,7 +19,7 @@ import numpy as np
 
 from siren_sweep.errors import DataError, OutputError
 
-_VERSION = 1
+_VERSION = 2
 _HEADER_BYTES = 4096  # with the 8 bytes of its length: a page, so that the arrays begin on one
 _TYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "F32": np.dtype("<f4")}
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
+
+from siren_sweep.field.scaling import Scaling, scaling_of
 
 
 class FieldStatistics:
@@ -82,6 +85,11 @@ class FieldStatistics:
         squared = np.maximum(np.linalg.eigvalsh(self._gram)[::-1], 0)
         cumulative = np.cumsum(squared)
         return [int(np.searchsorted(cumulative, share * cumulative[-1])) + 1 for share in shares]
+
+    def scaling(self) -> Scaling:
+        """How a network is to learn the values and positions; see `scaling`."""
+        mean, std = self.total / self._n_values, math.sqrt(self.sst / self._n_values)
+        return scaling_of(self.lowest, self.highest, mean, std, self.positions)
 
     def data_hash(self) -> str:
         """sha256, in hexadecimal, of: n_frames and n_neurons as little-endian int64; the values as little-endian

@@ -13,6 +13,7 @@ import numpy as np
 
 from siren_sweep.errors import DataError
 from siren_sweep.field.cache import read_cache, write_cache
+from siren_sweep.field.scaling import UNSCALED, Scaling
 from siren_sweep.field.source import BLOCK_FRAMES, FieldSource
 from siren_sweep.field.statistics import FieldStatistics
 
@@ -24,7 +25,7 @@ class StimulusField:
     SSE over all neurons = sum over frames and positions of multiplicity (prediction - target)^2, + ss_within.
     """
 
-    positions: np.ndarray  # (n_unique, 2) float32, in lattice spacings, in the order in which they first occur
+    positions: np.ndarray  # (n_unique, 2) float32, in the data's unit, in the order in which they first occur
     multiplicity: np.ndarray  # (n_unique,) int64, neurons at each position
     inverse: np.ndarray  # (n_neurons,) int64, the position of each neuron
     targets: np.ndarray  # (n_frames, n_unique) float32, mean over a position's neurons; memory-mapped from a cache file
@@ -35,6 +36,7 @@ class StimulusField:
     rank_90: int  # smallest k with k squared singular values, not centred, at 0.90 of all
     rank_99: int
     data_hash: str  # sha256; see `FieldStatistics.data_hash`
+    scaling: Scaling = UNSCALED  # how a network learns the targets and positions
 
     @property
     def n_frames(self) -> int:
@@ -105,7 +107,16 @@ def open_field(path: Path, *, n_frames: int, n_input_neurons: int, cache_dir: Pa
     arrays: dict[str, Any] = {name: getattr(statistics, name) for name in ("inverse", "multiplicity", "positions")}
     blocks = (statistics.add(block) for block in source.blocks())
     if file:
-        write_cache(file, arrays, blocks, lambda: {"fingerprint": source.fingerprint, **_known(statistics, path)})
+        write_cache(
+            file,
+            arrays,
+            blocks,
+            lambda: {
+                **_known(statistics, path),
+                "fingerprint": source.fingerprint,
+                "scaling": dataclasses.asdict(statistics.scaling()),
+            },
+        )
         return load_cached(file)
     arrays["targets"] = np.empty((n_frames, len(statistics.positions)), np.float32)
     n_read = 0
@@ -138,8 +149,8 @@ def _fresh(file: Path, fingerprint: str) -> StimulusField | None:
     return _field(**arrays, **known) if known["fingerprint"] == fingerprint else None
 
 
-def _field(*, fingerprint: str, **values: Any) -> StimulusField:
-    return StimulusField(**values)
+def _field(*, fingerprint: str, scaling: dict[str, float], **values: Any) -> StimulusField:
+    return StimulusField(scaling=Scaling(**scaling), **values)
 
 
 def _known(statistics: FieldStatistics, path: Path | str) -> dict[str, Any]:
@@ -154,4 +165,5 @@ def _known(statistics: FieldStatistics, path: Path | str) -> dict[str, Any]:
         "rank_90": rank_90,
         "rank_99": rank_99,
         "data_hash": statistics.data_hash(),
+        "scaling": statistics.scaling(),
     }

@@ -115,6 +115,7 @@ def write(result: TrainResult, field: StimulusField, device: str, paths: TrialPa
     known["reports"] = [dataclasses.asdict(report) for report in result.reports]
     for name in ("r2_ceiling", "rank_90", "rank_99", "data_hash"):
         known[name] = getattr(field, name)
+    known["scaling"] = dataclasses.asdict(field.scaling)  # without which `weights.pt` cannot be read
     known["device"] = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     if result.final_r2 is not None:
         with replacing(paths.weights.with_suffix(".pt")) as file:

@@ -1,7 +1,7 @@
 """A trained SIREN, or one for each window of frames, as a function of (t, x, y).
 
-    fit = Fit(cfg, weights)
-    fit(t, x, y)                     # luminance (n,) at times t (frames) and places x, y (lattice spacings)
+    fit = Fit(cfg, weights, field.scaling)
+    fit(t, x, y)                     # luminance (n,) at times t (frames) and places x, y, all in the data's units
     fit.frames(frames, positions)    # luminance (n_frames, n_positions)
 
 Between the last frame of a window and the first one of the next the two networks are blended linearly, so that the
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.field import Window, cut
+from siren_sweep.field import Scaling, Window, cut
 from siren_sweep.train.engine.base import key_prefix
 from siren_sweep.train.engine.coordinates import FIRST_WEIGHT
 from siren_sweep.train.siren import Siren, normalised
@@ -31,9 +31,9 @@ class Fit:
     The weights are constants: gradients are those with respect to t, x and y.
     """
 
-    def __init__(self, cfg: TrialConfig, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, cfg: TrialConfig, weights: Mapping[str, Tensor], scaling: Scaling) -> None:
         """`weights` as `TrainResult.state_dict` holds them; on the CPU until `to` moves it."""
-        self._graph = cfg.graph_model
+        self._graph, self._scaling = cfg.graph_model, scaling
         windows = cut(cfg.training.n_training_frames, cfg.graph_model.window_frames)
         self.windows: Sequence[Window] = [
             window for window in windows if f"{key_prefix(window)}{FIRST_WEIGHT}" in weights
@@ -51,7 +51,7 @@ class Fit:
         self._starts, self._models = self._starts.to(device), models
 
     def __call__(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Luminance (n,) at times t (n,), in frames, and places x, y (n,), in lattice spacings."""
+        """Luminance (n,) at times t (n,), in frames, and places x, y (n,)."""
         if len(self.windows) == 1:
             return self._value(0, t, x, y)
         owner = (torch.searchsorted(self._starts, t.detach().double().contiguous(), right=True) - 1).clamp(min=0)
@@ -107,8 +107,9 @@ class Fit:
 
     def _value(self, place: int, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         space, local = self._graph.nnr_f_xy_period, t - self.windows[place].start
+        x, y = self._scaling.places(x.double(), y.double())
         inputs = [normalised(local, self._graph.nnr_f_T_period), normalised(x, space), normalised(y, space)]
-        output: Tensor = self._models[place](torch.stack(inputs, dim=1))
+        output: Tensor = self._scaling.told(self._models[place](torch.stack(inputs, dim=1)))
         return output
 
     def _model(self, window: Window, weights: Mapping[str, Tensor]) -> Siren:

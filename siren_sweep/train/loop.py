@@ -152,7 +152,8 @@ class _Run:
                 sample = self._sample(parts)
             else:
                 final = pooled(parts)
-                jump = Fit(self._cfg, self._best_weights).border_jump(self._field.targets, self._field.positions)
+                fit = Fit(self._cfg, self._best_weights, self._field.scaling)
+                jump = fit.border_jump(self._field.targets, self._field.positions)
         model = self._cfg.graph_model
         return TrainResult(
             status=status,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import ConfigError, DataError, OutputError
+from siren_sweep.field import Scaling
 from siren_sweep.field.source import FieldSource
 from siren_sweep.paths import SweepPaths, TrialPaths
 from siren_sweep.train.fit import POINTS_AT_ONCE, Fit
@@ -34,25 +35,29 @@ MLFLOW_FILE, MLFLOW_DATA = "MLmodel", "data"  # in the folder of a model of MLfl
 class Model:
     """A trained SIREN, or one for each window of frames, as a function of time and place.
 
-    Inputs are a frame t, counted from 0 and possibly between two, and a place x, y in lattice spacings. A network gets
-    t_in = (frame - start of its window) * 2 pi / nnr_f_T_period and x_in = x * 2 pi / nnr_f_xy_period, y_in likewise.
+    Inputs are a frame t, counted from 0 and possibly between two, and a place x, y in the unit of the data's positions;
+    what it returns is in the data's unit. A network gets t_in = (frame - start of its window) * 2 pi / nnr_f_T_period
+    and x_in = (x - scaling.x) / scaling.spacing * 2 pi / nnr_f_xy_period, y_in likewise, and says
+    (luminance - scaling.mean) / scaling.spread.
     Outside the frames and places that it was trained on, a value is whatever the network says there.
     """
 
     config: TrialConfig
     final_r2: float  # exact, over all frames and neurons of `data`
     data: Data  # path, n_input_neurons, n_training_frames, data_hash
-    positions: np.ndarray  # (n_neurons, 2) float32, in lattice spacings, in the data's order of neurons
+    positions: np.ndarray  # (n_neurons, 2) float32, in the data's unit and order of neurons
+    scaling: Scaling  # between the data's units and the network's
     provenance: Mapping[str, Any]  # versions, seed, device and precision of the training
 
     def __init__(self, description: Description, weights: Mapping[str, Tensor]) -> None:
         """On the CPU. Raises ConfigError where the weights are not those of the description's config."""
         self.config, self.final_r2, self.data = description.config, description.final_r2, description.data
         self.positions, self.provenance = description.positions, description.provenance
+        self.scaling = description.scaling
         self._unique, inverse = np.unique(self.positions, axis=0, return_inverse=True)  # each place is computed once
         self._inverse = inverse.reshape(-1)
         try:
-            self._fit = Fit(description.config, weights)
+            self._fit = Fit(description.config, weights, self.scaling)
         except (KeyError, RuntimeError) as error:
             raise ConfigError(f"the weights must be those of the config ({_one_line(error)})") from None
         n_windows, n_frames = len(self._fit.windows), self.data.n_training_frames

@@ -24,7 +24,7 @@ def predict(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField, 
     """Luminance (n_frames, n_unique) of saved weights at whole frames, on the CPU."""
     from siren_sweep.train.fit import Fit  # here, since it brings torch
 
-    return Fit(cfg, weights).frames(frames, field.positions)
+    return Fit(cfg, weights, field.scaling).frames(frames, field.positions)
 
 
 def prediction_picture(

@@ -24,15 +24,17 @@ from siren_sweep.config.choices import Precision
 from siren_sweep.config.schema import TrialConfig, trial_config
 from siren_sweep.config.written import plain
 from siren_sweep.errors import ConfigError, OutputError
-from siren_sweep.field import StimulusField, cut
+from siren_sweep.field import UNSCALED, Scaling, StimulusField, cut
 from siren_sweep.train.engine.precision import is_reduced
 
-ENTRY, FORMAT = "siren_sweep", 1
+ENTRY, FORMAT = "siren_sweep", 2
+_OLDER = 1  # which knew no scaling: nothing was scaled
 FORMULA = """\
-t_in = (frame - start of its window) * 2 pi / nnr_f_T_period, x_in = x * 2 pi / nnr_f_xy_period and likewise y_in; \
-frames are counted from 0, x and y are in lattice spacings. \
+t_in = (frame - start of its window) * 2 pi / nnr_f_T_period, \
+x_in = (x - scaling.x) / scaling.spacing * 2 pi / nnr_f_xy_period and likewise y_in; \
+frames are counted from 0, x and y are in the unit of the positions. \
 h = sin(omega_f * (W h + b)) for each layer but the last, from h = (t_in, x_in, y_in) on; \
-luminance = W h + b of the last. \
+luminance = scaling.mean + scaling.spread * (W h + b) of the last. \
 {windows}"""
 ONE_WINDOW = "One network has all frames: its window starts at 0."
 SEVERAL = """\
@@ -52,19 +54,20 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """What a weights file says beside its tensors. `positions` is (n_neurons, 2) float32, in lattice spacings."""
+    """What a weights file says beside its tensors. `positions` is (n_neurons, 2) float32, in the data's unit."""
 
     config: TrialConfig
     final_r2: float
     data: Data
     positions: np.ndarray
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    scaling: Scaling = UNSCALED
 
 
 def describe(cfg: TrialConfig, of: StimulusField, final_r2: float, provenance: Mapping[str, Any]) -> Description:
     """The description of a model that was trained on the field `of`."""
     data = Data(cfg.dataset.path, of.n_neurons, of.n_frames, of.data_hash)
-    return Description(cfg, final_r2, data, of.positions[of.inverse], provenance)
+    return Description(cfg, final_r2, data, of.positions[of.inverse], provenance, of.scaling)
 
 
 def provenance(cfg: TrialConfig, device: str) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def described(file: Path) -> Description | None:
         return None
     try:
         values = json.loads(text)
-        if (found := values["format"]) != FORMAT:
+        if (found := values["format"]) not in (FORMAT, _OLDER):
             raise OutputError(f"{file} must be of format {FORMAT}, got {found!r}: another version wrote it")
         return _description(values)
     except (ValueError, KeyError, TypeError, ConfigError) as error:
@@ -143,6 +146,7 @@ def _values(description: Description) -> dict[str, Any]:
         "data": asdict(description.data),
         "provenance": dict(description.provenance),
         "formula": FORMULA.format(windows=windows),
+        "scaling": asdict(description.scaling),
         "positions": base64.b64encode(positions.tobytes()).decode(),  # (n_input_neurons, 2) float32, little-endian
     }
 
@@ -150,6 +154,5 @@ def _values(description: Description) -> dict[str, Any]:
 def _description(values: Mapping[str, Any]) -> Description:
     data = Data(**values["data"])
     positions = np.frombuffer(base64.b64decode(values["positions"]), "<f4").reshape(data.n_input_neurons, 2)
-    return Description(
-        trial_config(values["config"]), float(values["final_r2"]), data, positions, dict(values["provenance"])
-    )
+    config, r2, provenance = trial_config(values["config"]), float(values["final_r2"]), dict(values["provenance"])
+    return Description(config, r2, data, positions, provenance, Scaling(**values.get("scaling", {})))

@@ -82,11 +82,11 @@ def test_weighted_loss_is_the_loss_over_all_neurons(tmp_path: Path, n_types: int
     passes = SirenPasses(model.state_dict(), cfg.graph_model.omega_f, *coordinates(field, cfg))
     model.double()
     values, positions = (np.asarray(zarr.open_array(folder / f"{name}.zarr")[...]) for name in ("stimulus", "pos"))
-    plain = plain_loss(model, values, positions, cfg)
+    plain = plain_loss(model, field.scaling.learned(values), positions, cfg)
     plain.backward()  # type: ignore[no-untyped-call]
 
     every_frame = BatchSampler(field, n_frames=N_FRAMES, sampling=Sampling.frames, seed=0).draw()
-    weighted = passes.accumulate(every_frame) + field.ss_within / (N_FRAMES * n_neurons)
+    weighted = passes.accumulate(every_frame) + field.ss_within / field.scaling.spread**2 / (N_FRAMES * n_neurons)
     assert weighted == pytest.approx(plain.item(), rel=1e-6)
     gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     assert (passes.gradient.vector - gradient).norm() < 1e-6 * gradient.norm()

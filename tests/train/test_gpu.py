@@ -154,7 +154,7 @@ def test_a_run_ends_with_its_metrics(field: StimulusField, window_frames: int) -
 def test_the_trained_function_is_the_cpu_s(field: StimulusField, window_frames: int) -> None:
     cfg = config(window_frames=window_frames)
     weights = TorchEngine(field, cfg, CPU, cut(N_FRAMES, window_frames)).weights()
-    here, there = Fit(cfg, weights), Fit(cfg, weights)
+    here, there = Fit(cfg, weights, field.scaling), Fit(cfg, weights, field.scaling)
     there.to(GPU)
     frames = np.arange(N_FRAMES)
     np.testing.assert_allclose(there.frames(frames, field.positions), here.frames(frames, field.positions), atol=1e-5)

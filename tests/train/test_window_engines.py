@@ -87,7 +87,7 @@ def test_predictions_are_those_of_the_fit(field: StimulusField) -> None:
     engine = torch_engine(field, config())
     engine.advance(20)
     frames = np.array([61, 0, 15, 14, 30, 31, 2])
-    expected = Fit(config(), engine.weights()).frames(frames, field.positions)
+    expected = Fit(config(), engine.weights(), field.scaling).frames(frames, field.positions)
     np.testing.assert_allclose(engine.predict(frames), expected, atol=2e-6)
 
 

@@ -94,7 +94,9 @@ def test_metrics_are_exact_for_the_windows_state_dicts(folder: Path, field: Stim
     assert result.final_r2 == pytest.approx(r2_score(np.array(field.targets).ravel(), expected.ravel()), abs=1e-6)
     assert result.total_params == sum(value.numel() for value in result.state_dict.values())
     np.testing.assert_allclose(
-        Fit(config(), result.state_dict).frames(np.arange(N_FRAMES), field.positions), expected, atol=2e-6
+        Fit(config(), result.state_dict, field.scaling).frames(np.arange(N_FRAMES), field.positions),
+        expected,
+        atol=2e-6,
     )
 
 
@@ -122,14 +124,14 @@ def test_a_sample_has_metrics_of_its_own_name(field: StimulusField) -> None:
     assert sample is not None
     assert (sample.n_trained, sample.n_windows) == (2, 4)
     frames = frames_of(spread(cut(N_FRAMES, 15), 2))
-    predicted = Fit(config(), sampled.state_dict).frames(frames, field.positions)
+    predicted = Fit(config(), sampled.state_dict, field.scaling).frames(frames, field.positions)
     assert sample.r2 == pytest.approx(r2_score(field.targets[frames].ravel(), predicted.ravel()), abs=1e-6)
     assert sampled.total_params == whole.total_params
     assert sample.r2_se > 0
 
 
 def test_the_function_is_continuous_over_a_border_and_the_network_s_own_at_frames(field: StimulusField) -> None:
-    fit = Fit(config(), train(field, config()).state_dict)
+    fit = Fit(config(), train(field, config()).state_dict, field.scaling)
     border = cut(N_FRAMES, 15)[1].start
     near = torch.tensor([border - 1, border - 1 + 1e-9, border - 0.5, border - 1e-9, border], dtype=torch.float64)
     x = torch.zeros(5, dtype=torch.float64)
@@ -142,7 +144,7 @@ def test_the_function_is_continuous_over_a_border_and_the_network_s_own_at_frame
 
 def test_the_jump_at_borders_is_told_against_one_frame_s_change(field: StimulusField) -> None:
     """Two networks that are off by known amounts: what they differ by, over what the targets change by."""
-    fit = Fit(config(), make_engine(field, config(), "cpu").weights())
+    fit = Fit(config(), make_engine(field, config(), "cpu").weights(), field.scaling)
     x, y = torch.from_numpy(np.array(field.positions, np.float64)).T
     borders = [window.start for window in cut(N_FRAMES, 15)[1:]]
     jumps, changes = [], []

@@ -67,7 +67,7 @@ class TorchEngine(Engine):
         Windows that see fewer frames than the longest have zeros after theirs, which no batch draws.
         """
         times = [np.arange(window.seen.start, window.seen.stop) - window.start for window in self.windows]
-        self._coordinates: list[Coordinates] = [coordinates(own, field.positions, cfg) for own in times]
+        self._coordinates: list[Coordinates] = [coordinates(own, field, cfg) for own in times]
         t = torch.nn.utils.rnn.pad_sequence([own.t for own in self._coordinates], batch_first=True)
         self._t = t.to(self.device)
         self._xy = torch.stack([own.xy for own in self._coordinates]).to(self.device)

@@ -39,7 +39,8 @@ class Engine(ABC):
 
     @abstractmethod
     def predict(self, frames: np.ndarray) -> Tensor:
-        """Luminance at every position of `frames` (n,) of the windows: (n, n_unique) float32 on the engine's device."""
+        """What the networks say at every position of `frames` (n,) of the windows: (n, n_unique) float32 on the
+        engine's device. `Scaling.told` makes luminance of it."""
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
@@ -155,4 +156,5 @@ def update_limit(cfg: TrialConfig, step: int) -> float:
 
 def explosion_limit(field: StimulusField) -> float:
     """The loss above which a run has diverged: `EXPLOSION` times that of predicting zero everywhere."""
-    return EXPLOSION * field.total_sq / (field.n_frames * field.n_neurons)
+    n, scaling = field.n_frames * field.n_neurons, field.scaling
+    return EXPLOSION * (field.sst / n + (field.total / n - scaling.mean) ** 2) / scaling.spread**2

@@ -23,7 +23,7 @@ class Batch:
 
     frame: np.ndarray  # (n_points,) int64
     position: np.ndarray  # (n_points,) int64
-    target: np.ndarray  # (n_points,) float32
+    target: np.ndarray  # (n_points,) float32, scaled as the network learns it
     weight: np.ndarray  # (n_points,) float32
 
 
@@ -47,14 +47,18 @@ class BatchSampler:
 
     def _draw_frames(self) -> Batch:
         frames = self._random.choice(self._field.n_frames, self._n_frames, replace=False)
-        target = np.ascontiguousarray(self._field.targets[frames]).reshape(-1)
+        target = self._learned(self._field.targets[frames]).reshape(-1)
         return Batch(np.repeat(frames, self._field.n_unique), self._positions, target, self._frame_weight)
 
     def _draw_points(self) -> Batch:
         frame = self._random.integers(self._field.n_frames, size=self.n_points)
         # A random neuron's position: positions come up in proportion to their neurons, so all points weigh the same.
         position = self._field.inverse[self._random.integers(self._field.n_neurons, size=self.n_points)]
-        return Batch(frame, position, self._field.targets[frame, position], self._point_weight)
+        target = self._learned(self._field.targets[frame, position])
+        return Batch(frame, position, target, self._point_weight)
+
+    def _learned(self, targets: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(self._field.scaling.learned(targets))
 
     @property
     def state(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from siren_sweep.config.choices import FirstLayerRate
 from siren_sweep.config.schema import TrialConfig
+from siren_sweep.field import StimulusField
 from siren_sweep.train.siren import IN_FEATURES, normalised
 
 FIRST_WEIGHT = "net.0.linear.weight"
@@ -42,13 +43,14 @@ class Coordinates:
         return self.scale.to(weights[FIRST_WEIGHT])
 
 
-def coordinates(frames: np.ndarray, positions: np.ndarray, cfg: TrialConfig) -> Coordinates:
-    """The coordinates of frames (n_frames,) and positions (n_unique, 2) under a config.
+def coordinates(frames: np.ndarray, field: StimulusField, cfg: TrialConfig) -> Coordinates:
+    """The coordinates of frames (n_frames,) and of a field's positions under a config.
 
     Frames are counted from the start of what a network answers for; the one before it is -1.
     """
     t = normalised(torch.from_numpy(frames), cfg.graph_model.nnr_f_T_period)
-    xy = normalised(torch.from_numpy(np.array(positions)), cfg.graph_model.nnr_f_xy_period)
+    places = np.stack(field.scaling.places(*field.positions.T.astype(np.float64)), axis=1)
+    xy = normalised(torch.from_numpy(places), cfg.graph_model.nnr_f_xy_period)
     scale = torch.ones(IN_FEATURES, dtype=torch.float64)
     if cfg.training.first_layer_rate == FirstLayerRate.scaled:
         largest = torch.cat([t.abs().max()[None], xy.abs().amax(0)])

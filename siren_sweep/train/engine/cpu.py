@@ -150,7 +150,7 @@ class _Network:
         )
         times = np.arange(window.seen.start, window.seen.stop) - window.start
         self._first_time = int(times[0])
-        self._coordinates = coordinates(times, field.positions, cfg)
+        self._coordinates = coordinates(times, field, cfg)
         self._passes = SirenPasses(
             self._coordinates.learned(initial_model(cfg, seed).state_dict()),
             cfg.graph_model.omega_f,

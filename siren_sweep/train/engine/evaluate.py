@@ -55,5 +55,5 @@ def _moments(engine: Engine, field: StimulusField, frames: np.ndarray) -> Moment
     for start in range(0, len(frames), size):
         chunk = frames[start : start + size]
         targets = torch.from_numpy(np.array(field.targets[chunk])).to(engine.device)
-        moments.update(engine.predict(chunk), targets, multiplicity)
+        moments.update(field.scaling.told(engine.predict(chunk)), targets, multiplicity)
     return moments

@@ -14,18 +14,21 @@ import torch
 from safetensors.torch import load_file
 
 from siren_sweep.config.written import read_config
+from siren_sweep.field import UNSCALED
 from siren_sweep.paths import TrialPaths
 from siren_sweep.train.fit import Fit
+from siren_sweep.train.saved import described
 
 
 class Luminance:
     """A trained SIREN as a function of (t, x, y)."""
 
     def __init__(self, saved: TrialPaths) -> None:
-        self._fit = Fit(read_config(saved.config), load_file(saved.weights))
+        said = described(saved.weights)  # nothing, by an older version, which scaled nothing
+        self._fit = Fit(read_config(saved.config), load_file(saved.weights), said.scaling if said else UNSCALED)
 
     def predict(self, model_input: Mapping[str, Any]) -> np.ndarray:
-        """Luminance (n,) at the columns `t` (frames), `x` and `y` (lattice spacings), each (n,), of a data frame."""
+        """Luminance (n,) at the columns `t` (frames), `x` and `y`, each (n,), of a data frame."""
         t, x, y = (torch.tensor(np.asarray(model_input[name], np.float64)) for name in ("t", "x", "y"))
         with torch.no_grad():
             return np.asarray(self._fit(t, x, y))
