@@ -82,7 +82,7 @@ class Gains:
         return curves[..., report - 1] + self.mean * scale, self.spread * scale
 
     def bound(self, curve: np.ndarray, report: int, tail: float) -> float:
-        """The final score that one curve exceeds with probability `tail`."""
+        """The final score that one curve (n_reports,), known up to `report`, exceeds with probability `tail`."""
         mean, spread = self.final(curve, report)
         return float(mean - spread * stdtrit(self.degrees, tail))
 

@@ -66,12 +66,12 @@ def frame_picture(positions: np.ndarray, prediction: np.ndarray, truth: np.ndarr
 
 
 def spread_frames(field: StimulusField) -> np.ndarray:
-    """The frames whose lattices are shown, evenly spaced from the first to the last."""
+    """The frames (n,) whose lattices are shown, evenly spaced from the first to the last."""
     return np.linspace(0, field.n_frames - 1, min(N_LATTICES, field.n_frames)).astype(np.int64)
 
 
 def middle_frames(field: StimulusField, n_frames: int) -> np.ndarray:
-    """Up to `n_frames` frames in a row from the middle of the field."""
+    """Up to `n_frames` frames (n,) in a row, from the middle of the field."""
     n_shown = min(field.n_frames, n_frames)
     return np.arange(n_shown) + (field.n_frames - n_shown) // 2
 

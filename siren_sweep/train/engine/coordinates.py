@@ -32,11 +32,11 @@ class Coordinates:
     scale: Tensor
 
     def learned(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The weights for these coordinates, from those for normalised ones."""
+        """Weights under `Siren`'s keys, the first layer (hidden, 3) for these coordinates; given: for normalised ones."""
         return {**weights, FIRST_WEIGHT: weights[FIRST_WEIGHT] * self._factor(weights)}
 
     def handed_out(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The weights for normalised coordinates, from those for these."""
+        """The other way round: from weights for these coordinates to those for normalised ones, which are exported."""
         return {**weights, FIRST_WEIGHT: weights[FIRST_WEIGHT] / self._factor(weights)}
 
     def _factor(self, weights: dict[str, Tensor]) -> Tensor:
