@@ -40,8 +40,8 @@ def random_polygon(rng: np.random.Generator, radius: float) -> np.ndarray:
 
 
 def distance_outside(polygon: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far each point (x, y), arrays of one shape, lies outside the polygon (n, 2), negative within: from the line of
-    its nearest side, also near a corner."""
+    """How far each point (x, y), arrays of one shape, lies outside a polygon, negative within; near a corner, of its
+    nearest side's line. A side is a row of `polygon` (n, 3): the normal's x and y, and its distance from the origin."""
     distance: np.ndarray = polygon[0, 0] * x + polygon[0, 1] * y - polygon[0, 2]
     for normal_x, normal_y, side in polygon[1:]:
         np.maximum(distance, normal_x * x + normal_y * y - side, out=distance)

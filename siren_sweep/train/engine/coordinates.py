@@ -32,11 +32,11 @@ class Coordinates:
     scale: Tensor
 
     def learned(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights under `Siren`'s keys, the first layer (hidden, 3) for these coordinates; given: for normalised ones."""
+        """The weights for these coordinates, from those for normalised ones; the first (hidden, 3) changes."""
         return {**weights, FIRST_WEIGHT: weights[FIRST_WEIGHT] * self._factor(weights)}
 
     def handed_out(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The other way round: from weights for these coordinates to those for normalised ones, which are exported."""
+        """The other way round: the weights for normalised coordinates, as they are exported."""
         return {**weights, FIRST_WEIGHT: weights[FIRST_WEIGHT] / self._factor(weights)}
 
     def _factor(self, weights: dict[str, Tensor]) -> Tensor:
