@@ -1,0 +1,113 @@
+"""What a learned common start, and windows that begin at the video's cuts, bring to windows of frames.
+
+    python bench/window_starts.py PATH --json FILE
+
+Networks of 96 x 3 in windows of 125 frames. `own`: every window draws its own start, as a run does. `common`: all start
+from one learned on 16 other windows by Reptile (Nichol et al., "On First-Order Meta-Learning Algorithms", 2018; for
+SIRENs and their kind Tancik et al., "Learned Initializations for Optimizing Coordinate-Based Neural Representations",
+CVPR 2021). `cuts`: own starts, and each window holds whole clips, about as many frames as the others on average. Told is R2,
+exact over the frames of eight windows that had no part in the learning, by the number of steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.field import StimulusField, Window, cut, open_field
+from siren_sweep.train.engine import make_engine
+from siren_sweep.train.engine.base import key_prefix
+from siren_sweep.train.engine.evaluate import evaluate_windows
+from siren_sweep.train.metrics import pooled
+
+N_FRAMES, WINDOW = 64_000, 125
+STEPS = (100, 200, 400, 1000)
+SEEDS = (42, 43)
+TAUGHT, HELD_OUT = range(16, 512, 31), range(9, 512, 64)  # places among the 512 windows
+ROUNDS, INNER_STEPS, TOWARDS = 30, 60, 0.5  # of Reptile; the last is how far the start moves to what was learned
+CUT_RISE = 3.0  # a cut changes a frame by so many times what the median frame changes, and twice what its neighbours do
+
+
+def main() -> None:
+    """Run the three ways with every number of steps, print and write one row each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr, of 64,000 frames")
+    parser.add_argument("--json", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    field = open_field(options.path, n_frames=N_FRAMES, n_input_neurons=1736, cache_dir=None)
+    every = cut(N_FRAMES, WINDOW)
+    held_out = [every[place] for place in HELD_OUT]
+    whole_clips = at_cuts(field, held_out)
+    common = learned_start(field, [every[place] for place in TAUGHT])
+    rows = []
+    for name, windows, start in (("own", held_out, None), ("common", held_out, common), ("cuts", whole_clips, None)):
+        for seed in SEEDS:
+            r2 = [r2_of(field, windows, config(n, seed), start) for n in STEPS]
+            frames = sum(len(window.frames) for window in windows) / len(windows)
+            rows.append({"start": name, "seed": seed, "frames": frames, "steps": STEPS, "r2": r2})
+            print(f"{name:7} seed {seed}  {frames:5.1f} frames " + "".join(f"{one:10.5f}" for one in r2), flush=True)
+            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def config(steps: int, seed: int, **training: Any) -> TrialConfig:
+    """The config of one way; `training` differs from the defaults."""
+    model = {"hidden_dim_nnr_f": 96, "n_layers_nnr_f": 3, "omega_f": 12, "nnr_f_T_period": 42, "nnr_f_xy_period": 16}
+    trained = {"n_training_frames": N_FRAMES, "learning_rate_NNR_f": 1.5e-3, "seed": seed, "n_threads": 1, **training}
+    values = {"graph_model": {**model, "window_frames": WINDOW}, "training": trained, "claude": {"total_steps": steps}}
+    return trial_config(values)
+
+
+def r2_of(
+    field: StimulusField, windows: Sequence[Window], cfg: TrialConfig, start: dict[str, Tensor] | None = None
+) -> float:
+    """R2 over the windows' frames after all steps, from a common start where there is one."""
+    engine = make_engine(field, cfg, "cpu", windows)
+    if start is not None:
+        engine.load_weights({f"{key_prefix(one)}{key}": value for one in windows for key, value in start.items()})
+    engine.advance(cfg.claude.total_steps)
+    return pooled(evaluate_windows(engine, field)).r2
+
+
+def learned_start(field: StimulusField, windows: Sequence[Window]) -> dict[str, Tensor]:
+    """Weights that move, round by round, towards the mean of what the windows' networks become from them."""
+    start: dict[str, Tensor] = {}
+    for turn in range(ROUNDS):
+        some = sorted((windows[(4 * turn + k) % len(windows)] for k in range(4)), key=lambda window: window.start)
+        engine = make_engine(field, config(INNER_STEPS, 7 + turn), "cpu", some)
+        if not start:
+            prefix = key_prefix(some[0])
+            start = {key.removeprefix(prefix): one for key, one in engine.weights().items() if key.startswith(prefix)}
+        engine.load_weights({f"{key_prefix(one)}{key}": value for one in some for key, value in start.items()})
+        engine.advance(INNER_STEPS)
+        learned = engine.weights()
+        for key, value in start.items():
+            mean = torch.stack([learned[f"{key_prefix(one)}{key}"] for one in some]).mean(0)
+            start[key] = value + TOWARDS * (mean - value)
+    return start
+
+
+def at_cuts(field: StimulusField, windows: Sequence[Window]) -> list[Window]:
+    """For each window one of whole clips: from the cut next to its start to the cut next to a window's length on."""
+    frames = np.asarray(field.targets, dtype=np.float32)
+    change = np.sqrt(np.square(np.diff(frames, axis=0)).mean(1))
+    inner, beside = change[1:-1], np.maximum(change[:-2], change[2:])
+    cuts = np.flatnonzero((inner > 2 * beside) & (inner > CUT_RISE * np.median(change))) + 2
+    nearest = lambda frame: int(cuts[np.abs(cuts - frame).argmin()])  # noqa: E731 - said once, used twice
+    found = []
+    for window in windows:
+        first = nearest(window.start)
+        found.append(Window(window.index, first, nearest(first + WINDOW), N_FRAMES))
+    return found
+
+
+if __name__ == "__main__":
+    main()
