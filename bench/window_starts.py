@@ -5,8 +5,8 @@
 Networks of 96 x 3 in windows of 125 frames. `own`: every window draws its own start, as a run does. `common`: all start
 from one learned on 16 other windows by Reptile (Nichol et al., "On First-Order Meta-Learning Algorithms", 2018; for
 SIRENs and their kind Tancik et al., "Learned Initializations for Optimizing Coordinate-Based Neural Representations",
-CVPR 2021). `cuts`: own starts, and each window holds whole clips, about as many frames as the others on average. Told is R2,
-exact over the frames of eight windows that had no part in the learning, by the number of steps.
+CVPR 2021). `cuts`: own starts, and each window holds whole clips, about as many frames as the others on average. Told
+is R2, exact over the frames of eight windows that had no part in the learning, by the number of steps.
 """
 
 from __future__ import annotations
