@@ -101,12 +101,16 @@ def at_cuts(field: StimulusField, windows: Sequence[Window]) -> list[Window]:
     change = np.sqrt(np.square(np.diff(frames, axis=0)).mean(1))
     inner, beside = change[1:-1], np.maximum(change[:-2], change[2:])
     cuts = np.flatnonzero((inner > 2 * beside) & (inner > CUT_RISE * np.median(change))) + 2
-    nearest = lambda frame: int(cuts[np.abs(cuts - frame).argmin()])  # noqa: E731 - said once, used twice
     found = []
     for window in windows:
-        first = nearest(window.start)
-        found.append(Window(window.index, first, nearest(first + WINDOW), N_FRAMES))
+        first = nearest(cuts, window.start)
+        found.append(Window(window.index, first, nearest(cuts, first + WINDOW), N_FRAMES))
     return found
+
+
+def nearest(cuts: np.ndarray, frame: int) -> int:
+    """The cut, of (n,), that is next to a frame."""
+    return int(cuts[np.abs(cuts - frame).argmin()])
 
 
 if __name__ == "__main__":

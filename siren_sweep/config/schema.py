@@ -95,6 +95,7 @@ class Training:
     first_layer_init: FirstLayerInit = FirstLayerInit.multiscale
     first_layer_rate: FirstLayerRate = FirstLayerRate.scaled
     hidden_precision: Precision = Precision.reduced
+    stop_when_solved: bool = False  # end at the first report at which the exact R2 is claude.solved_r2 or more
     seed: int = bounded(42, low=0, high=2**31 - 1)
     device: str = "auto"  # auto: the slot's GPU where there is one, else cpu
     n_threads: int = bounded(1, low=0, high=1024)  # CPU threads of one training run; 0: all cores
@@ -112,7 +113,7 @@ class Claude:
     time_budget_min: float = bounded(60.0, above=0)
     strategy: Strategy = Strategy.auto
     n_validation_seeds: int = bounded(2, low=0, high=32)
-    solved_r2: float | None = bounded(0.9999, above=0, high=1)  # above it the cheaper config wins; null: never
+    solved_r2: float | None = bounded(0.9999, above=0, high=1)  # from it on the cheaper config wins; null: never
     search_windows: int = bounded(16, low=0)  # windows that a trial of a sweep trains; 0: all
 
 

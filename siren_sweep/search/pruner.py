@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.search.curves import Gains, Scale, curve
+from siren_sweep.study.stored import solved_r2
 
 
 class UCBPruner(BasePruner):
@@ -55,6 +56,8 @@ class UCBPruner(BasePruner):
         if math.isnan(bound):
             return None
         best = scale.value(float(curves[:, -1].max()))
+        if (solved := solved_r2(study)) is not None:  # what may still reach it can win, by its cost
+            best = min(best, solved)
         return {"bound": scale.value(bound), "best": best, "fraction": report / self._n_reports}
 
 

@@ -59,6 +59,12 @@ def n_training_frames(study: Study) -> int | None:
     return int(found) if found is not None else None
 
 
+def solved_r2(study: Study) -> float | None:
+    """The R2 from which on configs of a block are equal; None where none are, and of any other study."""
+    found = (study.user_attrs.get("settings") or {}).get("claude.solved_r2")
+    return float(found) if found is not None else None
+
+
 def read_trials(study: Study) -> list[Trial]:
     """The trials that were planned by a sweep, or imported, in order."""
     found = (read_trial(trial) for trial in study.get_trials(deepcopy=False))

@@ -25,10 +25,10 @@ from siren_sweep.study.records import Block, Instruction, Trial
 from siren_sweep.study.storage import patient, snapshot, storage_reason, wait_for
 from siren_sweep.study.stored import (
     last_batch,
-    read_block,
     read_instructions,
     read_plan,
     read_trials,
+    solved_r2,
     write_block,
     write_format,
 )
@@ -168,29 +168,25 @@ def complete(study: Study) -> list[Trial]:
 
 
 def best_trial(study: Study) -> Trial | None:
-    """The complete trial of highest R2; above `claude.solved_r2` the cheapest. None where no trial has finished."""
+    """The complete trial of highest R2; of those that reached `claude.solved_r2` the cheapest. None without any."""
     return min(complete(study), key=standing(study), default=None)
 
 
-def solved_r2(study: Study) -> float | None:
-    """The R2 above which configs of a block are equal; None where none are."""
-    found = read_block(study).settings.get("claude.solved_r2")
-    return float(found) if found is not None else None
-
-
 def standing(study: Study) -> Callable[[Trial], tuple[float, float, int]]:
-    """The order of a block's finished trials, the best first: by R2, and among solved ones by arithmetic.
+    """The order of a block's finished trials, the best first: by R2, and among solved ones by the arithmetic they took.
 
     A difference between 1 - 1e-6 and 1 - 2e-6 means nothing to a person, and costs the next blocks their time.
     """
     solved = solved_r2(study)
 
     def key(trial: Trial) -> tuple[float, float, int]:
-        value, config = trial.value or 0.0, trial.plan.config
+        value = trial.value or 0.0
         if solved is None or value < solved:
             return -value, 0.0, trial.number
-        steps = config[TOTAL_STEPS] * config[BATCH_SIZE]
-        return -solved, float(trial.metrics.get("total_params") or 0) * steps, trial.number
+        config = trial.plan.config
+        steps = (trial.outcome.stop_step if trial.outcome else 0) or config[TOTAL_STEPS]
+        frames = steps * config[BATCH_SIZE]
+        return -solved, float(trial.metrics.get("total_params") or 0) * frames, trial.number
 
     return key
 

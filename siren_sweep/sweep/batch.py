@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.errors import SweepError, SweepStateError
 from siren_sweep.paths import SweepPaths, trial_folder
+from siren_sweep.search.plan import ASKED_FOR
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.records import Outcome, PlannedTrial, Trial, TrialPlan
 from siren_sweep.study.storage import wait_for
@@ -155,6 +156,7 @@ class BatchRun:
             "training.n_training_frames": plan.n_training_frames,
             "training.seed": plan.seed,
             "training.n_threads": n_threads,
+            "training.stop_when_solved": plan.strategy != ASKED_FOR,  # a person wants to know how it ends
             "trial.study": self._study.study_name,
             "trial.number": trial.number,
             "trial.attempt": trial.attempt,

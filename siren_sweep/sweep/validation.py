@@ -17,18 +17,8 @@ from optuna.study import Study
 
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import PlannedTrial, Trial, TrialPlan
-from siren_sweep.study.stored import last_batch, read_block, read_plan, write_plan
-from siren_sweep.study.studies import (
-    complete,
-    create,
-    load,
-    open_batch,
-    solved_r2,
-    standing,
-    told_trials,
-    validation_name,
-    winner,
-)
+from siren_sweep.study.stored import last_batch, read_block, read_plan, solved_r2, write_plan
+from siren_sweep.study.studies import complete, create, load, open_batch, standing, told_trials, validation_name, winner
 from siren_sweep.sweep.batch import BatchRun, enqueue_plan
 from siren_sweep.train.engine import n_cores
 

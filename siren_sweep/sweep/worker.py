@@ -135,7 +135,7 @@ class Worker:
         self._writer.reports(self._reports)
         if report.index > self._decided:
             self._trial.report(report.r2, step=report.index)
-        if report.index < self._decided or self._asked_for:
+        if report.index < self._decided or self._asked_for or report.solved:
             return None
         own = copy.deepcopy(self._frozen())
         if not self._study.pruner.prune(self._study, own):

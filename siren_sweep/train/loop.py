@@ -3,8 +3,9 @@
     result = train(field, cfg, on_report=lambda report: None)
     result.final_r2, result.state_dict
 
-What decides (evaluation, report, choice of weights) happens at 20 equal fractions of the steps. The clock can only end
-a run: at once where it is foreseen not to fit its time budget, later where it runs over all the same.
+What decides (evaluation, report, choice of weights) happens at 20 equal fractions of the steps. A run
+that is told to ends at the report at which it is solved. The clock can only end a run: at once where it is foreseen not
+to fit its time budget, later where it runs over all the same.
 """
 
 from __future__ import annotations
@@ -130,7 +131,10 @@ class _Run:
                 return (Status.diverged, f"R2 at step {self._engine.step} is {metrics.r2}")
             report = self._report(index, metrics)
             self._reports.append(report)
-            if reason := on_report(report):
+            reason = on_report(report)
+            if report.solved and index < N_REPORTS:
+                return Status.finished, f"solved at step {self._engine.step} of {total}: R2 {metrics.r2:.6f}"
+            if reason:
                 return Status.stopped, reason
         return Status.finished, None
 
@@ -247,6 +251,13 @@ class _Run:
             self._best_r2, self._best_index, self._best_weights = (metrics.r2, index, self._engine.weights())
         return metrics
 
+    def _solved(self, metrics: Metrics) -> bool:
+        """Whether the present weights reach `claude.solved_r2`, by a report and by all frames of the windows."""
+        goal = self._cfg.claude.solved_r2
+        if not self._cfg.training.stop_when_solved or goal is None or metrics.r2 < goal:
+            return False
+        return pooled(evaluate_windows(self._engine, self._field)).r2 >= goal
+
     def _report(self, index: int, metrics: Metrics) -> Report:
         seconds, steps = self._calls
         self._calls = 0.0, 0
@@ -259,6 +270,7 @@ class _Run:
             learning_rate=learning_rate(self._cfg, self._engine.step - 1),
             steps_per_s=steps / max(seconds, 1e-9),
             elapsed_s=self._elapsed_s,
+            solved=self._solved(metrics),
         )
 
     @property

@@ -9,7 +9,7 @@ from enum import StrEnum
 class Status(StrEnum):
     """How a run ended."""
 
-    finished = "finished"
+    finished = "finished"  # to its last step, or until it was solved
     stopped = "stopped"  # on_report asked for it
     diverged = "diverged"  # the loss was no number, or exploded
     infeasible = "infeasible"  # foreseen after the warm-up to exceed its time budget
@@ -28,6 +28,7 @@ class Report:
     learning_rate: float
     steps_per_s: float
     elapsed_s: float
+    solved: bool = False  # the run ends here, since `claude.solved_r2` is reached
 
     @property
     def left_s(self) -> float:

@@ -73,6 +73,14 @@ def test_it_says_bound_best_and_fraction() -> None:
     assert curve(0.2)[4] < found["bound"] < found["best"]
 
 
+def test_a_trial_that_may_still_be_solved_is_not_stopped_for_one_that_is_better_yet() -> None:
+    study, close = study_of(1.0, 2.0, 3.0, 8.0), running(curve(4.2)[:18])
+    assert UCBPruner().prune(study, close)
+    study.set_user_attr("settings", {"claude.solved_r2": 0.9999})
+    assert not UCBPruner().prune(study, close)
+    assert UCBPruner().prune(study, running(curve(2.0)[:18]))
+
+
 def test_last_report_stops_nothing() -> None:
     assert not UCBPruner().prune(study_of(0.5, 1.0, 2.0, 3.0), running([0.001] * N))
 

@@ -113,6 +113,25 @@ def test_a_reason_from_on_report_stops_the_run(field: StimulusField) -> None:
     assert len(result.reports) == 3
 
 
+def test_a_run_that_is_told_to_ends_where_it_is_solved(field: StimulusField) -> None:
+    whole = train(field, config())
+    goal = max(report.r2 for report in whole.reports[:10])
+    cfg = config(stop_when_solved=True)
+    cfg.claude.solved_r2 = goal
+    seen: list[Report] = []
+    result = train(field, cfg, on_report=seen.append)
+    last = len(result.reports)
+    assert last < 20
+    assert [report.solved for report in seen] == [False] * (last - 1) + [True]
+    assert (result.status, result.stop_step) == (Status.finished, 10 * last)
+    assert result.reason == f"solved at step {10 * last} of 200: R2 {seen[-1].r2:.6f}"
+    assert result.final_r2 is not None
+    assert result.final_r2 >= goal  # over all frames, of which a report may see a part
+    assert same_weights(result, train(field, cfg))
+    cfg.training.stop_when_solved = False
+    assert train(field, cfg).stop_step == 200
+
+
 def test_an_exploding_run_stops_at_its_step(field: StimulusField) -> None:
     results = [train(field, config(learning_rate_NNR_f=1.0, lr_schedule="constant", turn_limit=0)) for _ in range(2)]
     assert results[0].status == Status.diverged
