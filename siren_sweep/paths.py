@@ -81,8 +81,8 @@ class SweepPaths:
         return self.root / "report.html"
 
     @property
-    def pictures(self) -> Path:
-        return self.root / "pictures"
+    def trials_csv(self) -> Path:
+        return self.root / "trials.csv"
 
     def best_file(self, block: int, ending: str) -> Path:
         """`best/block_01.yaml`, `.safetensors`, `.pt` or `.png`."""

@@ -50,6 +50,11 @@ def leaf(name: str) -> str:
     return name.rsplit(".", 1)[-1]
 
 
+def short_name(dimension: str) -> str:
+    """What a record calls a parameter; a ratio has its own name."""
+    return PARAMETERS[dimension].short if dimension in PARAMETERS else leaf(dimension)
+
+
 def parameter_of(dimension: str) -> str:
     """The explorable parameter that a dimension sets: `T_period_ratio` sets `graph_model.nnr_f_T_period`."""
     return RATIOS.get(dimension, dimension)

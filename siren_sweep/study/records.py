@@ -76,13 +76,17 @@ class Stop:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt at a trial ended; `metrics` by the names of `config.schema.METRICS` and `SAMPLE_NAMES`."""
+    """How an attempt at a trial ended; `metrics` by the names of `config.schema.METRICS` and `SAMPLE_NAMES`.
+
+    `ended_s` is when, in seconds since 1970: all trials of a batch are told later, together.
+    """
 
     attempt: int
     status: str
     reason: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     stop_step: int = 0
+    ended_s: float | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -179,7 +183,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Block:
-    """A block, as its study says it: `settings` are the sweep's, flat by dotted name."""
+    """A block, as its study says it: `settings` are the sweep's, flat by dotted name; `command` began it."""
 
     number: int
     n_training_frames: int
@@ -187,6 +191,7 @@ class Block:
     settings: Mapping[str, Any] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)
     imported: Mapping[str, Any] | None = None  # of an imported log: its file, and what its figures are
+    command: str = ""
     ended: bool = False
     shown: bool = False
 

@@ -42,7 +42,7 @@ def read_block(study: Study) -> Block:
     if "block" not in values or "n_training_frames" not in values:
         raise SweepStateError(f"the study {study.study_name!r} is no block's: it has no block and n_training_frames")
     known: dict[str, Any] = {
-        name: values[name] for name in ("data_hash", "settings", "dataset", "imported") if values.get(name)
+        name: values[name] for name in ("data_hash", "settings", "dataset", "imported", "command") if values.get(name)
     }
     known |= {"ended": bool(values.get(_ENDED)), "shown": bool(values.get(_SHOWN))}
     return Block(values["block"], values["n_training_frames"], **known)
@@ -142,6 +142,7 @@ def write_block(study: Study, block: Block) -> None:
         "data_hash": block.data_hash,
         "dataset": dict(block.dataset),
         **({"imported": dict(block.imported)} if block.imported else {}),
+        **({"command": block.command} if block.command else {}),
         "settings": dict(block.settings),  # last: a study that has them is whole
     }
     known = study.user_attrs

@@ -68,7 +68,10 @@ def _hypothesis_values(hypothesis: Hypothesis | None) -> dict[str, Any] | None:
 
 def outcome_values(outcome: Outcome) -> dict[str, Any]:
     """An outcome as it is stored."""
-    return {**vars(outcome), "metrics": dict(outcome.metrics)}
+    values = {**vars(outcome), "metrics": dict(outcome.metrics)}
+    if outcome.ended_s is None:  # as all were that an older version wrote
+        del values["ended_s"]
+    return values
 
 
 def as_instruction(values: Mapping[str, Any]) -> Instruction:

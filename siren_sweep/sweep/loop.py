@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.console import Console
 from siren_sweep.config.compose import typed
 from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.config.schema import Config
-from siren_sweep.errors import ConfigError, DataError, SweepError, SweepStateError
+from siren_sweep.errors import ConfigError, DataError, SweepError, SweepStateError, redacted
 from siren_sweep.field.dataset import ensure_data, field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
 from siren_sweep.study.records import Block, Trial
@@ -210,6 +211,7 @@ class Sweep:
             self._data_hashes[start.number],
             self._settings,
             {"path": self._cfg.dataset.path, "n_input_neurons": self._cfg.dataset.n_input_neurons},
+            command=redacted(shlex.join(sys.orig_argv)),
         )
         study = create(self._storage, study_name(start.number), block)
         known = read_block(study)

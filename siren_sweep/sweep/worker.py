@@ -11,6 +11,7 @@ import errno
 import logging
 import math
 import threading
+import time
 from typing import Any
 
 import optuna
@@ -148,7 +149,7 @@ class Worker:
     def write(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
         """The trial's end, in one write; the parent tells the study from it."""
         self._check_attempt()
-        self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step))
+        self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step, time.time()))
 
     def write_failure(self, reason: str) -> str:
         """An end without metrics."""

@@ -114,7 +114,7 @@ class Model:
         return self
 
     def plot(self, frame: int) -> Figure:
-        """A matplotlib figure of a frame on the lattice: the prediction, beside it the truth and the difference where
+        """A matplotlib figure of a frame on the lattice: the prediction, beside it the truth and the error where
         the data are at hand, as they are now. Raises ConfigError outside the frames."""
         from siren_sweep.train.pictures import frame_picture
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import StimulusField
@@ -18,6 +21,8 @@ from siren_sweep.paths import replacing
 
 N_LATTICES, N_TRACES, TRACE_FRAMES = 4, 3, 200
 TRUTH, PREDICTION = "#222222", "#d1495b"
+_REACH = 0.6  # lattice spacings from a column's centre to its farthest pixels; a hexagon's corners are at 0.577
+LUMINANCE, ERROR = "gray", "YlOrBr"  # of one lightness each way, so that they print in grey
 
 
 def predict(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField, frames: np.ndarray) -> np.ndarray:
@@ -27,41 +32,45 @@ def predict(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField, 
     return Fit(cfg, weights, field.scaling).frames(frames, field.positions)
 
 
-def prediction_picture(
-    file: Path, cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField, title: str
-) -> None:
-    """Write a PNG: truth, prediction and their difference at evenly spaced frames; traces of three columns beside."""
+def prediction_figure(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField, title: str) -> Figure:
+    """Truth, prediction and error on the lattice at evenly spaced frames; beside them luminance over time."""
     figure = Figure(figsize=(14, 9), layout="constrained")
     FigureCanvasAgg(figure)
     parts = figure.add_gridspec(1, 2)
     figure.suptitle(title)
     frames = spread_frames(field)
-    draw_lattices(figure.add_subfigure(parts[0]), field, frames, predict(cfg, weights, field, frames))
+    _draw_lattices(figure.add_subfigure(parts[0]), field, frames, predict(cfg, weights, field, frames))
     window = middle_frames(field, TRACE_FRAMES)
-    draw_traces(figure.add_subfigure(parts[1]), field, window, predict(cfg, weights, field, window))
-    with replacing(file) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    _draw_traces(figure.add_subfigure(parts[1]), field, window, predict(cfg, weights, field, window))
+    return figure
+
+
+def save_figure(figure: Figure, file: Path, provenance: str) -> None:
+    """Write a figure in the form that the file's ending names: .png, .svg or .pdf; it says where it comes from.
+
+    Equal for equal figures and provenance.
+    """
+    form = file.suffix[1:]
+    says = {"pdf": {"Subject": provenance, "CreationDate": None}, "svg": {"Description": provenance, "Date": None}}
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": file.stem, "pdf.fonttype": 42}),
+        replacing(file) as temporary,
+    ):
+        figure.savefig(temporary, format=form, dpi=150, metadata=says.get(form, {"Description": provenance}))
 
 
 def frame_picture(positions: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None, title: str) -> Figure:
-    """Luminance (n_positions,) on the lattice of `positions` (n_positions, 2), between its truth and the difference."""
-    values = [prediction] if truth is None else [truth, prediction]
-    low, high = min(float(value.min()) for value in values), max(float(value.max()) for value in values)
-    columns = [("prediction", prediction, "gray", low, high)]
-    if truth is not None:
-        error = prediction - truth
-        half = float(np.abs(error).max()) or 1.0
-        columns = [("truth", truth, "gray", low, high), *columns, ("difference", error, "RdBu_r", -half, half)]
-    figure = Figure(figsize=(4 * len(columns), 4.8), layout="constrained")
+    """Luminance (n_positions,) on the lattice of `positions` (n_positions, 2), between its truth and the error."""
+    panels = _panels(prediction[None], None if truth is None else truth[None])
+    figure = Figure(figsize=(4 * len(panels), 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
-    raster = lattice_raster(positions, 240)
-    for axes, (name, value, colours, bottom, top) in zip(
-        figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True
-    ):
-        drawn = _lattice(axes, value, raster, colours, bottom, top)
-        axes.set_title(name)
-        figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, aspect=30)
+    raster, extent = lattice_raster(positions, 240), _extent(positions)
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        drawn = _lattice(axes, panel.values[0], raster, extent, panel)
+        axes.set_title(panel.name)
+        figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, aspect=30, label=panel.label)
+        _scale_bar(axes, extent)
     return figure
 
 
@@ -76,34 +85,74 @@ def middle_frames(field: StimulusField, n_frames: int) -> np.ndarray:
     return np.arange(n_shown) + (field.n_frames - n_shown) // 2
 
 
-def draw_lattices(part: FigureBase, field: StimulusField, frames: np.ndarray, shown: np.ndarray) -> None:
-    """Columns of lattices: truth, prediction `shown` (n_frames, n_unique) and their difference; a row a frame."""
-    truth = np.array(field.targets[frames])
-    low, high = float(truth.min()), float(truth.max())
-    half = 0.5 * (high - low)
-    columns = [("truth", truth, "gray", low, high), ("prediction", shown, "gray", low, high)]
-    columns.append(("difference", shown - truth, "RdBu_r", -half, half))
-    raster = lattice_raster(field.positions, 240)
+def trace_columns(field: StimulusField) -> list[int]:
+    """A central column, one further out, one at the edge."""
+    outwards = np.argsort(np.hypot(*field.positions.T))
+    return [int(column) for column in outwards[[0, field.n_unique // 3, field.n_unique - 1]]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One column of lattices: values (n_frames, n_positions), their colours, and the ends of the scale."""
+
+    name: str
+    values: np.ndarray
+    colours: str
+    low: float
+    high: float
+    label: str
+
+
+def _panels(prediction: np.ndarray, truth: np.ndarray | None) -> list[Panel]:
+    """Truth, prediction and error of some frames, each (n_frames, n_positions); the prediction alone without truth."""
+    values = [prediction] if truth is None else [truth, prediction]
+    low, high = min(float(value.min()) for value in values), max(float(value.max()) for value in values)
+    shown = Panel("prediction", prediction, LUMINANCE, low, high, "luminance (data's unit)")
+    if truth is None:
+        return [shown]
+    error = np.abs(prediction - truth)
+    most = float(error.max()) or 1.0
+    return [
+        replace(shown, name="truth", values=truth),
+        shown,
+        Panel("error", error, ERROR, 0.0, most, "|prediction - truth| (same)"),
+    ]
+
+
+def panels(field: StimulusField, frames: np.ndarray, shown: np.ndarray) -> list[Panel]:
+    """Truth, prediction `shown` (n_frames, n_unique) and error at some frames."""
+    return _panels(shown, np.array(field.targets[frames]))
+
+
+def _draw_lattices(part: FigureBase, field: StimulusField, frames: np.ndarray, shown: np.ndarray) -> None:
+    """Columns of lattices, truth, prediction and error; a row a frame."""
+    columns = panels(field, frames, shown)
+    raster, extent = lattice_raster(field.positions, 240), _extent(field.positions)
     grid = part.subplots(len(frames), len(columns), squeeze=False)
-    for axes_column, (name, values, colours, bottom, top) in zip(grid.T, columns, strict=True):
-        for axes, value in zip(axes_column, values, strict=True):
-            drawn = _lattice(axes, value, raster, colours, bottom, top)
-        axes_column[0].set_title(name)
-        bar = part.colorbar(drawn, ax=list(axes_column), location="bottom", shrink=0.8, aspect=30)
+    for axes_column, panel in zip(grid.T, columns, strict=True):
+        for axes, value in zip(axes_column, panel.values, strict=True):
+            drawn = _lattice(axes, value, raster, extent, panel)
+        axes_column[0].set_title(panel.name)
+        bar = part.colorbar(drawn, ax=list(axes_column), location="bottom", shrink=0.8, aspect=30, label=panel.label)
         assert bar.solids is not None
         bar.solids.set_rasterized(True)
     for axes, frame in zip(grid[:, 0], frames, strict=True):
         axes.set_ylabel(f"frame {frame}")
+    _scale_bar(grid[-1, 0], extent)
 
 
-def draw_traces(part: FigureBase, field: StimulusField, window: np.ndarray, shown: np.ndarray) -> None:
+def _draw_traces(part: FigureBase, field: StimulusField, window: np.ndarray, shown: np.ndarray) -> None:
     """Truth and prediction `shown` (n_frames, n_unique) over `window`: a central, a middle, an outer column."""
-    columns = np.argsort(np.hypot(*field.positions.T))[[0, field.n_unique // 3, field.n_unique - 1]]
     grid = part.subplots(N_TRACES, 1, sharex=True)
-    for axes, column in zip(grid, columns, strict=True):
-        _trace(axes, field, window, shown, int(column))
+    for axes, column in zip(grid, trace_columns(field), strict=True):
+        x, y = field.positions[column]
+        axes.plot(window, field.targets[window, column], color=TRUTH, linewidth=2.4, label="truth")
+        axes.plot(window, shown[:, column], color=PREDICTION, linewidth=1.1, linestyle="--", label="prediction")
+        axes.set_ylabel("luminance")
+        axes.set_title(f"column at ({x:.3g}, {y:.3g})", loc="left", fontsize="medium")
+        axes.spines[["top", "right"]].set_visible(False)
     grid[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
-    grid[-1].set_xlabel("frame")
+    grid[-1].set_xlabel("time (frames)")
 
 
 def lattice_raster(positions: np.ndarray, size: int) -> np.ndarray:
@@ -111,10 +160,7 @@ def lattice_raster(positions: np.ndarray, size: int) -> np.ndarray:
 
     A pixel belongs to the nearest column, which on a hexagonal lattice makes hexagons. Rows run from the top down.
     """
-    spread = positions[:, None] - positions[None]
-    squared = (spread.astype(np.float64) ** 2).sum(axis=2)
-    np.fill_diagonal(squared, np.inf)
-    reach = 0.6 * float(np.sqrt(np.median(squared.min(axis=1))))  # a hexagon's corners lie at 0.577 spacings
+    reach = _REACH * _spacing(positions)
     low, high = positions.min(axis=0) - reach, positions.max(axis=0) + reach
     pixel = float((high - low).max()) / size
     xs, ys = (np.arange(low[axis] + pixel / 2, high[axis], pixel) for axis in (0, 1))
@@ -126,18 +172,39 @@ def lattice_raster(positions: np.ndarray, size: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def _lattice(axes: Axes, value: np.ndarray, raster: np.ndarray, colours: str, low: float, high: float) -> AxesImage:
+def _spacing(positions: np.ndarray) -> float:
+    """The distance of neighbouring columns, in the unit of the positions."""
+    spread = positions[:, None] - positions[None]
+    squared = (spread.astype(np.float64) ** 2).sum(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    return float(np.sqrt(np.median(squared.min(axis=1))))
+
+
+def _extent(positions: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of the lattice's picture, in lattice spacings."""
+    spacing = _spacing(positions)
+    (left, bottom), (right, top) = positions.min(axis=0) / spacing - _REACH, positions.max(axis=0) / spacing + _REACH
+    return float(left), float(right), float(bottom), float(top)
+
+
+def _lattice(
+    axes: Axes, value: np.ndarray, raster: np.ndarray, extent: tuple[float, float, float, float], panel: Panel
+) -> AxesImage:
     """Draw values (n_positions,) on the lattice that `raster` says."""
     pixels = np.ma.masked_array(value[raster], raster < 0)
-    drawn = axes.imshow(pixels, cmap=colours, vmin=low, vmax=high, interpolation="none")
+    drawn = axes.imshow(
+        pixels, cmap=panel.colours, vmin=panel.low, vmax=panel.high, extent=extent, interpolation="none"
+    )
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     return drawn
 
 
-def _trace(axes: Axes, field: StimulusField, window: np.ndarray, traces: np.ndarray, column: int) -> None:
-    x, y = field.positions[column]
-    axes.plot(window, field.targets[window, column], color=TRUTH, linewidth=2.4, label="truth")
-    axes.plot(window, traces[:, column], color=PREDICTION, linewidth=1.1, label="prediction")
-    axes.set_ylabel(f"({x:.1f}, {y:.1f})")
-    axes.spines[["top", "right"]].set_visible(False)
+def _scale_bar(axes: Axes, extent: tuple[float, float, float, float]) -> None:
+    """A bar of a round number of lattice spacings, at most a third of the picture, below it."""
+    third = (extent[1] - extent[0]) / 3
+    length = next((size for size in (500, 200, 100, 50, 20, 10, 5, 2) if size <= third), 1)
+    words = f"{length} lattice spacing{'s' if length > 1 else ''}"
+    bar = AnchoredSizeBar(axes.transData, length, words, "upper left", frameon=False, borderpad=0, sep=3)
+    bar.set_bbox_to_anchor((0.0, -0.02), transform=axes.transAxes)
+    axes.add_artist(bar)

@@ -14,7 +14,8 @@ from siren_sweep.field import StimulusField
 from siren_sweep.paths import TrialPaths, replacing
 from siren_sweep.train.engine import n_threads, resolve_device
 from siren_sweep.train.loop import Report, TrainResult, train
-from siren_sweep.train.saved import describe, provenance, saved_bytes
+from siren_sweep.train.provenance import provenance
+from siren_sweep.train.saved import describe, saved_bytes
 
 
 def run_training(

@@ -7,7 +7,6 @@ a JSON text with the config, the exact R2, the data, the positions of all neuron
 from __future__ import annotations
 
 import base64
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,17 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from siren_sweep.config.choices import Precision
 from siren_sweep.config.schema import TrialConfig, trial_config
 from siren_sweep.config.written import plain
 from siren_sweep.errors import ConfigError, OutputError
 from siren_sweep.field import UNSCALED, Scaling, StimulusField, cut
-from siren_sweep.train.engine.precision import is_reduced
 
 ENTRY, FORMAT = "siren_sweep", 2
 _OLDER = 1  # which knew no scaling: nothing was scaled
@@ -68,24 +64,6 @@ def describe(cfg: TrialConfig, of: StimulusField, final_r2: float, provenance: M
     """The description of a model that was trained on the field `of`."""
     data = Data(cfg.dataset.path, of.n_neurons, of.n_frames, of.data_hash)
     return Description(cfg, final_r2, data, of.positions[of.inverse], provenance, of.scaling)
-
-
-def provenance(cfg: TrialConfig, device: str) -> dict[str, Any]:
-    """Versions, seed, device and the effective precision of hidden products, of a run on `device` here and now."""
-    try:
-        version = importlib.metadata.version("siren_sweep")
-    except importlib.metadata.PackageNotFoundError:  # run from its folder
-        version = "unknown"
-    on = torch.device(device)
-    reduced = is_reduced(Precision(cfg.training.hidden_precision), on)
-    return {
-        "siren_sweep": version,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "seed": cfg.training.seed,
-        "device": torch.cuda.get_device_name(on) if on.type == "cuda" else device,
-        "precision": ("tf32" if on.type == "cuda" else "bfloat16") if reduced else "float32",
-    }
 
 
 def saved_bytes(weights: Mapping[str, Tensor], description: Description) -> bytes:

@@ -5,8 +5,12 @@ Written from the study and the trials' saved files alone.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
@@ -16,6 +20,8 @@ from siren_sweep.config.written import plain, read_config, yaml_text
 from siren_sweep.errors import DataError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
+from siren_sweep.study.log_format import one_line
+from siren_sweep.study.records import Block
 from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner, seed_runs, winner
 
@@ -29,12 +35,12 @@ HEADER = """\
 
 
 def export_block(study: Study, validation: Study | None, paths: SweepPaths, outputs: OutputPaths) -> None:
-    """Write config, weights, picture and `best.json` for the block's best trial; nothing where none has finished."""
+    """Write config, weights, pictures and `best.json` for the block's best trial; nothing where none has finished."""
     best = winner(study, validation)
+    entry = []
     if best is not None:
-        _write_config(study, best, paths)
-        _write_weights_and_picture(study, best, paths, outputs)
-    entry = [] if best is None else [best_entry(study, best, validation)]
+        origin = _write_files(study, best, validation, paths, outputs)
+        entry = [best_entry(study, best, validation) | {"provenance": origin}]
     others = [known for known in _known_entries(paths) if known["block"] != read_block(study).number]
     with replacing(paths.best_json) as file:
         file.write_text(json.dumps(sorted(others + entry, key=lambda known: known["block"]), indent=1) + "\n")
@@ -61,9 +67,51 @@ def best_entry(study: Study, best: Winner, validation: Study | None) -> dict[str
     }
 
 
-def _write_config(study: Study, best: Winner, paths: SweepPaths) -> None:
+def provenance(block: Block, best: Winner, validation: Study | None, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file of the block's best says of where it comes from; `said` is what its run said of itself."""
+    others = [run for run in seed_runs(validation) if run.plan.validation_of == best.searched.number]
+    return {
+        **said,
+        "data_hash": block.data_hash,
+        "other_seeds": [run.plan.seed for run in others],
+        "command": block.command or "unknown",
+        "trial": f"{best.study}/trial_{best.run.number:04d}",
+    }
+
+
+def _write_files(
+    study: Study, best: Winner, validation: Study | None, paths: SweepPaths, outputs: OutputPaths
+) -> dict[str, Any]:
+    """Write config, weights, pictures and films; returns their provenance."""
+    from safetensors.torch import load_file
+
+    from siren_sweep.train.pictures import prediction_figure, save_figure
+    from siren_sweep.train.saved import described, saved_bytes
+    from siren_sweep.views.film import film_images, write_mp4, write_webp
+
     block = read_block(study)
-    values = plain(read_config(paths.trial(best.study, best.run.number).config))
+    saved = paths.trial(best.study, best.run.number)
+    cfg, weights = read_config(saved.config), load_file(saved.weights)
+    description = described(saved.weights) or _description(study, best, cfg, outputs)
+    origin = provenance(block, best, validation, description.provenance)
+    text = json.dumps(origin)
+    file = functools.partial(paths.best_file, block.number)
+    _write_config(block, best, cfg, origin, paths)
+    with replacing(file(".safetensors")) as temporary:
+        temporary.write_bytes(saved_bytes(weights, dataclasses.replace(description, provenance=origin)))
+    _write_state_dict(weights, text, file(".pt"))
+    field = field_of(cfg, outputs)
+    title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.6g}"
+    figure = prediction_figure(cfg, weights, field, title)
+    for ending in (".png", ".svg", ".pdf"):
+        save_figure(figure, file(ending), text)
+    images = film_images(cfg, weights, field)
+    write_webp(images, file(".webp"), text)
+    write_mp4(images, file(".mp4"), text)
+    return origin
+
+
+def _write_config(block: Block, best: Winner, cfg: TrialConfig, origin: Mapping[str, Any], paths: SweepPaths) -> None:
     file = paths.best_file(block.number, ".yaml")
     header = HEADER.format(
         block=block.number,
@@ -74,27 +122,19 @@ def _write_config(study: Study, best: Winner, paths: SweepPaths) -> None:
         folder=json.dumps(str(paths.best)),
         name=file.stem,
     )
+    header += "".join(f"# {name}: {one_line(value)}\n" for name, value in origin.items())
     with replacing(file) as temporary:
-        temporary.write_text(yaml_text(values, header), encoding="utf-8")
+        temporary.write_text(yaml_text(plain(cfg), header), encoding="utf-8")
 
 
-def _write_weights_and_picture(study: Study, best: Winner, paths: SweepPaths, outputs: OutputPaths) -> None:
+def _write_state_dict(weights: Mapping[str, Any], origin: str, file: Path) -> None:
+    """A state dict that any class of these layers loads; what it says of itself stands where PyTorch keeps versions."""
     import torch
-    from safetensors.torch import load_file
 
-    from siren_sweep.train.pictures import prediction_picture
-    from siren_sweep.train.saved import described, saved_bytes
-
-    block = read_block(study)
-    saved = paths.trial(best.study, best.run.number)
-    cfg, weights = read_config(saved.config), load_file(saved.weights)
-    description = described(saved.weights) or _description(study, best, cfg, outputs)
-    with replacing(paths.best_file(block.number, ".safetensors")) as file:
-        file.write_bytes(saved_bytes(weights, description))
-    with replacing(paths.best_file(block.number, ".pt")) as file, file.open("wb") as out:
-        torch.save(weights, out)
-    title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.4f}"
-    prediction_picture(paths.best_file(block.number, ".png"), cfg, weights, field_of(cfg, outputs), title)
+    state = OrderedDict(weights)
+    state._metadata = {"siren_sweep": {"provenance": origin}}  # type: ignore[attr-defined]
+    with replacing(file) as temporary, temporary.open("wb") as out:
+        torch.save(state, out)
 
 
 def _description(study: Study, best: Winner, cfg: TrialConfig, outputs: OutputPaths) -> Description:

@@ -100,8 +100,7 @@ class Sweep:
         `reason` say how the run ended, `minutes` how long it trained. `parent` is a number of the same block. A column
         a parameter follows, by the last part of its name.
         """
-        rows = [_trial_row(read.block, trial) for read in self._read.values() for trial in read.trials]
-        return _frame(rows, _TRIAL | {item.leaf: f"{item.kind.__name__}64" for item in PARAMETERS.values()})
+        return trials_frame((read.block, trial) for read in self._read.values() for trial in read.trials)
 
     @functools.cached_property
     def curves(self) -> pd.DataFrame:
@@ -165,6 +164,12 @@ def compare(folders: Iterable[str | PathLike[str]]) -> pd.DataFrame:
             rows.append(row)
     kinds = {item.leaf: "Int64" if item.kind is int else "float64" for item in PARAMETERS.values()}
     return _frame(rows, _COMPARED | kinds)
+
+
+def trials_frame(trials: Iterable[tuple[Block, Trial]]) -> pd.DataFrame:
+    """A row a trial of a block, as `Sweep.trials` has them."""
+    rows = [_trial_row(block, trial) for block, trial in trials]
+    return _frame(rows, _TRIAL | {item.leaf: f"{item.kind.__name__}64" for item in PARAMETERS.values()})
 
 
 def _read(paths: SweepPaths, study: Study, validation: Study | None) -> _Read:

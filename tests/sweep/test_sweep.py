@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
+import av
 import numpy as np
 import optuna
 import pandas as pd
@@ -16,6 +18,8 @@ import yaml
 from conftest import run_command
 from mlflow import MlflowClient
 from optuna.trial import TrialState
+from PIL import Image
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from siren_sweep.config.parameters import EXPLORABLE
@@ -181,9 +185,7 @@ def test_mlflow_has_a_run_for_every_trial_in_its_state(
         }
         assert {item.path for item in client.list_artifacts(run_id, "report")} == {
             "report/report.html",
-            "report/sweep_r2.svg",
-            f"report/{name}_curves.svg",
-            f"report/{name}_tree.svg",
+            "report/trials.csv",
         }
         assert {item.path for item in client.list_artifacts(run_id, "record")} == {
             "record/small_analysis.md",
@@ -270,6 +272,40 @@ def test_exported_weights_have_the_reference_keys_in_both_forms(paths: SweepPath
     assert sorted(plain) == sorted(safe) == sorted(f"{layer}.{kind}" for layer in layers for kind in ("bias", "weight"))
     for key, value in safe.items():
         np.testing.assert_array_equal(plain[key].numpy(), value)
+
+
+def test_every_exported_file_says_where_it_comes_from(paths: SweepPaths) -> None:
+    origin = json.loads(paths.best_json.read_text())[0]["provenance"]
+    assert origin.keys() >= {"siren_sweep", "commit", "torch", "device", "cpu", "precision", "seed", "data_hash"}
+    assert "-m siren_sweep -m blocks=tiny" in origin["command"]
+    assert origin["other_seeds"] == [43]
+    text = json.dumps(origin)
+    assert f"# data_hash: {origin['data_hash']}\n" in paths.best_file(1, ".yaml").read_text()
+    with safe_open(paths.best_file(1, ".safetensors"), "np") as file:
+        assert json.loads(file.metadata()["siren_sweep"])["provenance"] == origin
+    state = torch.load(paths.best_file(1, ".pt"), weights_only=True)
+    assert state._metadata["siren_sweep"]["provenance"] == text
+    with Image.open(paths.best_file(1, ".png")) as picture, Image.open(paths.best_file(1, ".webp")) as loop:
+        assert picture.info["Description"] == loop.getexif()[0x010E] == text
+    with av.open(str(paths.best_file(1, ".mp4"))) as film:
+        assert film.metadata["comment"] == text
+    description = ElementTree.parse(paths.best_file(1, ".svg")).getroot().find(".//{*}description")
+    assert description is not None
+    assert description.text == text
+    assert re.search(rb"/Subject \(", paths.best_file(1, ".pdf").read_bytes())
+    assert origin["data_hash"] in paths.report.read_text()
+
+
+def test_the_film_shows_truth_prediction_and_error(paths: SweepPaths) -> None:
+    with av.open(str(paths.best_file(2, ".mp4"))) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    height, width, _ = frames[0].shape
+    with Image.open(paths.best_file(2, ".webp")) as loop:
+        assert len(frames) == loop.n_frames == 8
+        assert (loop.size, loop.info["loop"]) == ((width, height), 0)
+    grey = np.ptp(frames[0].astype(int), axis=2) < 24  # of no colour, but for what H.264 adds
+    thirds = [grey[48:, place * width // 3 : (place + 1) * width // 3].mean() for place in range(3)]
+    assert min(thirds[:2]) > 0.99 > thirds[2] + 0.1
 
 
 def test_the_exported_config_gives_its_figure_again(paths: SweepPaths, home: Path) -> None:

@@ -220,7 +220,7 @@ def test_the_file_says_what_it_is(model: Model, run: tuple[Path, dict[str, Any]]
 def test_a_plot_has_truth_where_the_data_are_at_hand(model: Model, run: tuple[Path, dict[str, Any]]) -> None:
     figure = model.plot(3)
     assert isinstance(figure, Figure)
-    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["truth", "prediction", "difference"]
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["truth", "prediction", "error"]
     description, weights = read_saved(TrialPaths(run[0]).weights)
     for data in (replace(model.data, path="/nowhere"), replace(model.data, path=None)):
         alone = Model(replace(description, data=data), weights).plot(3)

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.study.records import Trial
-from siren_sweep.study.stored import read_block, read_trials, sweep_id
+from siren_sweep.study.stored import read_block, read_tracked_to, read_trials, sweep_id
 from siren_sweep.study.studies import Winner, winner
 from siren_sweep.views.mlflow.experiment import Sweep, experiment_of, find_artifacts
 from siren_sweep.views.mlflow.registry import register
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RUN_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 MAX_TEXT = 5000  # characters of a parameter or a tag; MLflow takes 6000 and 8000
+LOCAL_PAGES = "http://127.0.0.1:5000"  # where `make ui` shows the file beside the sweeps
 CURVES = {"r2": "r2", "mse": "mse", "learning_rate": "learning_rate", "steps_per_s": "steps_per_second"}
 
 
@@ -129,16 +130,15 @@ class Mirror:
                 self._client.log_artifact(block.run_id, str(self._paths.best_file(number, ending)))
             saved = self._paths.trial(best.study, best.run.number)
             register(self._client, block.run_id, self._sweep, study, best, saved)
-        self._send_views(number, block)
+        self._send_views(block)
         self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")
         block.ended = True
 
-    def _send_views(self, number: int, block: _Sent) -> None:
-        """The report with its pictures, and the record, as they stand at the block's end."""
+    def _send_views(self, block: _Sent) -> None:
+        """The report with its table, and the record, as they stand at the block's end."""
         paths, name = self._paths, self._paths.root.name
         record = [paths.record / f"{name}_{kind}" for kind in ("analysis.md", "memory.md", "ucb_scores.txt")]
-        pictures = [*paths.pictures.glob(f"block_{number:02d}_*.svg"), *paths.pictures.glob("sweep_*.svg")]
-        for folder, files in (("report", [paths.report, *sorted(pictures)]), ("record", record)):
+        for folder, files in (("report", [paths.report, paths.trials_csv]), ("record", record)):
             for file in files:
                 if file.exists():
                     self._client.log_artifact(block.run_id, str(file), folder)
@@ -189,6 +189,30 @@ class Mirror:
         metrics = [Metric(name, float(value), when, step) for name, value, step, when in points]
         for start in range(0, len(metrics), 1000):  # MLflow's limit of one call
             self._client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+
+def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
+    """The address of each run's page by its key, as `block_01/trial_0003`, of the sweep whose first block's study is
+    `first`; nothing where MLflow has none, or cannot be asked."""
+    tracked = read_tracked_to(first)
+    if tracked is None or (tracked.uri is None and not outputs.mlflow_db.is_file()):
+        return {}
+    pages = tracked.uri if tracked.uri and tracked.uri.startswith("http") else LOCAL_PAGES
+    found, token = {}, None
+    try:
+        client = _client(tracked.uri or sqlite_url(outputs.mlflow_db))
+        own = client.search_experiments(filter_string=Sweep(name, sweep_id(first)).tag)
+        while own:
+            page = client.search_runs([own[0].experiment_id], max_results=1000, page_token=token)
+            for run in page:
+                address = f"{pages.rstrip('/')}/#/experiments/{own[0].experiment_id}/runs/{run.info.run_id}"
+                found[run.data.tags.get("key", "")] = address
+            token = page.token
+            if not token:
+                break
+    except Exception:  # MLflow's, the driver's and the network's own kinds
+        return {}
+    return found
 
 
 def _client(uri: str) -> MlflowClient:

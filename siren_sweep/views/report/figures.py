@@ -1,102 +1,238 @@
-"""Matplotlib figures as inline SVG whose colours follow the page, light or dark."""
+"""The report's charts: figures of plotly over the trials of a sweep. Every axis of R2 is one of log10(1 - R2)."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import html
+from collections.abc import Iterable, Mapping, Sequence
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+import pandas as pd
+import plotly.express as px
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from siren_sweep.train.pictures import PREDICTION, TRUTH
-from siren_sweep.views.report.markup import Markup, element, resource
+from siren_sweep.search.tree import Node, visits
+from siren_sweep.study.records import Trial
+from siren_sweep.views.grades import EXCELLENT
+from siren_sweep.views.report.scale import error, log_error, shown_r2
+from siren_sweep.views.report.view import ReportedBlock, curve_of, state_of
+from siren_sweep.views.ucb import ranking
 
-# What a figure is drawn in, and the page's own colour that takes its place.
-INK, MUTED, GRID, ACCENT, BAD, SOFT, PAPER = "#010101", "#707071", "#d0d0d1", "#0a6ebd", "#b4451f", "#9aa7b2", "#fefefe"
-_VARIABLES = {
-    INK: "ink",
-    TRUTH: "ink",
-    PREDICTION: "prediction",
-    MUTED: "muted",
-    GRID: "grid",
-    ACCENT: "accent",
-    BAD: "bad",
-    SOFT: "soft",
-    PAPER: "paper",
-}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 11,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "legend.frameon": False,
-    "legend.fontsize": 10,
-    "savefig.facecolor": "none",
-}
+# Colours that keep apart on white, on black and in grey; an order that the legend keeps.
+STATES = {"best": "#0b7fd1", "finished": "#7f8c99", "pruned": "#c08a2b", "failed": "#c0402b", "running": "#6b5bd2"}
+SYMBOLS = {"best": "star", "finished": "circle", "pruned": "x", "failed": "line-ns-open", "running": "triangle-right"}
+SEEDS = "#0b7fd1"
+TRACES = ("#8a939b", "#cf3f55")  # truth, prediction
 
 
-@contextmanager
-def styled() -> Iterator[None]:
-    """Figures made and drawn in here have the report's style."""
-    with matplotlib.rc_context(_STYLE):
-        yield
+def r2_by_block(blocks: Sequence[ReportedBlock]) -> go.Figure:
+    """1 - R2 of every trial in the order of iterations, blocks side by side."""
+    figure = go.Figure()
+    for state, colour in STATES.items():
+        shown_ = [(block, trial) for block in blocks for trial in block.trials if _state(block, trial) == state]
+        valued = [(block, trial) for block, trial in shown_ if trial.last_r2 is not None]
+        figure.add_scatter(
+            x=[trial.plan.iteration for _, trial in valued],
+            y=[error(trial.last_r2 or 0.0) for _, trial in valued],
+            text=[trial_words(block, trial) for block, trial in valued],
+            mode="markers",
+            name=state,
+            marker={"color": colour, "symbol": SYMBOLS[state], "size": 11 if state == "best" else 8},
+            hovertemplate="%{text}<extra></extra>",
+        )
+    seeds = [(block, trial, trial.finite_value) for block in blocks for trial in block.validation]
+    figure.add_scatter(
+        x=[block.best.plan.iteration for block, _, value in seeds if block.best and value is not None],
+        y=[error(value) for block, _, value in seeds if block.best and value is not None],
+        text=[f"seed {trial.plan.seed}: R² {shown_r2(value)}" for _, trial, value in seeds if value is not None],
+        mode="markers",
+        name="other seeds",
+        marker={"color": SEEDS, "symbol": "diamond-open", "size": 9},
+        hovertemplate="%{text}<extra></extra>",
+    )
+    for block in blocks:
+        numbers = [trial.plan.iteration for trial in block.trials]
+        if numbers:
+            figure.add_vline(min(numbers) - 0.5, line={"color": "#8a939b", "width": 1})
+            figure.add_annotation(
+                x=(min(numbers) + max(numbers)) / 2,
+                y=0,
+                yref="paper",
+                yanchor="bottom",
+                text=f"block {block.number}<br>{block.n_frames}",
+                showarrow=False,
+            )
+    figure.update_xaxes(title="iteration")
+    return _with_error_axis(figure)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of a size in inches, 72 pixels of the page each at its natural size."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasSVG(figure)
+def learning_curves(block: ReportedBlock) -> go.Figure:
+    """1 - R2 of each trial of a block at its reports; the last report of one that did not finish is marked."""
+    figure = go.Figure()
+    named = set()
+    for trial in sorted(block.trials, key=lambda trial: trial is block.best):
+        points, state = curve_of(trial), _state(block, trial)
+        if not points:
+            continue
+        end = SYMBOLS[state] if state in ("pruned", "failed", "running") else "circle"
+        figure.add_scatter(
+            x=[step for step, _ in points],
+            y=[error(r2) for _, r2 in points],
+            text=[f"R² {shown_r2(r2)}" for _, r2 in points],
+            mode="lines+markers",
+            name=state,
+            legendgroup=state,
+            showlegend=state not in named,
+            line={"color": STATES[state], "width": 3 if state == "best" else 1.3},
+            marker={"symbol": end, "size": [0] * (len(points) - 1) + [0 if end == "circle" else 8]},
+            hovertemplate=f"{trial_words(block, trial)}<br>step %{{x}}: %{{text}}<extra></extra>",
+        )
+        named.add(state)
+    figure.update_xaxes(title="training step")
+    return _with_error_axis(figure)
+
+
+def tree(block: ReportedBlock) -> go.Figure:
+    """The tree of mutations: a row a trial, children to the right of and below their parent, its path to the best."""
+    nodes = [Node(trial.number, trial.plan.parent, trial.finite_value) for trial in block.trials]
+    visited, scores = visits(nodes), {score.id: score.ucb for score in ranking(nodes, block.settings)}
+    places = dict(_places(block.trials))
+    figure = go.Figure()
+    for strong in (False, True):
+        x: list[float | None] = []
+        y: list[float | None] = []
+        for trial in block.trials:
+            parent = trial.plan.parent
+            if parent in places and (trial.number in block.best_path) == strong:
+                (depth, row), (over, above) = places[trial.number], places[parent]
+                x, y = [*x, over, over, depth, None], [*y, above, row, row, None]
+        line = {"color": STATES["best"] if strong else "#98a4ae", "width": 3 if strong else 1.2}
+        name = "path to the best"
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, showlegend=strong, hoverinfo="skip")
+    for state in STATES:
+        own = [trial for trial in block.trials if _state(block, trial) == state]
+        words = [
+            f"{trial_words(block, trial)}<br>{visited[trial.number]} visits"
+            + (f", UCB {scores[trial.number]:.2f}" if trial.number in scores else "")
+            for trial in own
+        ]
+        figure.add_scatter(
+            x=[places[trial.number][0] for trial in own],
+            y=[places[trial.number][1] for trial in own],
+            text=[_label(trial) for trial in own],
+            customdata=words,
+            mode="markers+text",
+            textposition="middle right",
+            name=state,
+            marker={
+                "color": STATES[state],
+                "symbol": SYMBOLS[state],
+                "size": [min(22, 7 + 3 * visited[trial.number] ** 0.5) for trial in own],
+            },
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    deepest = max((depth for depth, _ in places.values()), default=0)
+    figure.update_xaxes(visible=False, range=[-0.3, deepest + 3])
+    figure.update_traces(cliponaxis=False)
+    figure.update_yaxes(visible=False, autorange="reversed")
+    figure.update_layout(height=110 + 26 * max(len(places), 2))
     return figure
 
 
-def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes and faint horizontal lines."""
-    figure = new_figure(width, height)
-    axes = figure.add_subplot()
-    axes.grid(axis="y", color=GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
+def timeline(block: ReportedBlock) -> go.Figure:
+    """When each slot trained what: the true start and end of the block's trials."""
+    rows = [
+        {"slot": f"slot {trial.plan.slot}", "begin": trial.began, "end": end, "state": _state(block, trial)}
+        | {"trial": trial_words(block, trial)}
+        for trial in block.trials
+        if trial.began and (end := trial.told)
+    ]
+    frame = pd.DataFrame(rows, columns=["slot", "begin", "end", "state", "trial"])
+    figure = px.timeline(
+        frame.sort_values("slot"),
+        x_start="begin",
+        x_end="end",
+        y="slot",
+        color="state",
+        color_discrete_map=STATES,
+        custom_data=["trial"],
+    )
+    figure.update_traces(hovertemplate="%{customdata[0]}<br>%{base|%H:%M:%S} to %{x|%H:%M:%S}<extra></extra>")
+    figure.update_traces(marker_line={"color": "#ffffff", "width": 1})
+    figure.update_yaxes(title="", autorange="reversed")
+    figure.update_layout(height=150 + 34 * max(1, frame.slot.nunique()), legend_title_text="")
+    return figure
 
 
-def inline_svg(figure: Figure, name: str, description: str) -> Markup:
-    """The figure as an `<svg>` element; `name`, unique in the page, keeps its inner references apart from others'."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", dpi=144, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = buffer.getvalue()
-    for drawn, variable in _VARIABLES.items():
-        text = text.replace(drawn, f"var(--{variable})")
-    width, height = (round(72 * inches) for inches in figure.get_size_inches())
-    body = text[text.index(">", text.index("<svg")) + 1 :].rstrip()
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r' id="[a-zA-Z.]+[a-zA-Z0-9]*_\d+"', "", body)  # numbered alike in every figure, referred to by none
-    opening = f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-    return Markup(f"{opening}{element('title', description)}{body}")
+def traces(frames: Sequence[int], series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
+    """Luminance over time; `series` holds truth and prediction, each (n_frames,), by the column's place."""
+    figure = make_subplots(len(series), 1, shared_xaxes=True, vertical_spacing=0.06)
+    for row, (place, pair) in enumerate(series.items(), 1):
+        for name, values, colour, width in zip(("truth", "prediction"), pair, TRACES, (4, 1.5), strict=True):
+            figure.add_scatter(
+                x=list(frames),
+                y=[round(float(value), 4) for value in values],
+                mode="lines",
+                name=name,
+                legendgroup=name,
+                showlegend=row == 1,
+                line={"color": colour, "width": width},
+                hovertemplate=f"frame %{{x}}: {name} %{{y}}<extra></extra>",
+                row=row,
+                col=1,
+            )
+        figure.update_yaxes(title=f"({place})", row=row, col=1)
+    figure.update_xaxes(title="frame", row=len(series), col=1)
+    figure.update_layout(height=440)
+    return figure
 
 
-def standalone(svg: Markup) -> str:
-    """An `<svg>` element of the page as a file of its own, with the page's style."""
-    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    style = f"<style><![CDATA[{resource('style.css')}:root {{ background: var(--paper); }}]]></style>"
-    head, _, body = svg.partition(">")
-    return f"{head.replace('<svg', f'<svg {spaces}', 1)}>{style}{body}"
+def trial_words(block: ReportedBlock, trial: Trial) -> str:
+    """What a hover says of a trial, as HTML of plotly's."""
+    lines = [f"block {block.number}, trial {trial.number}: {state_of(trial)}"]
+    if trial.last_r2 is not None:
+        lines.append(f"{block.r2_name} {shown_r2(trial.last_r2)} {trial.part}".strip())
+    lines.append(trial.plan.mutation.replace("->", "→"))
+    if trial.outcome and trial.outcome.reason:
+        lines.append(trial.outcome.reason)
+    return "<br>".join(html.escape(line[:160]) for line in lines if line)
 
 
-def figure_element(content: Markup, caption: object, class_: str | None = None) -> Markup:
-    """Content that scrolls sideways where the page is too narrow for it, with its caption."""
-    return element("figure", element("div", content, class_="scroll"), element("figcaption", caption), class_=class_)
+def _state(block: ReportedBlock, trial: Trial) -> str:
+    known = "best" if trial is block.best else state_of(trial)
+    return known if known in STATES else "running"
+
+
+def _with_error_axis(figure: go.Figure) -> go.Figure:
+    """1 - R2 on a logarithmic axis, the better the higher, with a line at R2 = 0.95."""
+    line = {"color": "#c0402b", "width": 1, "dash": "dash"}
+    figure.add_hline(1 - EXCELLENT, line=line)
+    place = {"x": 1, "xref": "paper", "xanchor": "right", "y": log_error(EXCELLENT), "yanchor": "bottom"}
+    figure.add_annotation(text=f"R² {EXCELLENT}", showarrow=False, **place)
+    values = [value for trace in figure.data for value in trace.y if value is not None] + [1 - EXCELLENT]
+    low, high = (log_error(1 - end) for end in (min(values), max(values)))
+    pad = 0.08 * max(high - low, 1)
+    figure.update_yaxes(
+        title="1 - R² (log₁₀)", type="log", range=[min(high, 1.5) + pad, low - pad], exponentformat="power", dtick=1
+    )
+    return figure
+
+
+def _places(trials: Sequence[Trial]) -> Iterable[tuple[int, tuple[float, float]]]:
+    """(depth, row) by number, depth first; a parent that is not here makes a root."""
+    known = {trial.number for trial in trials}
+    children: dict[int | None, list[Trial]] = {}
+    for trial in trials:
+        parent = trial.plan.parent
+        children.setdefault(parent if parent in known and parent != trial.number else None, []).append(trial)
+    waiting, row = [(trial, 0) for trial in reversed(children.get(None, []))], 0
+    while waiting:
+        trial, depth = waiting.pop()
+        yield trial.number, (depth, row)
+        row += 1
+        waiting += [(child, depth + 1) for child in reversed(children.get(trial.number, []))]
+
+
+def _label(trial: Trial) -> str:
+    """`12  omega_f: 20 → 40`, as HTML of plotly's."""
+    what = trial.plan.mutation.replace("->", "→") or f"root ({trial.plan.strategy or 'start'})"
+    return f"  <b>{trial.number}</b>  {html.escape(what[:60])}"

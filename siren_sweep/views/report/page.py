@@ -1,91 +1,157 @@
-"""The report's page: its sections in order, around one template and one style sheet."""
+"""The report: one HTML file of a sweep with its charts, which opens from disk, and its trials as a CSV beside it."""
 
 from __future__ import annotations
 
+import base64
 import datetime
+import functools
+import json
 from collections.abc import Mapping, Sequence
-from string import Template
+from importlib.resources import files
+from typing import Any
 
+import jinja2
+import plotly.graph_objects as go
+import plotly.offline
+from markupsafe import Markup
 from optuna.study import Study
 from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
 from siren_sweep.study.studies import instructions
+from siren_sweep.views.frames import trials_frame
 from siren_sweep.views.grades import grade
+from siren_sweep.views.mlflow.mirror import run_pages
 from siren_sweep.views.record.evidence import current
 from siren_sweep.views.record.trials import read_blocks
-from siren_sweep.views.report import charts
+from siren_sweep.views.report import figures, search, tables
 from siren_sweep.views.report.established import established, verdicts
-from siren_sweep.views.report.figures import figure_element, standalone
-from siren_sweep.views.report.importance import parameter_importances
-from siren_sweep.views.report.markup import Markup, element, joined, resource, scrolling
-from siren_sweep.views.report.prediction import predictions
+from siren_sweep.views.report.prediction import prediction
 from siren_sweep.views.report.scale import colour, shown_r2
-from siren_sweep.views.report.tables import best_table, settings_table, trials_table, validated
-from siren_sweep.views.report.tree_view import legend, tree_view
-from siren_sweep.views.report.view import ReportedBlock, curve_of, view_block
+from siren_sweep.views.report.view import ReportedBlock, curve_of, state_of, view_block
 
 
 def write_report(
     paths: SweepPaths, outputs: OutputPaths, studies: Mapping[int, Study], validation: Mapping[int, Study]
 ) -> None:
-    """Write `report.html` of a sweep in any state, and its pictures as files.
+    """Write `report.html` of a sweep in any state, and `trials.csv` beside it.
 
     Raises OutputError where the disk will not have it.
     """
     asked = instructions(studies)
     blocks = [view_block(study, validation.get(number), asked) for number, study in sorted(studies.items())]
-    judgements = current(read_blocks(studies, validation))
-    told = verdicts(judgements)
-    sections = {
-        "Results": _results(blocks),
-        "What is established": established(judgements),
-        "Learning curves": _curves(blocks),
-        "Search tree": _trees(blocks),
-        "Truth and prediction": joined(*(_predictions(block, paths, outputs) for block in blocks)),
-        "All trials": joined(*(_folded(_block_name(block), trials_table(block, told)) for block in blocks)),
-        "Settings": _settings(blocks),
-    }
-    numbered = list(enumerate(sections.items(), 1))
-    links = (element("a", name, href=f"#section-{index}") for index, (name, _) in numbered)
-    body = joined(
-        _head(paths, blocks),
-        element("nav", *links, aria_label="sections"),
-        *(
-            element("section", element("h2", name), content, id=f"section-{index}")
-            for index, (name, content) in numbered
-        ),
-    )
-    page = Template(resource("page.html")).substitute(
-        title=joined(f"{paths.root.name}: report"), style=resource("style.css"), body=body
+    table = trials_frame((block.block, trial) for block in blocks for trial in block.trials).to_csv(index=False)
+    judged = current(read_blocks(studies, validation))
+    links = run_pages(outputs, paths.root.name, studies[1]) if 1 in studies else {}
+    charts, importance = _charts(blocks)
+    shown = {block.number: prediction(block, validation.get(block.number), paths, outputs) for block in blocks}
+    charts |= {f"traces-{number}": one.traces for number, one in shown.items() if one.traces is not None}
+    page = _template().render(
+        name=paths.root.name,
+        lead=_lead(blocks),
+        blocks=blocks,
+        cards=[_card(block) for block in blocks],
+        best=tables.best_rows(blocks),
+        importance=importance,
+        established=established(judged),
+        trials=_trials(blocks, verdicts(judged), links),
+        predictions=shown,
+        csv=base64.b64encode(table.encode()).decode(),
+        charts={name: _plain(figure) for name, figure in charts.items()},
+        blocks_figures=_BLOCK_FIGURES,
+        facts=_facts(blocks),
+        provenance=json.dumps({number: one.provenance for number, one in shown.items()}),
     )
     with replacing(paths.report) as file:
         file.write_text(page, "utf-8")
-    for name, picture in _pictures(blocks).items():
-        with replacing(paths.pictures / f"{name}.svg") as file:
-            file.write_text(standalone(picture), "utf-8")
+    with replacing(paths.trials_csv) as file:
+        file.write_text(table, "utf-8")
 
 
-def _pictures(blocks: Sequence[ReportedBlock]) -> dict[str, Markup]:
-    """What stands in files of its own too, by name: the trials of all blocks, curves and tree of the last one."""
-    pictures = {"sweep_r2": charts.r2_by_block(blocks)}
-    for block in blocks[-1:]:
-        name = f"block_{block.number:02d}"
-        pictures |= {f"{name}_curves": charts.learning_curves(block), f"{name}_tree": tree_view(block)}
-    return pictures
+# The charts of a block, by the name under which they are stored, with what is said of each.
+_BLOCK_FIGURES = {
+    "curves": ("Learning curves", "R² at the reports of each trial; the last of one that was stopped is marked."),
+    "tree": (
+        "Search tree",
+        "A trial stands to the right of the one it was mutated from. The larger its mark, the more visits it has: "
+        "itself and its descendants. UCB is the score that chooses the next parent.",
+    ),
+    "Parallel coordinates": ("Parallel coordinates", "A line for each finished trial."),
+    "Slices": ("Slices", "Each finished trial by one parameter; the darker, the later."),
+    "Contours": ("Contours", "Between the finished trials, over pairs of the parameters that mattered most."),
+    "timeline": ("Timeline", "When each slot trained what."),
+}
 
 
-def _head(paths: SweepPaths, blocks: Sequence[ReportedBlock]) -> Markup:
+def _charts(blocks: Sequence[ReportedBlock]) -> tuple[dict[str, go.Figure], str]:
+    """Every chart by its name, and what is said of the importances."""
+    charts = {"r2-by-block": figures.r2_by_block(blocks)}
+    importances, ranked, told = search.parameter_importances(blocks)
+    if importances is not None:
+        charts["importances"] = importances
+    for block in blocks:
+        own: dict[str, go.Figure] = {}
+        if any(curve_of(trial) for trial in block.trials):
+            own["curves"] = figures.learning_curves(block)
+        if block.trials:
+            own["tree"] = figures.tree(block)
+        own |= search.block_figures(block, ranked)
+        if any(trial.began and trial.told for trial in block.trials):
+            own["timeline"] = figures.timeline(block)
+        charts |= {f"{name}-{block.number}": figure for name, figure in own.items()}
+    return charts, told
+
+
+def _plain(figure: go.Figure) -> Any:
+    """What plotly.js draws of a figure; colours that follow the page are the style sheet's."""
+    figure.update_layout(
+        template="none", title=None, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font_size=13
+    )
+    layout = figure.layout
+    layout.update(height=layout.height or 400, margin={"t": layout.margin.t or 30, "l": 70, "r": 20, "b": 50})
+    layout.update(legend={"orientation": "h", "y": 1, "yanchor": "bottom"}, hoverlabel_namelength=-1)
+    layout.update(modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#8a939b", "activecolor": "#0b7fd1"})
+    figure.update_xaxes(automargin=True)
+    figure.update_yaxes(automargin=True)
+    return json.loads(str(figure.to_json()))
+
+
+def _trials(
+    blocks: Sequence[ReportedBlock], judged: Mapping[tuple[int, int], Any], links: Mapping[str, str]
+) -> dict[str, Any]:
+    """The trials' table: its heads, its rows, the parameters that never vary, and by what it can be filtered."""
+    names, same = tables.parameters(blocks)
+    rows = []
+    for block in blocks:
+        for trial in block.trials:
+            verdict = judged.get((block.number, trial.number))
+            rows.append(
+                {
+                    "cells": tables.trial_cells(block, trial, names, verdict),
+                    "overrides": tables.overrides(trial),
+                    "link": links.get(f"{block.name}/trial_{trial.number:04d}"),
+                    "winner": trial is block.best,
+                    "block": f"block {block.number}",
+                    "state": state_of(trial),
+                    "verdict": str(verdict.call) if verdict else "",
+                }
+            )
+    kinds = {
+        kind: list(dict.fromkeys(row[kind] for row in rows if row[kind])) for kind in ("block", "state", "verdict")
+    }
+    r2_name = blocks[0].r2_name if blocks else "R²"
+    return {"heads": tables.trial_columns(names, r2_name), "rows": rows, "same": same, "kinds": kinds}
+
+
+def _lead(blocks: Sequence[ReportedBlock]) -> str:
     ends = [trial.told for block in blocks for trial in block.trials if trial.told]
-    n_trials = sum(len(block.trials) for block in blocks)
-    told = [f"{len(blocks)} of {_n_blocks(blocks)} blocks begun", f"{n_trials} trials"]
+    told = [
+        f"{len(blocks)} of {_n_blocks(blocks)} blocks begun",
+        f"{sum(len(block.trials) for block in blocks)} trials",
+    ]
     if ends:
         told.append(f"last one ended {max(ends).astimezone(datetime.UTC):%Y-%m-%d %H:%M} UTC")
-    return joined(
-        element("h1", paths.root.name),
-        element("p", "SIREN hyperparameter sweep. " + ", ".join(told) + ".", class_="lead"),
-        element("div", *map(_card, blocks), class_="cards"),
-    )
+    return f"SIREN hyperparameter sweep. {', '.join(told)}."
 
 
 def _n_blocks(blocks: Sequence[ReportedBlock]) -> int:
@@ -95,92 +161,41 @@ def _n_blocks(blocks: Sequence[ReportedBlock]) -> int:
     return max(scheduled, len(blocks))
 
 
-def _card(block: ReportedBlock) -> Markup:
+def _card(block: ReportedBlock) -> dict[str, str]:
     finished, pruned, failed = map(block.count, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     still_open = len(block.trials) - finished - pruned - failed
     counts = f"{finished} finished, {pruned} pruned, {failed} failed" + (f", {still_open} open" if still_open else "")
     if len(block.trials) < block.n_planned:
         counts += f"; {block.n_planned} planned"
-    head = element("span", _block_name(block))
     if block.best is None:
-        return element("div", head, element("b", "no result"), element("span", counts), class_="card")
-    value, part = block.r2, f" {block.sample}" if block.sample else ""
-    told = element("span", f"{grade(value)}; validation: ", validated(block, block.best))
-    parts = (head, element("b", f"R² {shown_r2(value)}{part}"), told, element("span", counts))
-    return element("div", *parts, class_="card", style=f"border-left-color: {colour(value)}")
+        return {"name": block.title, "r2": "no result", "counts": counts, "told": "", "colour": "var(--grid)"}
+    r2 = f"{block.r2_name} {shown_r2(block.r2)} {block.sample}".strip()
+    told = f"{grade(block.r2)}; with other seeds {tables.validated(block)}"
+    return {"name": block.title, "r2": r2, "counts": counts, "told": told, "colour": colour(block.r2)}
 
 
-def _results(blocks: Sequence[ReportedBlock]) -> Markup:
-    overview = figure_element(
-        charts.r2_by_block(blocks),
-        "R² is the coefficient of determination over every training frame and every neuron, or over the windows that "
-        "a trial is said to have trained. The axis is that of -log₁₀(1 - R²), so that 0.95 and 0.99 lie apart. Within "
-        "a block, trials stand in their order; a pruned one at its last R².",
-    )
-    note = element(
-        "p",
-        "The finished trial of highest R² in each block; above claude.solved_r2, the cheapest. Validation trains its "
-        "config again with other seeds, which had no part in the choice: mean ± standard deviation. Blue: a value "
-        "that differs from the block before.",
-        class_="note",
-    )
-    every = element("div", element("h3", "R² of every trial"), overview)
-    beside = element("div", every, element("div", _importances(blocks)), class_="grid")
-    return joined(beside, element("h3", "Best config of each block"), note, best_table(blocks))
-
-
-def _curves(blocks: Sequence[ReportedBlock]) -> Markup:
-    return element("div", *map(_curve_figure, blocks), class_="grid")
-
-
-def _curve_figure(block: ReportedBlock) -> Markup:
-    name = element("h3", _block_name(block))
-    if not any(curve_of(trial) for trial in block.trials):
-        return element("div", name, element("p", "No trial of this block has reported yet.", class_="none"))
-    return element("div", name, element("div", charts.learning_curves(block), class_="scroll"))
-
-
-def _trees(blocks: Sequence[ReportedBlock]) -> Markup:
-    trees = (
-        element("div", element("h3", _block_name(block)), scrolling(f"tree of block {block.number}", tree_view(block)))
-        for block in blocks
-    )
-    note = (
-        "A trial stands below the one it was mutated from. The larger its circle, the more visits it has (itself and "
-        "its descendants); the blue line leads to the block's best. UCB is the score that chooses the next parent."
-    )
-    return joined(element("p", note, class_="note"), legend(), element("div", *trees, class_="grid"))
-
-
-def _importances(blocks: Sequence[ReportedBlock]) -> Markup:
-    shares, told = parameter_importances(blocks)
-    shown = figure_element(charts.importances(shares), told) if shares else element("p", told, class_="none")
-    return joined(element("h3", "Parameter importances"), shown)
-
-
-def _predictions(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -> Markup:
-    return joined(element("h3", _block_name(block)), predictions(block, paths, outputs))
-
-
-def _settings(blocks: Sequence[ReportedBlock]) -> Markup:
-    facts = [
-        (f"{_block_name(block)}: data hash", element("code", block.block.data_hash or "unknown")) for block in blocks
-    ]
+def _facts(blocks: Sequence[ReportedBlock]) -> dict[str, Any]:
+    """What the sweep was started with, on which data, and what a person asked for."""
+    facts = {f"{block.title}: data hash": block.block.data_hash or "unknown" for block in blocks}
     for name, value in blocks[0].block.dataset.items() if blocks else ():
-        facts.append((f"dataset.{name}", element("code", value)))
-    facts += [
-        (f"asked for in block {block.number}", joined(f"{one.line}: {one.answer}"))
-        for block in blocks
-        for one in block.asked
-    ]
-    listed = element("dl", *(joined(element("dt", name), element("dd", value)) for name, value in facts))
-    settings = blocks[0].settings if blocks else {}
-    return joined(listed, _folded("All settings", settings_table(settings)))
+        facts[f"dataset.{name}"] = value
+    for block in blocks:
+        for one in block.asked:
+            facts[f"asked for in block {block.number}: {one.line}"] = one.answer
+    return {"listed": facts, "settings": blocks[0].settings if blocks else {}}
 
 
-def _folded(name: str, content: Markup) -> Markup:
-    return element("details", element("summary", name), content)
-
-
-def _block_name(block: ReportedBlock) -> str:
-    return f"Block {block.number}, {block.n_frames} frames"
+@functools.cache
+def _template() -> jinja2.Template:
+    folder = files("siren_sweep.views.report")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    for name in ("style.css", "page.js"):
+        environment.globals[name.replace(".", "_")] = Markup(folder.joinpath(name).read_text("utf-8"))
+    environment.globals["plotly_js"] = Markup(plotly.offline.get_plotlyjs())
+    return environment.get_template("page.html")

@@ -1,76 +1,120 @@
-"""Tables: the best config of each block, every trial, the settings."""
+"""The report's tables as plain rows: the best config of each block, and every trial."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from siren_sweep.config.parameters import EXPLORABLE, leaf
+from siren_sweep.config.parameters import EXPLORABLE, leaf, short_name
 from siren_sweep.search.proposal import shown
 from siren_sweep.study.records import Trial
 from siren_sweep.views.grades import grade
-from siren_sweep.views.report.markup import Markup, element, joined, scrolling
+from siren_sweep.views.record.verdicts import Verdict
 from siren_sweep.views.report.scale import shown_r2
 from siren_sweep.views.report.view import ReportedBlock, state_of
 
 NOTHING = "—"
+# name of a row: metric, format
+_METRICS = {
+    "R² ceiling of the data": ("r2_ceiling", None),
+    "squared Pearson correlation": ("final_pearson_r2", None),
+    "MSE": ("final_mse", ".2e"),
+    "weights": ("total_params", ","),
+    "weights a value": ("params_per_value", ".2g"),
+    "jump at borders": ("border_jump", ".2g"),
+    "training time (min)": ("training_time_min", ".2f"),
+    "rank for 90%": ("rank_90", "g"),
+    "rank for 99%": ("rank_99", "g"),
+}
+_OF_WINDOWS = ("R² of its trial", "jump at borders")  # rows that only blocks with windows have
 
 
-def best_table(blocks: Sequence[ReportedBlock]) -> Markup:
-    """A column a block; a parameter that differs from the block before is marked."""
-    head = element("tr", element("td"), *(element("th", f"block {block.number}", scope="col") for block in blocks))
-    results = {name: [_cell(block, read) for block in blocks] for name, read in _RESULTS.items()}
-    nothing = element("td", NOTHING)
-    rows = [_row(name, cells) for name, cells in results.items() if name not in _OF_WINDOWS or set(cells) != {nothing}]
-    rows.append(element("tr", element("th", "Config", colspan=len(blocks) + 1, scope="colgroup"), class_="group"))
-    rows += [_row(leaf(name), _parameter_cells(blocks, name)) for name in EXPLORABLE]
-    return _table("best configs", element("thead", head), element("tbody", *rows), class_="configs")
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows; `sort` is the number or text by which its column is sorted, `kind` its class."""
+
+    text: str
+    sort: float | str = ""
+    kind: str = ""
 
 
-def _parameter_cells(blocks: Sequence[ReportedBlock], name: str) -> list[Markup]:
-    cells, before = [], None
-    for block in blocks:
-        value = block.best.plan.config.get(name) if block.best else None
-        changed = before is not None and value is not None and value != before
-        cells.append(element("td", NOTHING if value is None else shown(value), class_="changed" if changed else None))
-        before = before if value is None else value
-    return cells
+def best_rows(blocks: Sequence[ReportedBlock]) -> dict[str, list[Cell]]:
+    """Results and config by the row's name, a cell a block; what differs from the block before is marked."""
+    rows: dict[str, list[Cell]] = {
+        "frames": [Cell(str(block.n_frames)) for block in blocks],
+        "R²": [Cell(_r2(block), kind="strong") for block in blocks],
+        "R² of its trial": [Cell(_searched(block)) for block in blocks],
+        "class": [Cell(str(grade(block.r2)) if block.result else NOTHING) for block in blocks],
+        "R² with other seeds": [Cell(validated(block)) for block in blocks],
+    }
+    for name, (metric, form) in _METRICS.items():
+        rows[name] = [Cell(_metric(block, metric, form)) for block in blocks]
+    rows["trial"] = [Cell(str(block.best.number) if block.best else NOTHING) for block in blocks]
+    seeds = [block.result.plan.seed if block.result else None for block in blocks]
+    rows["seed"] = [Cell(NOTHING if seed is None else str(seed)) for seed in seeds]
+    nothing = {name for name in _OF_WINDOWS if all(cell.text == NOTHING for cell in rows[name])}
+    rows = {name: cells for name, cells in rows.items() if name not in nothing}
+    return rows | {leaf(name): _parameter_cells(blocks, name) for name in EXPLORABLE}
 
 
-def _cell(block: ReportedBlock, read: Callable[[ReportedBlock, Trial], object]) -> Markup:
-    return element("td", NOTHING if block.result is None else read(block, block.result))
-
-
-def _metric(name: str, form: str) -> Callable[[ReportedBlock, Trial], str]:
-    def read(_block: ReportedBlock, trial: Trial) -> str:
-        value = trial.metrics.get(name)
-        return NOTHING if value is None else format(value, form)
-
-    return read
-
-
-def _r2(name: str) -> Callable[[ReportedBlock, Trial], str]:
-    def read(_block: ReportedBlock, trial: Trial) -> str:
-        value = trial.metrics.get(name)
-        return NOTHING if value is None else shown_r2(value)
-
-    return read
-
-
-def validated(block: ReportedBlock, _trial: Trial) -> Markup:
+def validated(block: ReportedBlock) -> str:
     """Mean R2 of the best config with other seeds, their standard deviation and number."""
     values = [value for trial in block.validation if (value := trial.finite_value) is not None]
     if not values:
-        return Markup("none yet")
-    spread = f" ± {_spread(statistics.stdev(values))}" if len(values) > 1 else ""
+        return "none yet"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    spread = f" ± {deviation:.4f}" if deviation >= 5e-4 else f" ± {deviation:.1e}"
     failed = len(block.validation) - len(values)
     seeds = f"{len(values)} seed{'s' if len(values) > 1 else ''}{f', {failed} without a result' if failed else ''}"
-    return joined(shown_r2(statistics.fmean(values)), spread, " ", element("small", seeds))
+    return f"{shown_r2(statistics.fmean(values))}{spread if len(values) > 1 else ''} ({seeds})"
 
 
-def _spread(deviation: float) -> str:
-    return f"{deviation:.4f}" if deviation >= 5e-4 else f"{deviation:.1e}"
+def parameters(blocks: Sequence[ReportedBlock]) -> tuple[list[str], dict[str, str]]:
+    """The dotted names of the parameters that differ among trials; and by short name the values of the others."""
+    configs = [trial.plan.config for block in blocks for trial in block.trials]
+    values = {name: {config.get(name) for config in configs} for name in EXPLORABLE}
+    same = {short_name(name): shown(next(iter(found))) for name, found in values.items() if len(found) == 1}
+    return [name for name in EXPLORABLE if short_name(name) not in same], same
+
+
+def trial_cells(block: ReportedBlock, trial: Trial, names: Sequence[str], verdict: Verdict | None) -> list[Cell]:
+    """A row of the trials' table, under `trial_columns`."""
+    plan, value = trial.plan, trial.last_r2
+    minutes = trial.metrics.get("training_time_min")
+    own = [plan.config.get(name) for name in names]
+    reason = (trial.outcome.reason if trial.outcome else None) or ""
+    judged = f"{verdict.call}: {verdict.why}" if verdict else ""
+    what = plan.mutation.replace("->", "→") or plan.strategy
+    said = ". ".join(filter(None, (what, reason, judged)))
+    return [
+        Cell(f"{block.number}.{trial.number}", plan.iteration, "number"),
+        *(Cell(NOTHING if one is None else shown(one), _sort(one), "number") for one in own),
+        Cell(NOTHING if value is None else f"{shown_r2(value)} {trial.part}".strip(), _sort(value), "number"),
+        Cell(NOTHING if minutes is None else f"{minutes:.2f}", _sort(minutes), "number"),
+        Cell(state_of(trial), state_of(trial)),
+        Cell(NOTHING if plan.parent is None else f"{block.number}.{plan.parent}", _sort(plan.parent), "number"),
+        Cell(said, said, "long"),
+    ]
+
+
+def trial_columns(names: Sequence[str], r2_name: str) -> list[str]:
+    """The heads of the trials' table: parameters first."""
+    return ["trial", *map(short_name, names), r2_name, "min", "state", "parent", "mutation, how it ended, verdict"]
+
+
+def overrides(trial: Trial) -> str:
+    """The trial's parameters as they are typed: `graph_model.omega_f=30.0 ...`."""
+    return " ".join(f"{name}={value}" for name, value in trial.plan.config.items())
+
+
+def _sort(value: Any) -> float | str:
+    return float(value) if isinstance(value, int | float) else ""
+
+
+def _r2(block: ReportedBlock) -> str:
+    return f"{shown_r2(block.r2)} {block.sample}".strip() if block.result else NOTHING
 
 
 def _searched(block: ReportedBlock) -> str:
@@ -79,81 +123,17 @@ def _searched(block: ReportedBlock) -> str:
     return f"{shown_r2(outcome.r2)} {outcome.part}" if outcome and outcome.sampled else NOTHING
 
 
-_RESULTS: dict[str, Callable[[ReportedBlock, Trial], object]] = {
-    "frames": lambda block, _: block.n_frames,
-    "R²": lambda block, _: joined(element("strong", shown_r2(block.r2)), f" {block.sample}" if block.sample else ""),
-    "R² of its trial": lambda block, _: _searched(block),
-    "class": lambda block, _: grade(block.r2),
-    "validation R²": validated,
-    "R² ceiling of the data": _r2("r2_ceiling"),
-    "squared Pearson correlation": _r2("final_pearson_r2"),
-    "MSE": _metric("final_mse", ".2e"),
-    "weights": _metric("total_params", ","),
-    "weights a value": _metric("params_per_value", ".2g"),
-    "jump at borders": _metric("border_jump", ".2g"),
-    "training time (min)": _metric("training_time_min", ".2f"),
-    "trial": lambda block, _: block.best.number if block.best else NOTHING,
-    "seed": lambda _, trial: NOTHING if trial.plan.seed is None else trial.plan.seed,
-    "rank for 90% / 99%": lambda _, trial: " / ".join(
-        str(trial.metrics.get(f"rank_{share}", NOTHING)) for share in (90, 99)
-    ),
-}
+def _metric(block: ReportedBlock, name: str, form: str | None) -> str:
+    metrics: Mapping[str, Any] = block.result.metrics if block.result else {}
+    value = metrics.get(name)
+    return NOTHING if value is None else shown_r2(value) if form is None else format(value, form)
 
 
-_OF_WINDOWS = ("R² of its trial", "jump at borders")  # rows that only blocks with windows have
-
-
-def trials_table(block: ReportedBlock, verdicts: Mapping[tuple[int, int], str]) -> Markup:
-    """Every trial of a block in its order, how it ended, and the verdict on its hypothesis (by block and trial)."""
-    columns = (element("th", name, scope="col", class_=kind) for name, kind in _TRIAL_COLUMNS.items())
-    head = element("tr", element("th", "trial", scope="col"), *columns)
-    rows = (_trial_row(block, trial, verdicts.get((block.number, trial.number), "")) for trial in block.trials)
-    return _table(f"trials of block {block.number}", element("thead", head), element("tbody", *rows))
-
-
-def _trial_row(block: ReportedBlock, trial: Trial, verdict: str) -> Markup:
-    plan, value = trial.plan, trial.finite_value
-    minutes = trial.metrics.get("training_time_min")
-    cells = (
-        plan.iteration,
-        plan.strategy or NOTHING,
-        NOTHING if plan.parent is None else plan.parent,
-        (plan.mutation or NOTHING).replace("->", "→"),
-        state_of(trial),
-        NOTHING if value is None else f"{shown_r2(value)} {trial.part}".strip(),
-        NOTHING if minutes is None else f"{minutes:.2f}",
-        verdict,
-        (trial.outcome.reason if trial.outcome else None) or "",
-        *(shown(plan.config[name]) if name in plan.config else NOTHING for name in EXPLORABLE),
-    )
-    first = element("th", trial.number, scope="row")
-    rest = [element("td", cell, class_=kind) for cell, kind in zip(cells, _TRIAL_COLUMNS.values(), strict=True)]
-    return element("tr", first, *rest, class_="winner" if trial is block.best else None)
-
-
-_TRIAL_COLUMNS = {
-    "iteration": "number",
-    "laid out as": None,
-    "parent": "number",
-    "mutation": "wide",
-    "state": None,
-    "R²": "number",
-    "minutes": "number",
-    "verdict": "long",
-    "reason": "long",
-    **dict.fromkeys((leaf(name) for name in EXPLORABLE), "number"),
-}
-
-
-def settings_table(settings: Mapping[str, Any]) -> Markup:
-    """The settings that the sweep was started with."""
-    rows = (_row(name, [element("td", value)]) for name, value in settings.items())
-    return _table("settings", element("tbody", *rows))
-
-
-def _row(name: str, cells: Sequence[Markup]) -> Markup:
-    return element("tr", element("th", name, scope="row"), *cells)
-
-
-def _table(name: str, *parts: Markup, class_: str | None = None) -> Markup:
-    return scrolling(name, element("table", *parts, class_=class_))
+def _parameter_cells(blocks: Sequence[ReportedBlock], name: str) -> list[Cell]:
+    cells, before = [], None
+    for block in blocks:
+        value = block.best.plan.config.get(name) if block.best else None
+        changed = before is not None and value is not None and value != before
+        cells.append(Cell(NOTHING if value is None else shown(value), kind="changed" if changed else ""))
+        before = before if value is None else value
+    return cells

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from siren_sweep.study.log_format import OLD_R2
 from siren_sweep.study.records import Block, Instruction, Trial
 from siren_sweep.study.stored import read_block, read_trials
 from siren_sweep.study.studies import Winner, best_trial, n_trials_of, winner
@@ -32,6 +33,7 @@ class ReportedBlock:
     validation: list[Trial]
     asked: Sequence[Instruction] = ()
     winner: Winner | None = None
+    frozen: Sequence[FrozenTrial] = ()  # as Optuna has them
 
     @property
     def result(self) -> Trial | None:
@@ -49,10 +51,20 @@ class ReportedBlock:
         return self.result.part if self.result else ""
 
     @property
+    def r2_name(self) -> str:
+        """What its R2 is called: that of an imported log is another measure."""
+        return "R²" if self.block.imported is None else OLD_R2
+
+    @property
     def n_planned(self) -> int:
         """How many trials the block is to have."""
         n_iter_block = self.settings.get("claude.n_iter_block", len(self.trials))
         return n_trials_of(self.asked, self.number, int(n_iter_block))
+
+    @property
+    def title(self) -> str:
+        """How the report calls it."""
+        return f"Block {self.number}, {self.n_frames} frames"
 
     @property
     def n_frames(self) -> int:
@@ -82,11 +94,13 @@ def view_block(study: Study, validation: Study | None, asked: Sequence[Instructi
     """Everything at once, so that a sweep that goes on meanwhile is seen at one moment."""
     block, trials = read_block(study), read_trials(study)
     won = winner(study, validation)
-    best = won.searched if won else best_trial(study)
+    found = won.searched if won else best_trial(study)
+    best = next((trial for trial in trials if found and trial.number == found.number), None)
     seeds = [] if validation is None or best is None else read_trials(validation)
     of_best = [trial for trial in seeds if best and trial.plan.validation_of == best.number]
     own = [one for one in asked if one.block == block.number]
-    return ReportedBlock(block.number, study.study_name, block, trials, best, of_best, own, won)
+    frozen = study.get_trials(deepcopy=False)
+    return ReportedBlock(block.number, study.study_name, block, trials, best, of_best, own, won, frozen)
 
 
 def curve_of(trial: Trial) -> list[tuple[int, float]]:

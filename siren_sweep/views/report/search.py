@@ -1,0 +1,154 @@
+"""What a search found: Optuna's own figures of a block, and how much each parameter mattered."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+import plotly.graph_objects as go
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.visualization import plot_contour, plot_parallel_coordinate, plot_param_importances, plot_slice
+
+from siren_sweep.config.parameters import WINDOW, short_name
+from siren_sweep.search.proposal import shown
+from siren_sweep.search.tree import rank_rewards
+from siren_sweep.study.records import Trial
+from siren_sweep.views.report.scale import log_error
+from siren_sweep.views.report.view import ReportedBlock
+
+ERROR = "log10(1 - R²)"
+FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # fewer say nothing of importance: the forest then splits on chance
+N_RESAMPLED = 12  # sets of trials, drawn with replacement, by which the spread of importances is found
+N_TREES = 32
+_CONTOURS = 3  # parameters of the contour figure, those that mattered most
+
+
+def block_figures(block: ReportedBlock, ranked: Sequence[str]) -> dict[str, go.Figure]:
+    """Parallel coordinates, slices and contours by name; `ranked` are short names, the most important parameter first.
+
+    Empty before two trials with different values have finished.
+    """
+    study = _shown_study(block.frozen)
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    values = {name: {trial.params.get(name) for trial in trials} for trial in trials for name in trial.params}
+    names = sorted((name for name, found in values.items() if len(found) > 1), key=_place_in(ranked))
+    if not names:
+        return {}
+    asked: dict[str, Any] = {"target": _target, "target_name": ERROR}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        found = {
+            "Parallel coordinates": plot_parallel_coordinate(study, params=names, **asked),
+            "Slices": plot_slice(study, params=names, **asked),
+        }
+        if len(names) > 1:
+            found["Contours"] = plot_contour(study, params=names[:_CONTOURS], **asked)
+    found["Slices"].update_layout(width=None, height=330)
+    for trace in found["Slices"].data:  # the two ends alone have room
+        axis, ends = f"xaxis{(trace.xaxis or 'x')[1:]}", (min(trace.x), max(trace.x))
+        found["Slices"].layout[axis].update(tickvals=ends, ticktext=[shown(end) for end in ends], tickangle=0)
+    if "Contours" in found:
+        found["Contours"].update_layout(height=480)
+    return found
+
+
+def parameter_importances(blocks: Sequence[ReportedBlock]) -> tuple[go.Figure | None, list[str], str]:
+    """A figure of the shares with their spread, the short names by importance, and how it came about; None and no names
+    where there are too few trials.
+
+    Functional ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014, section 4), as Optuna computes it, over the ranks of the
+    trials within their blocks: ranks make blocks comparable and keep one disaster from outweighing all else. A pruned
+    trial has its last R2. The spread is the standard deviation over sets of trials drawn with replacement.
+    """
+    rows = [row for block in blocks for row in _ranked(block)]
+    names = [name for name in rows[0][0] if all(name in params for params, _ in rows)] if rows else []
+    varied = [name for name in names if len({params[name] for params, _ in rows}) > 1]
+    needed = max(TRIALS_A_PARAMETER * len(varied), FEWEST_TRIALS)
+    if len(varied) < 2 or len(rows) < needed:
+        told = f"Too few trials to tell: {len(rows)} have an R² and {len(varied)} parameters varied; at least {needed} "
+        return None, [], f"{told}trials are needed, and two parameters."
+    study = _ranks_study(rows, varied)
+    evaluator = FanovaImportanceEvaluator(n_trees=N_TREES, seed=0)
+    figure = plot_param_importances(study, evaluator=evaluator)
+    ordered, means = [str(name) for name in figure.data[0].y], [float(share) for share in figure.data[0].x]
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(len(rows), size=len(rows)) for _ in range(N_RESAMPLED)]
+    shares = [_shares(_ranks_study([rows[index] for index in own], varied), evaluator) for own in drawn]
+    spread = [float(np.std([share.get(name, 0.0) for share in shares])) for name in ordered]
+    below = [min(pair) for pair in zip(spread, means, strict=True)]
+    labels = [f"{name}  {mean:.2f} ± {own:.2f}" for name, mean, own in zip(ordered, means, spread, strict=True)]
+    figure.update_traces(y=labels, text=None, hovertemplate="%{y}<extra></extra>", marker_color="#0b7fd1")
+    figure.update_traces(error_x={"array": spread, "arrayminus": below, "symmetric": False, "color": "#8a939b"})
+    figure.update_layout(title=None, height=110 + 30 * len(ordered), xaxis_title="share of the variance")
+    figure.update_yaxes(title="")
+    how = (
+        f"From {len(rows)} trials of all blocks, each by its rank in its block; a pruned one by its last R². The "
+        f"lines are the standard deviation over {N_RESAMPLED} sets of as many trials, drawn with replacement."
+    )
+    return figure, ordered[::-1], how
+
+
+def _shares(study: Study, evaluator: FanovaImportanceEvaluator) -> dict[str, float]:
+    values = {trial.value for trial in study.get_trials(deepcopy=False)}
+    return get_param_importances(study, evaluator=evaluator) if len(values) > 1 else {}
+
+
+def _ranks_study(rows: Sequence[tuple[dict[str, float], float]], names: Sequence[str]) -> Study:
+    """A study of ranks in [0, 1] over the parameters' own ranges."""
+    ranges: dict[str, BaseDistribution] = {}
+    for name in names:
+        values = [params[name] for params, _ in rows]
+        ranges[name] = FloatDistribution(min(values), max(values), log=True)
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(
+        create_trial(params={name: params[name] for name in names}, distributions=ranges, value=rank)
+        for params, rank in rows
+    )
+    return study
+
+
+def _ranked(block: ReportedBlock) -> list[tuple[dict[str, float], float]]:
+    """(params by short name, rank in [0, 1]) of the trials that have a value; none of a block with a single one."""
+    valued = {trial.number: (trial, value) for trial in block.trials if (value := trial.finite_value) is not None}
+    if len(valued) < 2:
+        return []
+    ranks = rank_rewards({number: value for number, (_, value) in valued.items()})
+    return [(_lengths(trial, block.n_frames), ranks[number]) for number, (trial, _) in valued.items()]
+
+
+def _lengths(trial: Trial, n_frames: int) -> dict[str, float]:
+    """The params with all frames in the place of no windows, so that every value has a logarithm."""
+    return {
+        short_name(name): float(n_frames if name == WINDOW and value == 0 else value)
+        for name, value in trial.params.items()
+    }
+
+
+def _shown_study(trials: Sequence[FrozenTrial]) -> Study:
+    """The block's finished trials in a study of their own, in which parameters have short names."""
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(
+        create_trial(
+            value=trial.value,
+            params={short_name(name): value for name, value in trial.params.items()},
+            distributions={short_name(name): one for name, one in trial.distributions.items()},
+        )
+        for trial in trials
+        if trial.state is TrialState.COMPLETE and trial.value is not None and math.isfinite(trial.value)
+    )
+    return study
+
+
+def _target(trial: FrozenTrial) -> float:
+    return log_error(float(trial.value or 0.0))
+
+
+def _place_in(ranked: Sequence[str]) -> Any:
+    return lambda name: (ranked.index(name) if name in ranked else len(ranked), name)
