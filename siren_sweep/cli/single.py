@@ -15,6 +15,7 @@ from siren_sweep.errors import SweepError
 from siren_sweep.field.dataset import ensure_data, field_of
 from siren_sweep.paths import OutputPaths, TrialPaths, make_writable, replacing
 from siren_sweep.train.loop import Report, Status
+from siren_sweep.train.report import where_to_look
 from siren_sweep.train.run import run_training
 
 
@@ -53,6 +54,8 @@ def run_single(cfg: Config, folder: Path) -> None:
         raise RunFailed(f"the run ended as {result.status} at step {result.stop_step}: {result.reason}")
     if result.status is Status.truncated:
         print(f"truncated: {result.reason}", file=sys.stderr)
+    if hint := where_to_look(metrics["final_r2"], result.reports):
+        print(hint, file=sys.stderr)
     for name, value in metrics.items():
         print(f"{name}: {value:.6f}" if "r2" in name else f"{name}: {value:.6g}")
     print(f"written to {folder}", file=sys.stderr)

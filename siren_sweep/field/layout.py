@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shlex
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +113,7 @@ def read_layout(path: Path) -> ArrayLayout:
     """The layout of the zarr array at `path`; DataError where there is none."""
     try:
         if not path.is_dir():
+            refuse_zipped(path)
             raise DataError(f"{path} must be a zarr array: {'it is a file' if path.exists() else 'it does not exist'}")
         file = next((path / name for name in ("zarr.json", ".zarray") if (path / name).is_file()), None)
         if file is None:
@@ -124,6 +127,18 @@ def read_layout(path: Path) -> ArrayLayout:
         raise DataError(f"{path} cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(f"{path} has metadata that cannot be read: {type(error).__name__}: {error}") from error
+
+
+def refuse_zipped(folder: Path) -> None:
+    """Raises DataError, with the command that unpacks it, where a zip file is in a folder's place, or beside it."""
+    beside = folder.with_name(f"{folder.name}.zip")
+    zipped = next((file for file in (folder, beside) if zipfile.is_zipfile(file)), None)
+    if zipped is not None:
+        source, target = (shlex.quote(str(path)) for path in (beside, folder))
+        move = f"mv {target} {source} && " if zipped == folder else ""
+        raise DataError(
+            f"{folder} must be a folder, got the zip file {zipped}: {move}python -m zipfile -e {source} {target}"
+        )
 
 
 def _layout_2(path: Path, metadata: bytes, values: dict[str, Any]) -> ArrayLayout:

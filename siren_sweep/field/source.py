@@ -13,6 +13,7 @@ import numpy as np
 
 from siren_sweep.errors import DataError
 from siren_sweep.field.arrays import FILES, StoredArray, find_array
+from siren_sweep.field.layout import refuse_zipped
 
 BLOCK_FRAMES = 1000  # frames handled at once: bounds the memory of all that streams
 _NUMBERS = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -85,6 +86,8 @@ class FieldSource:
 
 def _check_path(path: Path) -> None:
     try:
+        if not path.is_dir() and path.suffix not in FILES:
+            refuse_zipped(path)
         if path.is_file():
             wrong = "" if path.suffix in FILES else "it is a file"
         elif not path.is_dir():

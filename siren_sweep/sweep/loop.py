@@ -51,6 +51,7 @@ from siren_sweep.sweep.planning import Planner
 from siren_sweep.sweep.slots import slots
 from siren_sweep.sweep.validation import Validation
 from siren_sweep.train.engine import n_gpus
+from siren_sweep.train.report import where_to_look
 from siren_sweep.views import export
 from siren_sweep.views.mlflow.address import shown, tracked_to, tracking_uri
 from siren_sweep.views.record.writer import write_record
@@ -187,6 +188,9 @@ class Sweep:
         again = Validation(self._storage, study, self._paths, self._launcher, inherited, n_threads)
         again.train_whole()
         again.train_seeds(self._cfg.claude.n_validation_seeds)
+        best = best_trial(study)
+        if best is not None and (hint := where_to_look(best.value or 0.0, best.reports)):
+            print(f"block {start.number}, at every config: {hint}", file=sys.stderr)
         self._export(study)
         mark_ended(study)
         self._show(study)

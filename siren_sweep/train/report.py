@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -39,3 +40,17 @@ class Report:
         """What a person reads of it."""
         so_far = f"{self.fraction:4.0%}  step {self.step}  R2 {self.r2:.6f}"
         return f"{so_far}  {self.steps_per_s:.1f} steps/s  {self.left_s / 60:.1f} min left"
+
+
+def where_to_look(r2: float, reports: Sequence[Report]) -> str | None:
+    """What to look at where a run of such an R2 fits less than the mean of its data does; else None."""
+    if r2 >= 0 or not reports:
+        return None
+    rising = reports[-1].r2 > max(report.r2 for report in reports[: len(reports) * 3 // 4 or 1])
+    say = (
+        "it was still rising, so look first at the steps: claude.total_steps, in a sweep total_steps of blocks.schedule"
+        if rising
+        else "it rose no more at the end, so look first at training.learning_rate_NNR_f, and at the periods: "
+        "graph_model.nnr_f_T_period is in frames, nnr_f_xy_period in the units of pos.zarr"
+    )
+    return f"R2 {r2:.4f} is below 0, worse than the data's mean everywhere: {say}; then at the values of stimulus.zarr"

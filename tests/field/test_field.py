@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -325,6 +326,22 @@ def test_missing_array_is_told(tmp_path: Path, name: str, zarr_format: int) -> N
     zarr.create_group(folder / name, zarr_format=2 if zarr_format == 2 else 3, overwrite=True)
     with pytest.raises(DataError, match=r"it is a group|it holds neither"):
         opened(folder)
+
+
+@pytest.mark.parametrize("name", ["stimulus.zarr", "stimulus.zarr.zip", "."])
+def test_a_zip_store_is_refused_by_the_command_that_unpacks_it(name: str, tmp_path: Path) -> None:
+    folder = make_field_folder(tmp_path / "a field", n_frames=4)
+    hash_ = opened(folder, 4).data_hash
+    packed = folder if name == "." else folder / "stimulus.zarr"
+    file = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", packed))
+    shutil.rmtree(packed)
+    file.rename(folder if name == "." else folder / name)
+    with pytest.raises(DataError, match="must be a folder, got the zip file") as refused:
+        opened(folder, 4)
+    (command,) = re.findall(r"(?:mv .* && )?python -m zipfile.*", str(refused.value))
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(command, shell=True, check=True, env=env)
+    assert opened(folder, 4).data_hash == hash_
 
 
 @FORMATS

@@ -19,6 +19,7 @@ from siren_sweep.field import StimulusField, cut, open_field
 from siren_sweep.train import loop as train_module
 from siren_sweep.train.engine.evaluate import report_frames
 from siren_sweep.train.loop import Report, Status, TrainResult, train
+from siren_sweep.train.report import where_to_look
 from siren_sweep.train.siren import Siren, normalised
 
 N_FRAMES = 60
@@ -254,3 +255,20 @@ def test_reports_look_at_an_even_part_of_a_large_field() -> None:
     assert 0.02 < evaluated / trained < 0.03
     assert np.ptp(np.diff(frames)) < 2.1 * 100_000 / len(frames)
     assert np.array_equal(frames, report_frames(large, cfg))
+
+
+@pytest.mark.parametrize(
+    ("curve", "names"),
+    [
+        ([-9.0, -5.0, -2.0, -1.0], "the steps: claude.total_steps, in a sweep total_steps of blocks.schedule"),
+        ([-1.0, -0.5, -2.0, -1.0], "training.learning_rate_NNR_f"),
+        ([-1.0], "training.learning_rate_NNR_f"),
+        ([-1.0, 0.0], None),
+        ([], None),
+    ],
+)
+def test_a_fit_worse_than_the_mean_says_where_to_look(curve: list[float], names: str | None) -> None:
+    reports = [Report(i, i / 20, i, r2, 0.1, 1e-3, 9.0, 1.0) for i, r2 in enumerate(curve, 1)]
+    told = where_to_look(curve[-1] if curve else -1.0, reports)
+    assert (told is None) == (names is None)
+    assert told is None or f"look first at {names}" in told
