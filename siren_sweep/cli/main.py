@@ -69,7 +69,7 @@ def main() -> None:
     """Run a subcommand, or Hydra; a person's mistake is one message and exit code 2."""
     from siren_sweep.config.overrides import explain
 
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors come here, and are told in one way
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # whatever it was: so that errors come here, and are told in one way
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a terminal may have fewer letters than a name
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -21,6 +22,12 @@ from siren_sweep.train.run import run_training
 
 class RunFailed(SweepError):
     """The run ended without a result; the text says why."""
+
+
+def _free(folder: Path) -> Path:
+    """The folder, or `FOLDER_2` and so on where a run has ended in it: the clock names folders, and it may stand."""
+    names = (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(2))
+    return next(own for own in itertools.chain([folder], names) if not TrialPaths(own).result.exists())
 
 
 def run_single(cfg: Config, folder: Path) -> None:
@@ -42,7 +49,7 @@ def run_single(cfg: Config, folder: Path) -> None:
             if not console.is_terminal:
                 print(report.line(), file=sys.stderr)
 
-        paths = TrialPaths(folder)
+        paths = TrialPaths(_free(folder))
         result, metrics = run_training(
             cfg, field, paths, on_report=on_report, on_step=lambda step: progress.update(bar, completed=step)
         )
@@ -58,4 +65,4 @@ def run_single(cfg: Config, folder: Path) -> None:
         print(hint, file=sys.stderr)
     for name, value in metrics.items():
         print(f"{name}: {value:.6f}" if "r2" in name else f"{name}: {value:.6g}")
-    print(f"written to {folder}", file=sys.stderr)
+    print(f"written to {paths.root}", file=sys.stderr)

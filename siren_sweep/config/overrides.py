@@ -30,9 +30,11 @@ TEXTS = {*ADDRESSES, "dataset.path", "dataset.name", "outputs_dir", "sweep.name"
 
 def explain(error: Exception, arguments: Sequence[str]) -> str | None:
     """The message for a fault of the command line or of a config file; None where the fault is ours."""
+    folder = _option(arguments, "--config-dir", "-cd")
+    if isinstance(error, UnicodeDecodeError) and folder is not None and (files := _no_text(Path(folder))):
+        return f"a config file must be text in UTF-8, and {', '.join(files)} is not ({error})"
     if not isinstance(error, (HydraException, OmegaConfBaseException)) and not _raised_in_hydra(error):
         return None
-    folder = _option(arguments, "--config-dir", "-cd")
     wrong = faults_of(overrides_in(arguments), folder)
     if folder is not None:
         wrong += _faults_of_file(Path(folder, f"{_option(arguments, '--config-name', '-cn') or 'config'}.yaml"))
@@ -62,6 +64,19 @@ def _option(arguments: Sequence[str], *names: str) -> str | None:
         if name in names:
             return value if equals else following
     return None
+
+
+def _no_text(folder: Path) -> list[str]:
+    """The config files of a folder that are no UTF-8."""
+    found = []
+    for file in sorted(folder.rglob("*.yaml")):
+        try:
+            file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            found.append(str(file))
+        except OSError:  # which Hydra tells
+            continue
+    return found
 
 
 def _faults_of_file(file: Path) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -22,7 +23,7 @@ from sqlalchemy.pool import StaticPool
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from siren_sweep.errors import OutputError, redacted
-from siren_sweep.paths import SweepPaths, replacing
+from siren_sweep.paths import SweepPaths, replacing, sqlite_url
 
 PATIENCE_S = 600.0  # for a database server that is gone
 PAUSE_S = 1.0
@@ -81,12 +82,16 @@ def storage_errors() -> Iterator[None]:
         ) from error
 
 
-def storage_reason(error: Exception) -> str:
-    """The driver's own words, one line; an address in them loses its user and password."""
+def storage_reason(error: Exception, file: Path | None = None) -> str:
+    """The driver's own words, one line; an address in them loses its user and password.
+
+    Optuna's advice for tables of another version is completed for a `file`.
+    """
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     origin = getattr(cause, "orig", None) or cause
     lines = [line.strip() for line in str(origin).splitlines() if line.strip()]
-    return redacted(lines[0]) if lines else type(origin).__name__
+    reason = redacted(lines[0]) if lines else type(origin).__name__
+    return reason.replace("$STORAGE_URL", shlex.quote(sqlite_url(file))) if file is not None else reason
 
 
 def save_copy(paths: SweepPaths) -> None:
@@ -115,9 +120,20 @@ def snapshot(file: Path) -> Iterator[BaseStorage]:
         own = {"creator": lambda: memory, "poolclass": StaticPool}
         try:
             _read_into(memory, file)
-            yield RDBStorage("sqlite://", engine_kwargs=own, skip_table_creation=True)
+            with _of_another_optuna(file):
+                storage = RDBStorage("sqlite://", engine_kwargs=own, skip_table_creation=True)
+            yield storage
         except STORAGE_ERRORS as error:
             raise OutputError(f"{file} must be a whole study file, and is not ({storage_reason(error)})") from None
+
+
+@contextlib.contextmanager
+def _of_another_optuna(file: Path) -> Iterator[None]:
+    """Raises OutputError, with the way there is, where another version's tables are opened."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OutputError(f"{file} cannot be read: {storage_reason(error, file)}") from None
 
 
 def _read_into(memory: sqlite3.Connection, file: Path) -> None:

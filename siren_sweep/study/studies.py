@@ -19,7 +19,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config.parameters import BATCH_SIZE, TOTAL_STEPS
-from siren_sweep.errors import OutputError
+from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.study.records import Block, Instruction, Trial
 from siren_sweep.study.storage import patient, snapshot, storage_reason, wait_for
@@ -27,6 +27,7 @@ from siren_sweep.study.stored import (
     last_batch,
     read_instructions,
     read_plan,
+    read_trial,
     read_trials,
     solved_r2,
     write_block,
@@ -56,7 +57,10 @@ def open_storage(url: str | None, paths: SweepPaths, existing: bool = False) -> 
     except OutputError:
         raise
     except Exception as error:  # SQLAlchemy's, the driver's and Optuna's own kinds
-        reason = storage_reason(error).replace(address, "<storage.url>")
+        own = address == sqlite_url(paths.study_db)
+        reason = (
+            storage_reason(error, paths.study_db) if own else storage_reason(error).replace(address, "<storage.url>")
+        )
         raise OutputError(f"the storage of the studies cannot be opened ({type(error).__name__}: {reason})") from None
 
 
@@ -103,8 +107,17 @@ def load(storage: BaseStorage, name: str, **policies: Any) -> Study | None:
 
 
 def create(storage: BaseStorage, name: str, block: Block | None = None) -> Study:
-    """A study, made where it is not there yet: of a block, which is stored once, at its making, or beside one."""
+    """A study, made where it is not there yet: of a block, which is stored once, at its making, or beside one.
+
+    Raises SweepStateError where somebody deleted a trial of it.
+    """
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+    numbers = [trial.number for trial in study.get_trials(deepcopy=False)]
+    if gone := {*range(max(numbers, default=-1))} - {*numbers}:
+        raise SweepStateError(
+            f"the study {name!r} must have all of its trials, and trial {min(gone)} was deleted from it; put the copy "
+            "of the studies that is made after each batch, study.copy.db, in the place of study.db"
+        )
     if block is None:
         write_format(study)
     else:
@@ -145,8 +158,8 @@ def instructions(studies: Mapping[int, Study]) -> list[Instruction]:
 
 
 def finished(study: Study) -> list[FrozenTrial]:
-    """The trials that were told: complete, pruned or failed."""
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    """The sweep's trials that were told: complete, pruned or failed."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished() and read_trial(trial)]
 
 
 def open_batch(study: Study) -> int | None:

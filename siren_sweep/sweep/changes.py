@@ -1,4 +1,7 @@
-"""What may change of a sweep's settings while it is the same sweep: what adds to it, and how many run at once."""
+"""What may change of a sweep's settings while it is the same sweep: what adds to it, and how many run at once.
+
+And what another version of the code changes: settings that there were not, or are no more.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,24 @@ from typing import Any
 
 from optuna.study import Study
 
+from siren_sweep.config.schema import Block, Config
+from siren_sweep.config.unknown import names
 from siren_sweep.errors import SweepStateError
 from siren_sweep.study.stored import has_settings, mark_open, read_block, write_settings
 from siren_sweep.sweep.instructions import Instructions
 
 _N_TRIALS = "claude.n_iter_block"
 _RAISED, _FREE = (_N_TRIALS, "claude.time_budget_min"), ("claude.n_parallel",)
+_INDEX = re.compile(r"\[\d+\]")
 _BLOCK = re.compile(r"blocks\.schedule\[(\d+)\]\..*")
 
 
 def accepted(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> list[str]:
     """How the settings of a sweep change, a line each. Raises SweepStateError where it would be another sweep."""
     differing = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-    refused = [_said(key, before, now) for key in differing if not _adds(key, before, now)]
+    refused = [
+        _said(key, before, now) for key in differing if not _adds(key, before, now) and not _of_the_code(key, before)
+    ]
     if refused:
         lines = "\n".join(f"  - {line}" for line in refused)
         raise SweepStateError(
@@ -58,9 +66,21 @@ def _adds(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return key in _FREE
 
 
+def _of_the_code(key: str, before: Mapping[str, Any]) -> bool:
+    """Whether a setting came into the schema, or left it, since the sweep was started."""
+    known = {*names(Config()), *names(Block(), "blocks.schedule.")}
+    group = key.partition(".")[0]
+    bare, had = _INDEX.sub("", key), {_INDEX.sub("", one) for one in before}
+    if bare in known:
+        return bare not in had
+    return group in known and not isinstance(getattr(Config(), group), dict) and not bare.startswith("search_space.")
+
+
 def _n_blocks(settings: Mapping[str, Any]) -> int:
     return max((int(place[1]) for key in settings if (place := _BLOCK.fullmatch(key))), default=0)
 
 
 def _said(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if _of_the_code(key, before):
+        return f"{key}, new in the code: {now[key]!r}" if key in now else f"{key}, which the code has no more"
     return f"{key} was {before.get(key)!r}, now {now.get(key)!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -139,7 +140,7 @@ def _by_key(key: str, always: dict[str, Any], later: dict[int, dict[str, Any]]) 
 def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
     """What makes a sweep this sweep, flat and as JSON values: a resumed one must have the same."""
     flat: dict[str, Any] = {"dataset.n_input_neurons": cfg.dataset.n_input_neurons}
-    flat["sweep.learn_from"] = cfg.sweep.learn_from
+    flat["sweep.learn_from"] = _beside(cfg.sweep.learn_from, cfg.outputs_dir)
     for group in SETTING_GROUPS:
         node = getattr(cfg, group)
         _flatten(flat, group, node if isinstance(node, dict) else dataclasses.asdict(node))
@@ -147,6 +148,13 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
         del flat[name]  # which the block and the machine set, or which change no result
     flat |= {f"pinned.{name}": PARAMETERS[name].value_in(cfg) for name in overrides.pinned}
     return flat | {f"swept.{name}": text for name, text in overrides.swept.items()}
+
+
+def _beside(folder: str | None, outputs_dir: str) -> str | None:
+    """A folder below `outputs_dir` by its path from there: the outputs may be moved."""
+    if folder is None or not Path(folder).is_relative_to(outputs_dir):
+        return folder
+    return str(Path(folder).relative_to(outputs_dir))
 
 
 def _flatten(flat: dict[str, Any], prefix: str, value: Any) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
-# python -m siren_sweep --config-dir {folder} --config-name {name}
+# In this folder: python -m siren_sweep --config-dir . --config-name {name}
 """
 
 
@@ -119,7 +119,6 @@ def _write_config(block: Block, best: Winner, cfg: TrialConfig, origin: Mapping[
         r2=best.final_r2,
         frames=block.n_training_frames,
         trial=best.searched.number,
-        folder=json.dumps(str(paths.best)),
         name=file.stem,
     )
     header += "".join(f"# {name}: {one_line(value)}\n" for name, value in origin.items())

@@ -137,6 +137,29 @@ def test_names_that_there_are_not_are_told_of_files_too(many: list[str], told_he
     assert not list(tmp_path.glob("outputs/*"))
 
 
+@pytest.mark.parametrize("content", [b"sweep: {name: donn\xe9es}\n", "seed: 3\n".encode("utf-16")])
+def test_a_config_file_that_is_no_utf_8_is_told(content: bytes, told_here: Told, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_bytes(content)
+    message = told_here("-m", "--config-dir", str(tmp_path), "--config-name", "own")
+    assert f"a config file must be text in UTF-8, and {tmp_path}/own.yaml is not ('utf-8' codec" in message
+
+
+def test_line_ends_and_the_mark_of_windows_change_nothing(own_data: list[str], tmp_path: Path) -> None:
+    for encoding in ("utf-8", "utf-8-sig"):
+        text = "defaults: [config, _self_]\r\ntraining:\r\n  seed: 7\r\n"
+        (tmp_path / "own.yaml").write_text(text, encoding, newline="")
+        (tmp_path / "base.yaml").write_text("graph_model:\r\n  omega_f: 21.0\r\n", encoding, newline="")
+        files = ["--config-dir", str(tmp_path), "--config-name", "own", "base=base.yaml"]
+        shown = run_command("--cfg", "job", *files, *own_data, cwd=tmp_path)
+        values = yaml.safe_load(shown.stdout)
+        assert (values["training"]["seed"], values["graph_model"]["omega_f"]) == (7, 21.0)
+
+
+def test_hydra_s_own_way_to_tell_errors_is_not_used(told_here: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    assert "the nearest is graph_model.omega_f" in told_here("graph_model.omgea_f=3")
+
+
 def test_free_dictionaries_and_hydra_take_any_name(own_data: list[str]) -> None:
     free = ["+sampler.n_startup_trials=3", "+pruner.n_min_trials=2", "+hydra.job.env_set.SOME=1"]
     assert faults_of(["sampler=tpe", "pruner=median", *own_data, *free]) == []

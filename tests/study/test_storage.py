@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shlex
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
 
-from siren_sweep.errors import OutputError
+from siren_sweep import open_sweep
+from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study import storage
 from siren_sweep.study.storage import restore, save_copy, storage_errors, wait_for
-from siren_sweep.study.studies import all_blocks, create, open_storage, study_name
+from siren_sweep.study.studies import all_blocks, create, finished, open_folder, open_storage, study_name
 
 
 @pytest.fixture
@@ -57,6 +64,40 @@ def test_a_damaged_study_without_a_copy_is_told(paths: SweepPaths) -> None:
     paths.study_db.write_bytes(b"no database" * 100)
     with pytest.raises(OutputError, match="has no copy beside it"):
         restore(paths)
+
+
+def test_tables_of_another_optuna_are_told_with_the_command_that_upgrades_them(paths: SweepPaths) -> None:
+    def version(number: str) -> None:
+        with contextlib.closing(sqlite3.connect(paths.study_db)) as database, database:
+            database.execute("UPDATE alembic_version SET version_num = ?", (number,))
+
+    version("v3.0.0.d")
+    opened = [lambda: open_storage(None, paths), lambda: open_folder(paths.root), lambda: open_sweep(paths.root)]
+    for act in opened:
+        with pytest.raises(OutputError, match="no longer compatible with the table schema") as refused:
+            act()
+        assert "optuna storage upgrade --storage sqlite:////" in str(refused.value)
+    (command,) = re.findall(r"`\$ (optuna.*)`", str(refused.value))
+    program, *arguments = shlex.split(command)
+    subprocess.run([Path(sys.executable).with_name(program), *arguments], check=True, capture_output=True)
+    assert sorted(all_blocks(open_storage(None, paths))) == [1, 2]
+    version("v9.0.0")
+    with pytest.raises(OutputError, match="no longer compatible"):
+        open_storage(None, paths)
+
+
+def test_a_trial_that_somebody_deleted_is_told_and_one_that_somebody_added_counts_for_nothing(
+    paths: SweepPaths,
+) -> None:
+    storage = open_storage(None, paths)
+    study = create(storage, study_name(2))
+    for _ in range(3):
+        study.add_trial(optuna.create_trial(value=0.5))
+    assert finished(create(storage, study_name(2))) == []
+    with contextlib.closing(sqlite3.connect(paths.study_db)) as database, database:
+        database.execute("DELETE FROM trials WHERE number = 1")
+    with pytest.raises(SweepStateError, match="'block_02' must have all of its trials, and trial 1 was deleted"):
+        create(open_storage(None, paths), study_name(2))
 
 
 def test_a_worker_makes_no_study_where_there_is_none(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from conftest import run_command
+from hydra import compose, initialize_config_dir
 from mlflow import MlflowClient
 
+from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.errors import SweepStateError
 from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.study.studies import all_blocks, open_storage
 from siren_sweep.sweep.changes import accepted
+from siren_sweep.sweep.checks import SweepOverrides, settings
 
 BEFORE = {
     "claude.n_iter_block": 12,
@@ -64,6 +67,36 @@ def test_what_makes_it_another_sweep_is_refused_with_the_ways_there_are(change: 
     assert "schedule[2]" not in text
     with pytest.raises(SweepStateError, match=r"schedule.2..total_steps was 900, now None"):
         accepted(BEFORE | BLOCK_2, BEFORE, "s")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({}, {"training.turn_limit": 0.35}, "training.turn_limit, new in the code: 0.35"),
+        ({"claude.old": 1}, {}, "claude.old, which the code has no more"),
+        ({}, {"sampler.c": 1.0}, None),
+        ({"search_space.params.total_steps_ratio": "choice(1.0)"}, {}, None),
+        ({}, {"swept.graph_model.omega_f": "choice(3,4)"}, None),
+    ],
+)
+def test_settings_that_the_code_has_got_or_lost_since_are_told(
+    before: dict[str, Any], now: dict[str, Any], said: str | None
+) -> None:
+    if said is None:
+        with pytest.raises(SweepStateError):
+            accepted(BEFORE | before, BEFORE | now, "s")
+    else:
+        assert accepted(BEFORE | before, BEFORE | now, "s") == [said]
+
+
+def test_what_a_sweep_learns_from_is_the_same_where_both_were_moved(own_data: list[str]) -> None:
+    def known(outputs: str, folder: str) -> Any:
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            cfg = typed(compose("config", [*own_data, f"outputs_dir={outputs}", f"sweep.learn_from={folder}"]))
+        return settings(cfg, SweepOverrides())["sweep.learn_from"]
+
+    assert known("/a/out", "/a/out/old") == known("/b", "/b/old") == "old"
+    assert known("/a/out", "/elsewhere/old") == "/elsewhere/old"
 
 
 def test_a_finished_sweep_goes_on_with_more_trials_and_blocks(

@@ -124,6 +124,16 @@ def test_a_model_that_a_person_deleted_is_not_registered_again(outputs: OutputPa
     assert not client.search_registered_models()
 
 
+def test_models_go_where_mlflow_s_own_variable_says(outputs: OutputPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = sqlite_url(Path(shutil.copy(outputs.mlflow_db, outputs.root / "registry.db")))
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry)
+    sweep = planted(outputs)
+    finish(sweep)
+    sent(sweep, outputs)
+    assert [model.name for model in MlflowClient(registry_uri=registry).search_registered_models()] == ["s"]
+    assert not MlflowClient(registry_uri=sqlite_url(outputs.mlflow_db)).search_registered_models()
+
+
 def test_a_sweep_of_the_same_name_has_an_experiment_and_a_model_of_its_own(outputs: OutputPaths) -> None:
     client, sweep = MlflowClient(sqlite_url(outputs.mlflow_db)), planted(outputs)
     finish(sweep)

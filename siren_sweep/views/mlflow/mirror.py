@@ -227,7 +227,7 @@ def _client(uri: str) -> MlflowClient:
 
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(uri, registry_uri=uri)
+    return MlflowClient(uri)  # its registry is there too, unless MLFLOW_REGISTRY_URI says another
 
 
 def _make_schema(uri: str) -> None:

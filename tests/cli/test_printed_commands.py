@@ -1,0 +1,143 @@
+"""Every command that a page, a message or a file tells a person to type does what it says, as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import N_NEURONS, run_command
+
+from siren_sweep.cli import commands
+from siren_sweep.cli.main import main
+from siren_sweep.field import cache_file
+from siren_sweep.paths import OutputPaths
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = r"(?:\.venv/bin/)?(?:python|siren-sweep|make|pytest|mlflow ui|optuna-dashboard)"
+COMMAND = re.compile(rf"(?:(?<=`)|(?<=^)|(?<=  )|(?<=: ))(?:[A-Z_]+=\S+ )?{PROGRAMS} [^`\n]+", re.MULTILINE)
+OF_THE_READER = {  # what a page leaves for the reader to put in: what the test's own sweep has
+    "outputs/demo": "outputs/s",
+    "outputs/NAME": "outputs/s",
+    "outputs/OLD": "outputs/old",
+    "outputs/SWEEP": "outputs/s",
+    "NAME_00": "s_00",
+    "siren-sweep NAME": "siren-sweep record",
+    "sampler=NAME": "sampler=tpe",
+    "pruner=NAME": "pruner=median",
+    "CONFIG.yaml": "outputs/s/best/block_01.yaml",
+    "block_03.yaml": "outputs/s/best/block_01.yaml",
+    "FIELD.safetensors": "field.safetensors",
+    "PATH_analysis.md": "outputs/s/record/s_analysis.md",
+    "import old_analysis.md": "import outputs/s/record/s_analysis.md",
+    "--out RUN": "--out run",
+    "/data/x_list_train": "field",
+    "=PATH": "=field",
+    " --device cuda": "",
+    " --tracking-uri http://somebody:password@host:5000": "",
+}
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred"),  # as MLflow imports its own agents
+]
+
+
+@dataclass(frozen=True)
+class Home:
+    """A folder with a finished sweep `outputs/s`, its data, and all that the sweep said."""
+
+    root: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def home(field_folder: Path, own_data: list[str], tmp_path_factory: pytest.TempPathFactory) -> Home:
+    root = tmp_path_factory.mktemp("printed")
+    (root / "field").symlink_to(field_folder)
+    result = run_command("-m", "blocks=tiny", *own_data, "sweep.name=s", "claude.n_iter_block=1", cwd=root)
+    assert result.returncode == 0, result.stderr
+    cached = cache_file(
+        field_folder, n_frames=4, n_input_neurons=N_NEURONS, cache_dir=OutputPaths(root / "outputs").cache
+    )
+    (root / "field.safetensors").symlink_to(cached)
+    return Home(root, result.stdout + result.stderr)
+
+
+def told(home: Home) -> Iterator[tuple[str, str]]:
+    """Where each command stands, and the command."""
+    texts = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES} | {"the sweep": home.said}
+    texts |= {f"{name} --help": commands._COMMANDS[name][3] for name in commands.names()}
+    for file in (home.root / "outputs/s").rglob("*"):
+        if file.suffix in (".yaml", ".md", ".txt", ".html") and file.is_file():
+            texts[str(file.relative_to(home.root))] = file.read_text()
+    for where, text in texts.items():
+        for command in COMMAND.findall(text):
+            yield where, command.partition("  #")[0].strip()
+
+
+def test_every_command_that_is_told_anywhere_runs(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: dict[str, str] = {}
+    for where, command in told(home):
+        for text, mine in OF_THE_READER.items():
+            command = command.replace(text, mine)
+        seen.setdefault(command.rstrip(".,;:"), where)
+    assert {"the sweep", "README.md", "import --help", "outputs/s/best/block_01.yaml"} <= set(seen.values())
+    wrong = []
+    for command, where in seen.items():
+        folder = home.root if "/best/" not in where else home.root / "outputs/s/best"
+        with monkeypatch.context() as there:
+            there.chdir(folder)
+            try:
+                check(shlex.split(command), there)
+            except (Exception, SystemExit) as fault:
+                if not (isinstance(fault, SystemExit) and fault.code in (None, 0)):
+                    wrong.append(f"{where}: {command}: {fault!r} {capsys.readouterr().err[-300:]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def check(words: list[str], there: pytest.MonkeyPatch) -> None:
+    """Run a command, or as much of it as takes no time: a run is composed, a target of make is looked up."""
+    while "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        there.setenv(name, value)
+    program, words = words[0].rpartition("/")[2], words[1:]
+    if program == "make":
+        assert subprocess.run(["make", "-n", *words], cwd=ROOT, check=False, capture_output=True).returncode == 0, words
+    elif program == "pytest" or (program == "python" and words[0] != "-m"):
+        assert all((ROOT / word).is_file() for word in words[:1])
+    elif program in ("mlflow", "optuna-dashboard"):
+        address = next(word for word in words if word.startswith("sqlite:///"))
+        assert Path(address.removeprefix("sqlite:///")).is_file(), address
+    elif program == "python" and words[1] == "siren_sweep.train":
+        run_bare(words[2:])
+    elif program == "python" and words[1] == "siren_sweep":
+        run_main(words[2:], there)
+    elif program == "siren-sweep":
+        run_main(words, there)
+    else:
+        raise AssertionError(f"what is {program}?")
+
+
+def run_main(words: list[str], there: pytest.MonkeyPatch) -> None:
+    """A subcommand as it stands, if it is more than named; of a run, or a sweep, its config."""
+    if words in ([name] for name in commands.names()):
+        return
+    show = [] if words and words[0] in commands.names() else ["--cfg", "job"]
+    there.setattr(sys, "argv", ["siren_sweep", *words, *show])
+    main()
+
+
+def run_bare(words: list[str]) -> None:
+    from siren_sweep.train import bare
+
+    assert bare.main(words) == 0
