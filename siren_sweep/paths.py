@@ -84,6 +84,10 @@ class SweepPaths:
     def trials_csv(self) -> Path:
         return self.root / "trials.csv"
 
+    @property
+    def agent(self) -> Path:
+        return self.root / "agent"
+
     def best_file(self, block: int, ending: str) -> Path:
         """`best/block_01.yaml`, `.safetensors`, `.pt` or `.png`."""
         return self.best / f"block_{block:02d}{ending}"

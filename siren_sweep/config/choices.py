@@ -42,9 +42,10 @@ class Precision(StrEnum):
 
 
 class Strategy(StrEnum):
-    """How a batch of configs is laid out; `auto` chooses by what is known."""
+    """How a batch of configs is laid out; `auto` chooses by what is known, `none` leaves all to the proposer."""
 
     auto = "auto"
     grid = "grid"
     latin_square = "latin_square"
     focused = "focused"
+    none = "none"

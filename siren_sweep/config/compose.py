@@ -32,4 +32,6 @@ def typed(cfg: DictConfig) -> Config:
         config.dataset.path = os.path.abspath(config.dataset.path)
     if config.sweep.learn_from is not None:
         config.sweep.learn_from = os.path.abspath(config.sweep.learn_from)
+    if config.agent.instructions is not None:
+        config.agent.instructions = os.path.abspath(config.agent.instructions)
     return config

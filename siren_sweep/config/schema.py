@@ -178,6 +178,17 @@ class Storage:
 
 
 @dataclass
+class Agent:
+    """A program that proposes the configs of each batch; none where `command` is empty."""
+
+    command: list[str] = field(default_factory=list)
+    timeout_min: float = bounded(20.0, above=0, high=1440)  # of each time that it is asked
+    retries: int = bounded(1, low=0, high=10)  # how often it is told its faults
+    environment: list[str] = field(default_factory=lambda: ["HOME", "LANG", "PATH"])  # the variables that it gets
+    instructions: str | None = None  # a file of a person's own, added to the protocol's
+
+
+@dataclass
 class TrialId:
     """Which trial of which study a worker trains; the sweeper sets it."""
 
@@ -197,7 +208,8 @@ class Config(TrialConfig):
     blocks: Blocks = field(default_factory=Blocks)
     search_space: SearchSpace = field(default_factory=SearchSpace)
     sampler: dict[str, Any] = field(default_factory=dict)
-    proposer: str = "siren_sweep.search.proposer.OneByOne"  # how a batch is asked of the sampler
+    asked_by: str = "siren_sweep.search.proposer.OneByOne"  # how the sampler is asked for a batch
+    agent: Agent = field(default_factory=Agent)
     pruner: dict[str, Any] = field(default_factory=dict)
     tracking: Tracking = field(default_factory=Tracking)
     storage: Storage = field(default_factory=Storage)
@@ -235,7 +247,8 @@ def faults(cfg: Any, prefix: str = "") -> list[str]:
         if dataclasses.is_dataclass(value):
             wrong += faults(value, f"{name}.")
         elif isinstance(value, list):
-            wrong += [fault for index, entry in enumerate(value, 1) for fault in faults(entry, f"{name}[{index}].")]
+            entries = ((index, entry) for index, entry in enumerate(value, 1) if dataclasses.is_dataclass(entry))
+            wrong += [fault for index, entry in entries for fault in faults(entry, f"{name}[{index}].")]
         elif item.metadata and (fault := bound_fault(value, item.metadata)):
             wrong.append(f"{name} {fault}")
     if isinstance(cfg, TrialConfig):

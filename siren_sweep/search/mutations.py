@@ -90,6 +90,14 @@ def unseen(space: Sequence[Axis], candidates: Sequence[Candidate], seen: set[tup
     return [candidate for candidate in candidates if key_of(space, candidate.params) not in seen]
 
 
+def once(space: Sequence[Axis], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The first candidate of each config."""
+    first: dict[tuple[Any, ...], Candidate] = {}
+    for candidate in candidates:
+        first.setdefault(key_of(space, candidate.params), candidate)
+    return list(first.values())
+
+
 def _at(space: Sequence[Axis], units: np.ndarray) -> dict[str, Any]:
     """The config at coordinates (p,); a nominal parameter's choices share [0, 1] evenly."""
     params = {}

@@ -19,7 +19,7 @@ class Proposal:
 
     `parent` is a trial number of the same study, also one of the same batch (the proposals are numbered in their
     order, on from the study's last trial); None for a root. `sampler_state` is what the sampler wrote to the trial for
-    itself: some of Optuna's keep their state there.
+    itself: some of Optuna's keep their state there. `note` says what became of an agent's word.
     """
 
     params: dict[str, Any]
@@ -28,6 +28,7 @@ class Proposal:
     strategy: str
     hypothesis: Hypothesis | None
     sampler_state: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 def mutation_text(old: Params, new: Params) -> str:

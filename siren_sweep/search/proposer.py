@@ -46,8 +46,8 @@ class Proposer(Protocol):
 
 
 def make_proposer(cfg: Config, seed: int = 0) -> Proposer:
-    """What `sampler` and `proposer` of the config name. Raises whatever a person's class raises."""
-    proposer: Proposer = hydra.utils.get_method(cfg.proposer)(_instantiate(cfg.sampler, seed=seed))
+    """What `sampler` and `asked_by` of the config name. Raises whatever a person's class raises."""
+    proposer: Proposer = hydra.utils.get_method(cfg.asked_by)(_instantiate(cfg.sampler, seed=seed))
     return proposer
 
 

@@ -115,7 +115,11 @@ class UCBTreeSampler(BaseSampler):
             size = max(n, _N_START)
             design = mutations.latin_hypercube(batch.part, size, np.random.default_rng([self._seed, taken // size]))
             candidates = design[taken % size :] + candidates
-        allowed = batch.allowed(candidates)
+        allowed = mutations.once(batch.space, batch.allowed(candidates))
+        if len(allowed) < n:  # a small space
+            allowed = mutations.once(
+                batch.space, [*allowed, *batch.allowed(mutations.fresh(batch.part, rng, _N_RANDOM))]
+            )
         if informed:
             taken_configs = [*batch.pending, *(seen.params for seen in batch.history.observations)]
             allowed = mutations.spread(batch.space, allowed, taken_configs, n)

@@ -51,13 +51,13 @@ def plan_batch(
     narrow = dict((within or space).distributions())
     plan = Plan(axes(narrow), study, n)
     if strategy is Strategy.auto:
-        chosen = None if study.trials else Strategy.focused if carried else Strategy.grid
+        chosen = Strategy.none if study.trials else Strategy.focused if carried else Strategy.grid
     else:
         chosen = strategy
     best = _best_params(study, plan.space)
     for params in wanted:
         plan.add(params, ASKED_FOR, best)
-    if chosen is not None:
+    if chosen is not Strategy.none:
         centre = layouts.within(plan.space, best or (carried[0] if carried else base))
         if carried and not study.trials:
             _carry(plan, chosen, carried, n_training_frames(study), earlier)

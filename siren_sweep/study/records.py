@@ -35,8 +35,9 @@ class Hypothesis:
 class TrialPlan:
     """What makes a trial this trial, from its planning on.
 
-    `parent` is a trial of the same study. `sampler_state` is what the sampler keeps there for itself. A run beside a
-    block has `whole_of` or `validation_of`: the trial of the block whose config it trains whole, or with another seed.
+    `parent` is a trial of the same study. `note` says what became of an agent's word, `sampler_state` is what the
+    sampler keeps there for itself. A run beside a block has `whole_of` or `validation_of`: the trial of the block whose
+    config it trains whole, or with another seed.
     """
 
     iteration: int
@@ -51,6 +52,7 @@ class TrialPlan:
     mutation: str = ""
     strategy: str = ""
     hypothesis: Hypothesis | None = None
+    note: str = ""
     sampler_state: Mapping[str, Any] = field(default_factory=dict)
     validation_of: int | None = None
     whole_of: int | None = None

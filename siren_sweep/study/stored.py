@@ -33,6 +33,7 @@ _FORMAT, _PLAN = "format", "batch_"
 _ENDED, _SHOWN, _COPIED = "ended", "shown", "copied"
 _INSTRUCTIONS, _ANSWERED = "instructions", "instructions_answered"  # of the first block's study
 _TRACKED_TO, _SWEEP_ID = "tracked_to", "sweep_id"  # of the first block's study
+_NOTES = "notes"
 _ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME = "attempt", "deaths", "reports", "stop", "outcome"
 
 
@@ -128,6 +129,12 @@ def sweep_id(first: Study) -> str:
     return str(first.user_attrs[_SWEEP_ID])
 
 
+def read_notes(study: Study) -> dict[str, str] | None:
+    """What an agent wrote in a block, by section of the memory; None where it was not asked yet."""
+    found = _attributes(study).get(_NOTES)
+    return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else None
+
+
 def n_copied(study: Study) -> int:
     """Of a study that another sweep's was copied to: how many were copied with it; 0 where it was cut off."""
     return int(study.user_attrs.get(_COPIED) or 0)
@@ -161,6 +168,11 @@ def write_plan(study: Study, planned: Sequence[PlannedTrial]) -> None:
     """Store a batch in one write, so that it is there whole or not at all."""
     entries = [{"params": dict(one.params), "attributes": plan_values(one.plan)} for one in planned]
     study.set_user_attr(_plan_key(planned[0].plan.batch), entries)
+
+
+def write_notes(study: Study, notes: Mapping[str, str]) -> None:
+    """Store what an agent wrote, in the place of what it wrote before."""
+    study.set_user_attr(_NOTES, dict(notes))
 
 
 def write_tracked_to(study: Study, tracked: TrackedTo) -> None:

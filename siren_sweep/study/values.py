@@ -23,7 +23,7 @@ def plan_values(plan: TrialPlan) -> dict[str, Any]:
         _HYPOTHESIS: _hypothesis_values(plan.hypothesis),
         SAMPLER_STATE: dict(plan.sampler_state),
     }
-    for name in ("validation_of", "whole_of", SAMPLER_STATE):  # which few trials have
+    for name in ("validation_of", "whole_of", "note", SAMPLER_STATE):  # which few trials have
         if not values[name] and values[name] != 0:
             del values[name]
     return values

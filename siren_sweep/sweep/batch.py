@@ -41,6 +41,7 @@ def planned(proposal: Proposal, own: TrialPlan) -> PlannedTrial:
         mutation=proposal.mutation,
         strategy=proposal.strategy,
         hypothesis=proposal.hypothesis,
+        note=proposal.note,
         sampler_state=proposal.sampler_state,
     )
     return PlannedTrial(proposal.params, plan)

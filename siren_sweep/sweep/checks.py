@@ -17,6 +17,7 @@ from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
 from siren_sweep.errors import ConfigError, redacted
 from siren_sweep.search.proposer import make_proposer, make_pruner
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
+from siren_sweep.sweep.agent import program
 from siren_sweep.sweep.block import at_frames, start_block
 from siren_sweep.views.mlflow.address import tracking_uri
 
@@ -101,6 +102,7 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
         except Exception as error:  # whatever a person's class raises
             cause = error.__cause__ or error
             wrong.append(f"{group} cannot be made: {type(cause).__name__}: {cause}")
+    wrong += program.faults(cfg.agent)
     try:
         if cfg.tracking.enabled:
             tracking_uri(cfg.tracking.uri)
@@ -141,6 +143,8 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
     """What makes a sweep this sweep, flat and as JSON values: a resumed one must have the same."""
     flat: dict[str, Any] = {"dataset.n_input_neurons": cfg.dataset.n_input_neurons}
     flat["sweep.learn_from"] = _beside(cfg.sweep.learn_from, cfg.outputs_dir)
+    if cfg.agent.command:
+        flat["proposer"] = "agent"
     for group in SETTING_GROUPS:
         node = getattr(cfg, group)
         _flatten(flat, group, node if isinstance(node, dict) else dataclasses.asdict(node))

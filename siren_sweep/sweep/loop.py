@@ -132,7 +132,7 @@ class Sweep:
         self._pinned = {name: PARAMETERS[name].value_in(cfg) for name in overrides.pinned}
         self._storage = open_storage(cfg.storage.url, paths)
         self._instructions = Instructions(self._storage, paths, cfg.claude.n_iter_block)
-        self._planner = Planner(cfg, self._storage, self._instructions)
+        self._planner = Planner(cfg, self._storage, paths, self._instructions)
         self._slots = slots(cfg.claude.n_parallel, cfg.training.device)
 
     def run(self) -> None:

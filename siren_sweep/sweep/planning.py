@@ -8,23 +8,26 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from siren_sweep.config.schema import Config
+from siren_sweep.paths import SweepPaths
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.proposer import make_proposer
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import TrialPlan
 from siren_sweep.study.stored import last_batch, read_block, write_plan
-from siren_sweep.study.studies import all_blocks, finished, open_batch
+from siren_sweep.study.studies import all_blocks, all_validations, finished, open_batch
 from siren_sweep.sweep import warm_start
+from siren_sweep.sweep.agent.proposer import AgentProposer
 from siren_sweep.sweep.batch import enqueue_plan, planned
 from siren_sweep.sweep.block import BlockStart
 from siren_sweep.sweep.instructions import Instructions
 
 
 class Planner:
-    """Plans the batches of a sweep, from the seed and the studies alone: a resumed sweep plans the same."""
+    """Plans the batches of a sweep, from the seed and the studies alone: a resumed sweep plans the same, but for an
+    agent, which is asked again for the batch that it was asked for."""
 
-    def __init__(self, cfg: Config, storage: BaseStorage, instructions: Instructions) -> None:
-        self._cfg, self._storage, self._instructions = cfg, storage, instructions
+    def __init__(self, cfg: Config, storage: BaseStorage, paths: SweepPaths, instructions: Instructions) -> None:
+        self._cfg, self._storage, self._paths, self._instructions = cfg, storage, paths, instructions
 
     def plan(self, study: Study, start: BlockStart) -> bool:
         """Plan the next batch where none is open, and enqueue it; False where no config is left to run."""
@@ -64,15 +67,21 @@ class Planner:
         carried, best = start.carried, warm_start.best_known(known)
         if start.number == 1 and best:
             carried = [best, start.base]
+        part = self._instructions.part_of(start.space)
+        proposer = make_proposer(self._cfg, seed)
+        if self._cfg.agent.command:
+            runs = (blocks, all_validations(self._storage))
+            at, begins = (start.number, batch), carried or [start.base]
+            proposer = AgentProposer(self._cfg, self._paths, runs, at, part, begins, proposer)
         return plan_batch(
             study,
             start.space,
-            make_proposer(self._cfg, seed),
+            proposer,
             n,
             strategy=self._cfg.claude.strategy,
             base=start.base,
             carried=carried,
             earlier=known + [blocks[number] for number in sorted(blocks) if number < start.number],
-            within=self._instructions.part_of(start.space),
+            within=part,
             wanted=self._instructions.wanted(start.number),
         )

@@ -81,6 +81,12 @@ def test_small_space_is_run_to_its_end_and_then_left() -> None:
     assert sizes == [4, 2, 0]
 
 
+def test_a_first_batch_has_each_config_once_where_the_prior_prefers_few() -> None:
+    space = {OMEGA: CategoricalDistribution([20, 30, 40])}
+    proposals = UCBTreeSampler(0).propose(optuna.create_study(direction="maximize"), space, 4)
+    assert sorted(one.params[OMEGA] for one in proposals) == [20, 30, 40]
+
+
 def test_same_study_and_seed_propose_the_same() -> None:
     study = searched(2)
     assert UCBTreeSampler(1).propose(study, SPACE, 4) == UCBTreeSampler(1).propose(study, SPACE, 4)

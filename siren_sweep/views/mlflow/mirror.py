@@ -130,15 +130,17 @@ class Mirror:
                 self._client.log_artifact(block.run_id, str(self._paths.best_file(number, ending)))
             saved = self._paths.trial(best.study, best.run.number)
             register(self._client, block.run_id, self._sweep, study, best, saved)
-        self._send_views(block)
+        self._send_views(number, block)
         self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")
         block.ended = True
 
-    def _send_views(self, block: _Sent) -> None:
-        """The report with its table, and the record, as they stand at the block's end."""
+    def _send_views(self, number: int, block: _Sent) -> None:
+        """The report with its table, the record, and an agent's logs, as they stand at the block's end."""
         paths, name = self._paths, self._paths.root.name
         record = [paths.record / f"{name}_{kind}" for kind in ("analysis.md", "memory.md", "ucb_scores.txt")]
-        for folder, files in (("report", [paths.report, paths.trials_csv]), ("record", record)):
+        agent = sorted(paths.agent.glob(f"block_{number:02d}_*.log"))
+        views = (("report", [paths.report, paths.trials_csv]), ("record", record), ("agent", agent))
+        for folder, files in views:
             for file in files:
                 if file.exists():
                     self._client.log_artifact(block.run_id, str(file), folder)

@@ -45,6 +45,7 @@ def _entry(judged: Judged, following: str) -> str:
     why = words.rationale(trial)
     hypothesis = words.hypothesis(trial, parent) + (f" ({why})" if why else "")
     observed = f"{words.result(trial)}; {verdict.why} ({judged.noise}); xy_period {_xy_period(judged)}"
+    observed += f"; {trial.note}" if trial.note else ""
     return "\n".join(
         [
             f"## Iter {trial.iteration}: {grade(trial.r2)}",

@@ -11,6 +11,7 @@ from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, Level, current, statements
 from siren_sweep.views.record.noise import noise_before
+from siren_sweep.views.record.notes import notes_of, with_notes
 from siren_sweep.views.record.trials import BlockView, State
 from siren_sweep.views.record.verdicts import Call, changed
 
@@ -38,7 +39,7 @@ def memory_text(name: str, blocks: Sequence[BlockView]) -> str:
         "---",
         *_current_block(blocks, judged),
     ]
-    return "\n\n".join(sections) + "\n"
+    return with_notes("\n\n".join(sections) + "\n", notes_of(blocks))
 
 
 def snapshot_text(name: str, blocks: Sequence[BlockView], ended: int) -> str:

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
 from siren_sweep.study.records import Hypothesis, Outcome, Trial, finite
-from siren_sweep.study.stored import read_block, read_plan, read_trials
+from siren_sweep.study.stored import read_block, read_notes, read_plan, read_trials
 from siren_sweep.study.studies import best_trial, instructions, seed_runs, whole_runs, winner
 from siren_sweep.train.report import Status
 
@@ -53,6 +53,7 @@ class TrialView:
     mutation: str = ""
     strategy: str = ""
     hypothesis: Hypothesis | None = None
+    note: str = ""
     seed: int | None = None
     reason: str | None = None
     metrics: Mapping[str, Any] | None = None
@@ -77,7 +78,8 @@ class BlockView:
     `validation` holds one list of R2 for each config that was trained again, its first run's among them. `told` are the
     batches that are over, `ended` says that nothing will be added. `asked` holds what a person asked for meanwhile, and
     the answer; `whole` the final R2, by trial number, of configs that were trained in all their windows. `best` is the
-    number of the trial that won, None before one has finished.
+    number of the trial that won, None before one has finished. `notes` is what an agent wrote into the memory, by
+    section, None where none was asked.
     """
 
     number: int
@@ -91,6 +93,7 @@ class BlockView:
     asked: Sequence[tuple[str, str]] = ()
     whole: Mapping[int, float] = field(default_factory=dict)
     best: int | None = None
+    notes: Mapping[str, str] | None = None
 
     @property
     def solved_r2(self) -> float | None:
@@ -146,6 +149,7 @@ def _block(
         asked,
         {run.plan.whole_of: run.metrics["final_r2"] for run in whole_runs(validation) if run.plan.whole_of is not None},
         best.number if best else None,
+        read_notes(study),
     )
 
 
@@ -192,6 +196,7 @@ def _trial(trial: Trial) -> TrialView:
         mutation=plan.mutation,
         strategy=plan.strategy,
         hypothesis=plan.hypothesis,
+        note=plan.note,
         seed=plan.seed,
         reason=trial.outcome.reason if trial.outcome else None,
         metrics=trial.metrics,

@@ -1,0 +1,154 @@
+"""Runs one program within bounds, as a process of its own that ends all that the program has started.
+
+Its first line of standard input is the job, as JSON; the sweep then holds that pipe open, and is gone when it closes.
+Its standard output is one line of JSON: the program's exit code, and why it was stopped where it was. It needs the
+standard library and psutil alone, so that it starts at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+
+LOOK_S = 0.2  # between two looks at the clock and the folder
+MOST_FILES = 10_000  # in the program's folder
+MIB = 1 << 20
+_SUBREAPER = 36  # of Linux's prctl: orphans among the descendants become this process's own children
+
+
+class Stopped(Exception):
+    """Why the program was stopped."""
+
+
+def main() -> None:
+    """Run the job that standard input holds, and say how it ended."""
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as sweep:  # unbuffered: the pipe is watched later
+        job = json.loads(sweep.readline())
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with Path(job["log"]).open("ab", buffering=0) as log:
+        print(json.dumps(keep(job, log)), flush=True)
+
+
+def keep(job: dict[str, Any], log: BinaryIO) -> dict[str, Any]:
+    """Run the program to its end, or to a bound: `code`, its exit code, None where it was stopped, and `why` then."""
+    with tempfile.TemporaryFile() as prompt:
+        prompt.write(job["prompt"].encode())
+        prompt.seek(0)
+        try:
+            program = subprocess.Popen(
+                job["command"],
+                cwd=job["folder"],
+                env=job["environment"],
+                stdin=prompt,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return {"code": None, "why": f"it cannot be started ({error})"}
+    try:
+        _watch(program, job, _Log(log, job["most_output"]))
+        return {"code": program.returncode, "why": ""}
+    except Stopped as stopped:
+        return {"code": None, "why": str(stopped)}
+    finally:
+        end_all(program)
+
+
+def _watch(program: subprocess.Popen[bytes], job: dict[str, Any], log: _Log) -> None:
+    """Until the program has ended. Raises Stopped where it reaches a bound, or the sweep is gone."""
+    assert program.stdout is not None
+    output, sweep = program.stdout.fileno(), sys.stdin.fileno()
+    os.set_blocking(output, False)
+    deadline = time.monotonic() + job["timeout_s"]
+    looked, open_ = 0.0, [output, sweep]
+    while program.poll() is None:
+        ready, _, _ = select.select(open_, [], [], LOOK_S)
+        if sweep in ready and not os.read(sweep, 1):
+            raise Stopped("the sweep was gone")
+        if output in ready and not log.take(output):
+            open_.remove(output)  # it closed its output, and goes on
+        if time.monotonic() > deadline:
+            raise Stopped(f"it ran longer than {job['timeout_s'] / 60:g} minutes")
+        if time.monotonic() > looked + LOOK_S:
+            _measure(Path(job["folder"]), job["most_bytes"])
+            looked = time.monotonic()
+    while output in open_ and select.select([output], [], [], 0)[0] and log.take(output):
+        pass
+    _measure(Path(job["folder"]), job["most_bytes"])
+
+
+class _Log:
+    """Takes a program's output, and keeps its first bytes: one that writes without end fills no disk."""
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._file, self._left = file, most
+
+    def take(self, output: int) -> bool:
+        """Read what is there; False at its end."""
+        try:
+            content = os.read(output, MIB)
+        except BlockingIOError:
+            return True
+        kept = content[: self._left]
+        if kept:
+            self._file.write(kept)
+            self._left -= len(kept)
+            if not self._left:
+                self._file.write(b"\n[what follows is left out]\n")
+        return bool(content)
+
+
+def _measure(folder: Path, most_bytes: int) -> None:
+    """Raises Stopped where the folder holds too much."""
+    size = 0
+    for count, entry in enumerate(_entries(folder), 1):
+        with contextlib.suppress(OSError):  # it is gone again
+            size += entry.stat(follow_symlinks=False).st_size
+        if size > most_bytes:
+            raise Stopped(f"it wrote more than {most_bytes // MIB} MiB")
+        if count > MOST_FILES:
+            raise Stopped(f"it wrote more than {MOST_FILES} files")
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All files and folders below a folder; links are not followed."""
+    todo = [str(folder)]
+    while todo:
+        with contextlib.suppress(OSError), os.scandir(todo.pop()) as found:
+            for entry in found:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
+
+
+def end_all(program: subprocess.Popen[bytes]) -> None:
+    """Kill the program and all that it started, also what has left its process group."""
+    for _ in range(100):
+        alive = psutil.Process().children(recursive=True)
+        if not alive:
+            break
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=5)
+    program.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Which config a config was made from, by what they hold: what its maker says of it is held against that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from optuna.distributions import BaseDistribution
+
+from siren_sweep.search.encoding import Params
+from siren_sweep.search.proposal import Proposal, changed, hypothesis, mutation_text
+from siren_sweep.study.records import Hypothesis
+from siren_sweep.sweep.agent.answer import Stated
+
+_WORSE = "a final R2 below the parent's by more than the noise"
+_UNSAID = "The agent stated no hypothesis."
+
+
+@dataclass(frozen=True)
+class Known:
+    """A config of the block: its trial's number, its iteration, its R2 where it has one, and what it is called."""
+
+    number: int
+    iteration: int
+    params: Params
+    value: float | None
+    name: str
+
+
+def child_of(
+    params: Params, stated: Stated, known: Sequence[Known], distributions: Mapping[str, BaseDistribution], strategy: str
+) -> Proposal:
+    """The proposal of a config: its parent, its mutation and what it is to show.
+
+    Its parent is the config from which the fewest parameters differ: the stated one where it is one of those, else the
+    best, or the first. One that differs from all in more than half of what varies is a start of its own. Where the
+    stated parent is another, a note says so.
+    """
+    parent = _parent(params, stated, known, sum(not one.single() for one in distributions.values()))
+    rationale, falsified = stated.hypothesis or _UNSAID, stated.falsified_by or _WORSE
+    if parent is None:
+        question = Hypothesis(rationale, falsified)
+        return Proposal(dict(params), None, "", strategy, question, note=_note(params, stated, known, None))
+    return Proposal(
+        dict(params),
+        parent.number,
+        mutation_text(parent.params, params),
+        strategy,
+        hypothesis(parent.params, params, None, rationale, falsified),
+        note=_note(params, stated, known, parent),
+    )
+
+
+def _parent(params: Params, stated: Stated, known: Sequence[Known], n_free: int) -> Known | None:
+    def standing(one: Known) -> tuple[bool, bool, float, int]:
+        value = one.value if one.value is not None else -math.inf
+        return len(changed(one.params, params)) == fewest, one.iteration == stated.parent, value, -one.number
+
+    fewest = min((len(changed(one.params, params)) for one in known), default=n_free)
+    return max(known, key=standing) if known and 2 * fewest <= n_free else None
+
+
+def _note(params: Params, stated: Stated, known: Sequence[Known], parent: Known | None) -> str:
+    """What is to be said of a stated parent that is not the parent."""
+    if stated.parent is None or (parent is not None and stated.parent == parent.iteration):
+        return ""
+    said = next((one for one in known if one.iteration == stated.parent), None)
+    if said is None:
+        return f"the agent named iteration {stated.parent} its parent, which is none of this block"
+    differ = f"from which {len(changed(said.params, params))} parameters differ"
+    nearer = f"{len(changed(parent.params, params))} from iteration {parent.iteration}" if parent else "too many"
+    return f"the agent named iteration {stated.parent} its parent, {differ}, and {nearer}"

@@ -1,0 +1,157 @@
+"""An agent as a proposer: it is asked for the configs of a batch, and what it gets wrong the sampler fills in."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+
+from siren_sweep.config.schema import Config
+from siren_sweep.errors import OutputError
+from siren_sweep.paths import SweepPaths
+from siren_sweep.search.encoding import Params
+from siren_sweep.search.proposal import Proposal
+from siren_sweep.search.proposer import Proposer
+from siren_sweep.search.space import Space
+from siren_sweep.study.log_format import one_line
+from siren_sweep.study.stored import write_notes
+from siren_sweep.sweep.agent import texts
+from siren_sweep.sweep.agent.answer import Stated
+from siren_sweep.sweep.agent.folder import AgentFolder
+from siren_sweep.sweep.agent.parents import Known, child_of
+from siren_sweep.sweep.agent.program import run_program
+from siren_sweep.sweep.agent.reading import Answer, read_answer
+from siren_sweep.sweep.agent.request import Request, make_request
+
+STRATEGY = "agent"
+
+
+class AgentProposer:
+    """Asks `agent.command` for the configs of one batch of one block."""
+
+    def __init__(
+        self,
+        cfg: Config,
+        paths: SweepPaths,
+        blocks: tuple[Mapping[int, Study], Mapping[int, Study]],
+        place: tuple[int, int],
+        space: Space,
+        start: Sequence[Params],
+        sampler: Proposer,
+    ) -> None:
+        """`blocks` are the studies of the blocks, and of the runs beside them; `place` is the block's number and the
+        batch's. `space` is the block's, or the part of it in which a person wants the configs; `start` are the points
+        that it begins with, the best guess first. `sampler` fills in."""
+        self._cfg, self._paths, self._blocks, self._place = cfg, paths, blocks, place
+        self._space, self._start, self._sampler = space, start, sampler
+        self._log = _Log(paths.agent / f"block_{place[0]:02d}_batch_{place[1]:03d}.log")
+
+    def propose(
+        self,
+        study: optuna.Study,
+        distributions: Mapping[str, BaseDistribution],
+        n: int,
+        *,
+        pending: Sequence[Params] = (),
+        earlier: Sequence[optuna.Study] = (),
+        within: Mapping[str, BaseDistribution] | None = None,
+    ) -> list[Proposal]:
+        """Up to n configs, each in its slot: those of the agent that hold, and in the place of the others the
+        sampler's, with a note that says why."""
+        if not n:
+            return []
+        slots = range(len(pending), len(pending) + n)
+        request = make_request(
+            self._cfg, self._paths, self._blocks, self._place[0], self._space, self._start, slots, pending
+        )
+        answer = self._ask(request)
+        if answer.notes is not None:
+            write_notes(study, answer.notes)
+        own = _proposals(answer, request, len(study.get_trials(deepcopy=False)))
+        left = [slot for slot in slots if slot not in own]
+        taken = [*pending, *(proposal.params for proposal in own.values())]
+        more = {"pending": taken, "earlier": earlier, "within": within}
+        filled = self._sampler.propose(study, distributions, len(left), **more) if left else []  # type: ignore[arg-type]
+        order = [*range(len(pending)), *own, *left]  # in which the sampler numbers the batch
+        both = dict(own)
+        for slot, proposal in zip(left, filled, strict=False):
+            name = request.batch.configs[slot - slots[0]]
+            note = f"the sampler's, in the place of the agent's {name}: {answer.why_not(name)}"
+            both[slot] = dataclasses.replace(_moved(proposal, study, dict(enumerate(order))), note=note)
+        where = f"; its log is {self._log.file}" if left else ""
+        self._tell(
+            f"{len(own)} of {n} configs are the agent's{where}", *(both[slot].note for slot in left if slot in both)
+        )
+        final = {place: index for index, place in enumerate([*range(len(pending)), *sorted(both)])}
+        return [_moved(both[slot], study, final) for slot in sorted(both)]
+
+    def _ask(self, request: Request) -> Answer:
+        """Ask, and tell it its faults, as often as `agent.retries` says."""
+        folder = AgentFolder(self._paths.agent / "folder", request.files)
+        prompt = texts.first_prompt(request.batch, str(folder.root / request.batch.file("ucb_scores.txt")))
+        answer = Answer()
+        self._log.begin()
+        self._tell(
+            f"the agent is asked for {len(request.batch.slots)} configs; {self._cfg.agent.timeout_min:g} min at most"
+        )
+        try:
+            with folder:
+                for _ in range(1 + self._cfg.agent.retries):
+                    self._log.add("prompt", prompt)
+                    self._log.add("output")
+                    ended = run_program(self._cfg.agent, prompt, folder.root, self._log.file)
+                    answer = read_answer(folder, request, ended)
+                    if not answer.faults:
+                        break
+                    self._log.add("faults", "\n".join(answer.lines))
+                    folder.tidy()
+                    prompt = texts.second_prompt(request.batch, answer.lines, answer.not_taken)
+        except OutputError as error:
+            answer.ended = str(error)
+        return answer
+
+    def _tell(self, *lines: str) -> None:
+        head = f"block {self._place[0]}, batch {self._place[1]}"
+        print("\n".join(f"{head}: {one_line(line, 400)}" for line in lines), file=sys.stderr)
+
+
+class _Log:
+    """All that was said in the asking for one batch."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def begin(self) -> None:
+        """Anew, where the batch was asked for before."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text("")
+
+    def add(self, what: str, text: str = "") -> None:
+        with self.file.open("a", encoding="utf-8", errors="replace") as log:
+            log.write(f"\n===== {what}\n" + (f"{text.rstrip()}\n" if text else ""))
+
+
+def _proposals(answer: Answer, request: Request, first: int) -> dict[int, Proposal]:
+    """The configs that hold, by slot, each a child of the one that it is nearest to; the batch's are numbered on from
+    `first`, by slot."""
+    known, proposals = list(request.known), dict[int, Proposal]()
+    distributions = request.space.distributions()
+    for slot, iteration in zip(request.batch.slots, request.batch.iterations, strict=True):
+        if slot in answer.params:
+            params, stated = answer.params[slot], answer.stated.get(slot, Stated())
+            proposals[slot] = child_of(params, stated, known, distributions, STRATEGY)
+            known.append(Known(first + slot, iteration, params, None, f"iteration {iteration}"))
+    return proposals
+
+
+def _moved(proposal: Proposal, study: Study, places: Mapping[int, int]) -> Proposal:
+    """A proposal whose parent, where it is of the same batch, is numbered by its new place in it."""
+    first = len(study.get_trials(deepcopy=False))
+    if proposal.parent is None or proposal.parent < first:
+        return proposal
+    return dataclasses.replace(proposal, parent=first + places[proposal.parent - first])

@@ -1,0 +1,219 @@
+"""What an agent is told: its instructions, and the prompt of each batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from siren_sweep.config.parameters import PARAMETERS, RATIOS, WINDOW, leaf, parameter_of
+from siren_sweep.search.limits import Limit, limited, values_text
+from siren_sweep.search.proposal import shown
+from siren_sweep.search.space import Space
+from siren_sweep.study.log_format import BLOCK_END, one_line
+from siren_sweep.sweep.agent.answer import editable
+from siren_sweep.views.record.notes import FREE
+
+HYPOTHESES = "hypotheses.yaml"
+_MOST_FAULTS = 40  # lines of a prompt
+_ABOUT = {
+    "hidden_dim_nnr_f": "width of the hidden layers; parameters and time grow with its square",
+    "n_layers_nnr_f": "number of hidden sine layers",
+    "omega_f": "base frequency of the sine activations; higher resolves more and wants a lower rate",
+    "nnr_f_T_period": "frames in 2 pi of the network's t",
+    "nnr_f_xy_period": "lattice spacings in 2 pi of the network's x and y",
+    "window_frames": "frames of a window with a network of its own; 0: one network over all frames",
+    "learning_rate_NNR_f": "of Adam",
+    "inr_batch_size": "frames a step",
+    "total_steps": "steps of a training run",
+}
+HYPOTHESES_HEAD = """\
+# What each config is to show, by its number. `falsified_by` and `parent` may be left out; a parent is an iteration of
+# this block, or of this batch. For example:
+#
+# "00":
+#   hypothesis: Raising omega_f from 80 to 160 improves final_r2, since the field has fine detail.
+#   falsified_by: a final_r2 below that of iteration 3
+#   parent: 3
+"""
+_INSTRUCTIONS = """\
+# SIREN exploration: {name}
+
+## Goal
+
+Find hyperparameters of a SIREN, (t, x, y) to luminance, with which it learns the stimulus field: the highest
+**final_r2**, 1 - SSE/SST over all frames and neurons, above 0.95 and as near to 1 as can be, at every number of frames
+in turn: {frames}. Secondary: final_mse, training_time_min (at most {minutes:g} minutes for a config), total_params.
+
+## Method
+
+Hypothesize, test, judge. Each config tests a hypothesis; best it differs from a config that has run, its parent, in one
+parameter. You can only hypothesize: the results decide, and the sweep judges every hypothesis by one rule, against the
+noise between seeds. Its verdicts stand in `{name}_analysis.md` and in the table, the principles and the falsified
+hypotheses of `{name}_memory.md`. A statement is established by three or more consistent iterations, tentative with
+fewer, contradicted where iterations conflict.
+
+## Files
+
+| file | what it is | what you may do |
+| --- | --- | --- |
+| `{name}_memory.md` | what is known so far | write below {free}; your lines are kept, and come back as quotations |
+| `{name}_analysis.md` | the log, an entry an iteration | read; the sweep writes it |
+| `{name}_ucb_scores.txt` | the tree's scores: which configs are worth going on from | read |
+| `user_input.md` | what a person asked of the sweep; it is done and acknowledged by the sweep | read, and mind it |
+| {configs} | the configs of the next batch | edit, all of them |
+| `{hypotheses}` | what each config is to show, and its parent | fill in |
+
+Nothing else that you write is read. What you write is data: a value beyond its bounds, or a key that is not one of the
+parameters, is refused. You are told; what is still wrong then is replaced by the sweep's own sampler.
+
+## Each batch
+
+1. Read the memory, the log, the scores and `user_input.md`.
+2. Say in the memory what you make of the results, and which hypothesis comes next.
+3. Edit the configs: each another one, none that has run in this block. Change values of the parameters below alone.
+4. Fill in `{hypotheses}`, and end.
+
+After `PARALLEL START` nothing is known yet: four values of omega_f, all else equal, are a good first look. After
+`{block_end}` a block is over: sum up what was found under "Paper Summary" and "Previous Block Summary", and say what
+should change at the new number of frames. The best config was carried over, with nnr_f_T_period set to the new number
+of frames.
+
+## The parameters in this block, n_training_frames {n_frames}
+
+| parameter | section | values | what it is |
+| --- | --- | --- | --- |
+{parameters}
+{windows}"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a batch is: the iterations that are to be planned, and those whose results have just come."""
+
+    name: str  # of the sweep
+    block: int
+    frames: Sequence[int]  # of all blocks
+    slots: Sequence[int]
+    first_iteration: int  # of the batch, in slot 0
+    results: Sequence[int] = ()
+    block_ended: bool = False
+
+    @property
+    def iterations(self) -> list[int]:
+        """Of the slots."""
+        return [self.first_iteration + slot for slot in self.slots]
+
+    @property
+    def configs(self) -> list[str]:
+        """The files' names, one a slot."""
+        return [f"{self.name}_{slot:02d}.yaml" for slot in self.slots]
+
+    def file(self, kind: str) -> str:
+        """A file's name: `memory.md` is `NAME_memory.md`."""
+        return f"{self.name}_{kind}"
+
+    @property
+    def first(self) -> bool:
+        """Whether nothing is known yet."""
+        return not self.results
+
+    @property
+    def where(self) -> str:
+        return self._of(self.block)
+
+    @property
+    def where_results_are(self) -> str:
+        """The block of the results."""
+        return self._of(self.block - self.block_ended)
+
+    def _of(self, block: int) -> str:
+        return f"block {block} of {len(self.frames)}, n_training_frames {self.frames[block - 1]}"
+
+
+def instructions(batch: Batch, space: Space, minutes: float, own: str) -> str:
+    """The whole text; `own` is a person's, at its end."""
+    text = _INSTRUCTIONS.format(
+        name=batch.name,
+        frames=", ".join(map(str, batch.frames)),
+        minutes=minutes,
+        free=", ".join(f'"{section}"' for section in FREE),
+        configs=", ".join(f"`{name}`" for name in batch.configs),
+        hypotheses=HYPOTHESES,
+        block_end=BLOCK_END,
+        n_frames=space.block.n_training_frames,
+        parameters="\n".join(_row(name, space) for name in editable(space)),
+        windows=_windows(space),
+    )
+    return f"{text}\n{own.strip()}\n" if own.strip() else text
+
+
+def first_prompt(batch: Batch, scores: str) -> str:
+    """What the agent is asked first for a batch; `scores` is the path of its UCB scores."""
+    wanted = (
+        f"Plan {_iterations(batch.iterations)} ({batch.where}): edit {', '.join(batch.configs)}, each another config, "
+        f"fill in {HYPOTHESES}, write your reasons into {batch.name}_memory.md, and end. "
+        f"{batch.name}_instructions.md says how."
+    )
+    if batch.first:
+        return f"PARALLEL START\n\n{wanted}\n"
+    ran = f"{_iterations(batch.results).capitalize()} ran ({batch.where_results_are})."
+    results = f"{ran} Results: {batch.name}_analysis.md\nUCB scores: {scores}"
+    return "\n\n".join([results, *([BLOCK_END] if batch.block_ended else []), wanted]) + "\n"
+
+
+def second_prompt(batch: Batch, faults: Sequence[str], not_taken: Sequence[str]) -> str:
+    """What the agent is told of its faults."""
+    text = (
+        f"What you wrote for {_iterations(batch.iterations)} ({batch.where}) has faults. Correct them in the same "
+        f"files, and end; {batch.name}_instructions.md says which values there are.\n\n{_listed(faults)}"
+    )
+    return f"{text}\n{left_out(not_taken)}" if not_taken else text
+
+
+def left_out(lines: Sequence[str]) -> str:
+    """What of an agent's work was not taken, though it is no fault."""
+    return f"Not taken:\n\n{_listed(lines)}"
+
+
+def _listed(lines: Sequence[str]) -> str:
+    kept = [f"- {one_line(line, 400)}\n" for line in lines[:_MOST_FAULTS]]
+    more = len(lines) - len(kept)
+    return "".join(kept) + (f"- and {more} more\n" if more > 0 else "")
+
+
+def _iterations(numbers: Sequence[int]) -> str:
+    first, last = numbers[0], numbers[-1]
+    return f"iteration {first}" if first == last else f"iterations {first}-{last}"
+
+
+def _row(name: str, space: Space) -> str:
+    section, key = name.partition(".")[0], leaf(name)
+    unit = PARAMETERS[name].bounds.get("unit")
+    about = _ABOUT.get(key, "") + (f" ({unit})" if unit and unit not in _ABOUT.get(key, "") else "")
+    return f"| `{key}` | {section} | {_values(name, space)} | {about} |"
+
+
+def _values(name: str, space: Space) -> str:
+    dimension = next((one for one in space.dimensions if parameter_of(one) == name), None)
+    if dimension is None:
+        return f"{shown(space.fixed[name])}, which does not vary"
+    if dimension in RATIOS and len(space.windows) > 1:
+        return "by the windows, see below"
+    return values_text(space, dimension)
+
+
+def _windows(space: Space) -> str:
+    """What the ratios allow, by the length of the windows, where that varies."""
+    if len(space.windows) < 2:
+        return ""
+    rows = []
+    for window in space.windows:
+        part = limited(space, {WINDOW: Limit(window, window)})
+        values = [f"{leaf(parameter_of(one))} {values_text(part, one)}" for one in part.dimensions if one in RATIOS]
+        rows.append(f"- {leaf(WINDOW)} {window}: {'; '.join(values)}")
+    return "\n".join(["", *rows, ""])
+
+
+def config_head(iteration: int) -> str:
+    """The first line of a config's file."""
+    return f"# The config of iteration {iteration}. Change values of the parameters alone.\n"
