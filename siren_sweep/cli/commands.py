@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from siren_sweep.cli import video
 from siren_sweep.errors import OutputError, redacted
 
 
@@ -124,6 +125,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
         },
         "siren-sweep import old_analysis.md --sweep-folder outputs/OLD\nsiren-sweep -m sweep.learn_from=outputs/OLD",
     ),
+    "video": ("a video of your own as a stimulus, to be learned", video.act, video.ARGUMENTS, video.EXAMPLES),
     "train": (
         "one config on a machine that has torch and numpy alone",
         lambda _: None,

@@ -9,8 +9,8 @@ import pytest
 from fields import lattice, make_field_folder, make_other_units, write_array
 
 from siren_sweep.field import UNSCALED, StimulusField, cache_file, load_cached, open_field
+from siren_sweep.field.lattice import hexagonal_lattice
 from siren_sweep.field.scaling import LEAST_SPREAD, Scaling, lattice_spacing, scaling_of
-from siren_sweep.field.synthetic.lattice import hexagonal_lattice
 
 EYE = hexagonal_lattice()
 

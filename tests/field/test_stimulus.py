@@ -16,9 +16,9 @@ import zarr
 
 from siren_sweep.errors import OutputError
 from siren_sweep.field import open_field
+from siren_sweep.field.lattice import hexagonal_lattice
 from siren_sweep.field.synthetic import write_synthetic
 from siren_sweep.field.synthetic.images import distance_outside, random_polygon
-from siren_sweep.field.synthetic.lattice import hexagonal_lattice
 from siren_sweep.field.synthetic.scene import CLIP_FRAMES, Scene
 
 N_COLUMNS = 217
@@ -142,7 +142,9 @@ def test_polygons_are_convex_and_hold_their_centre() -> None:
 
 
 def test_progress_reaches_the_last_frame(written: tuple[Path, list[tuple[int, int]]]) -> None:
-    assert written[1] == [(2000, 2100), (2100, 2100)]
+    done = [frames for frames, total in written[1] if total == 2100]
+    assert done == sorted(done)
+    assert done[-1] == 2100
 
 
 def test_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

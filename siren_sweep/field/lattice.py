@@ -1,11 +1,11 @@
-"""The hexagonal lattice of columns that a fly's eye samples the scene with."""
+"""The hexagonal lattice of columns that a fly's eye samples the world with, and how its photoreceptors lie on it."""
 
 from __future__ import annotations
 
 import numpy as np
 
 EXTENT = 8
-N_TYPES = 8  # photoreceptors R1 to R8, which see their column's light
+N_TYPES = 8  # photoreceptors R1 to R8, which see their column's light; stored type by type
 
 
 def hexagonal_lattice(extent: int = EXTENT) -> np.ndarray:

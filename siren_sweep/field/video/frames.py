@@ -1,0 +1,163 @@
+"""The frames of a video file, one after the other, with the times at which they are shown; PyAV reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from siren_sweep.errors import DataError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+IMAGES_FPS = 25.0  # of a folder of images, where nobody says
+_MISSING_S = 0.1  # of a stream's length: beyond it the file has lost its end
+
+
+class Look:
+    """How the frames of one file are to be seen.
+
+    There is one for a file, since PyAV keeps a frame whose side data are asked for, and a converter its memory.
+    """
+
+    def __init__(self, first: Any, aspect: float) -> None:
+        """first: the first av.VideoFrame; aspect: a pixel's width over its height, as stored.
+
+        DataError where the display matrix turns by no quarter. The matrix (a, b; c, d) takes a pixel (x, y) to
+        (a x + c y, b x + d y): libavutil/display.h.
+        """
+        from av.video.reformatter import VideoReformatter
+
+        self._converter = VideoReformatter()
+        matrix = next((bytes(data) for data in first.side_data if data.type.name == "DISPLAYMATRIX"), None)
+        a, b, _, c, d = (1, 0, 0, 0, 1) if matrix is None else np.frombuffer(matrix, "<i4", count=5).tolist()
+        if (a or d) and (b or c):
+            raise DataError(f"a video must be turned by a multiple of 90 degrees, got {first.rotation}")
+        self._lying = bool(b or c)
+        down, across = (b, c) if self._lying else (d, a)
+        self._turned = slice(None, None, -1 if down < 0 else 1), slice(None, None, -1 if across < 0 else 1)
+        self.aspect = 1 / aspect if self._lying else aspect
+
+    def luminance(self, frame: Any) -> np.ndarray:
+        """(height, width) uint16 as a person sees it, black 0 and white 65535.
+
+        Luminance is the video's own luma, its range, depth and rotation allowed for.
+        """
+        grey = self._converter.reformat(frame, format="gray16le").to_ndarray()
+        return np.asarray((grey.T if self._lying else grey)[self._turned])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame on show from `start_s` to `end_s` after the video's first."""
+
+    start_s: float
+    end_s: float
+    frame: Any  # av.VideoFrame
+    look: Look
+
+
+class Video:
+    """A video file, or a folder of images in the natural order of their names; DataError where it is neither.
+
+    `fps` is its mean rate, `duration_s` its length, 0 where it does not say.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.is_images = path, path.is_dir()
+        if self.is_images:
+            self._images = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=_natural)
+            if not self._images:
+                raise DataError(f"a folder must hold images ({', '.join(PICTURES)}), got none in {path}")
+            self.fps, self.duration_s = IMAGES_FPS, len(self._images) / IMAGES_FPS
+            return
+        self._images = []
+        with self._opened(path) as container:
+            stream = self._stream(container)
+            rate = stream.average_rate or stream.guessed_rate
+            self.fps, self.duration_s = float(rate or 0), _duration_s(container, stream)
+        if self.fps <= 0:
+            raise DataError(f"{path} must say how many frames it shows a second, and does not")
+
+    def frames(self) -> Iterator[Shown]:
+        """Every frame in order. DataError at one that cannot be decoded, and where the file ends before its end."""
+        if self._images:
+            for place, image in enumerate(self._images):
+                yield Shown(place / self.fps, (place + 1) / self.fps, *next(self._decoded(image)))
+            return
+        last, first_s = None, 0.0
+        for number, (frame, look) in enumerate(self._decoded(self.path)):
+            start_s = number / self.fps if frame.time is None else frame.time
+            first_s = start_s if last is None else first_s
+            start_s -= first_s
+            if last is not None:
+                if start_s <= last.start_s:
+                    continue  # it is never on show
+                yield replace(last, end_s=start_s)
+            lasts_s = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 1 / self.fps
+            last = Shown(start_s, start_s + lasts_s, frame, look)
+        if last is None:
+            raise DataError(f"{self.path} must hold frames, and its video stream has none that can be decoded")
+        yield last
+        end_s = last.end_s
+        if self.duration_s and end_s < self.duration_s - max(_MISSING_S, 2 / self.fps):
+            raise self._broken(f"it ends at {end_s:.2f} of {self.duration_s:.2f} seconds", end_s)
+
+    def _decoded(self, path: Path) -> Iterator[tuple[Any, Look]]:
+        import av
+
+        n, end_s = 0, 0.0
+        with self._opened(path) as container:
+            stream = self._stream(container)
+            stream.thread_type = "AUTO"
+            look: Look | None = None
+            try:
+                for frame in container.decode(stream):
+                    if frame.is_corrupt:
+                        raise self._broken(f"its frame {n} is damaged", end_s)
+                    look = look or Look(frame, float(stream.sample_aspect_ratio or 1))
+                    yield frame, look
+                    n, end_s = n + 1, (n + 1) / self.fps
+            except av.FFmpegError as error:
+                raise self._broken(f"its frame {n} cannot be decoded: {error.strerror}", end_s) from error
+
+    def _opened(self, path: Path) -> Any:
+        try:
+            import av
+        except ImportError:
+            raise DataError(f"{path} is a video, which PyAV reads: pip install av") from None
+        try:
+            return av.open(f"file:{path}", options={"protocol_whitelist": "file", "pattern_type": "none"})
+        except (av.FFmpegError, ValueError) as error:
+            told = getattr(error, "strerror", None) or error
+            raise DataError(f"{path} must be a video or an image that FFmpeg reads: {told}") from error
+
+    def _stream(self, container: Any) -> Any:
+        for stream in container.streams.video:
+            if not stream.disposition & stream.disposition.attached_pic:
+                return stream
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise DataError(f"{self.path} must have a video stream, got {kinds}")
+
+    def _broken(self, what: str, end_s: float) -> DataError:
+        good = int(end_s * self.fps)
+        return DataError(
+            f"{self.path} must be whole, and {what}" + (f"; --frames {good} takes what is before" if good > 1 else "")
+        )
+
+
+def _duration_s(container: Any, stream: Any) -> float:
+    """How long the video says that it is; 0 where it does not."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    alone = len(container.streams) == 1  # else it may be the sound's
+    return float(Fraction(container.duration, 1_000_000)) if container.duration and alone else 0.0
+
+
+def _natural(file: Path) -> list[tuple[int, str]]:
+    """So that image 10 comes after image 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)]

@@ -1,0 +1,111 @@
+"""Writes a stimulus field in the layout of real data sets, in a folder that appears whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from siren_sweep.errors import OutputError
+from siren_sweep.field.lattice import N_TYPES
+
+CHUNK_FRAMES = 2000
+
+
+class FieldWriter:
+    """Takes the light of the lattice's columns frame by frame, and writes it for each of their photoreceptors.
+
+    Of the frames it keeps up to a chunk in memory. `lowest` and `highest` are of all values so far.
+    """
+
+    def __init__(self, folder: Path, columns: np.ndarray) -> None:
+        """columns: (n_columns, 2) float32 positions; `pos.zarr` is written at once."""
+        positions = np.tile(columns, (N_TYPES, 1))
+        _array(folder / "pos.zarr", positions.shape, len(positions))[...] = positions
+        self._path, self._n_columns = folder / "stimulus.zarr", len(columns)
+        self._kept: list[np.ndarray] = []
+        self._n_kept, self._n_written = 0, 0
+        self._stimulus: Any = None
+        self.lowest, self.highest = np.inf, -np.inf
+
+    @property
+    def n_frames(self) -> int:
+        """How many frames it has been given."""
+        return self._n_written + self._n_kept
+
+    def add(self, light: np.ndarray) -> None:
+        """light: (n, n_columns) float32, the next n frames."""
+        self.lowest, self.highest = min(self.lowest, float(light.min())), max(self.highest, float(light.max()))
+        self._kept.append(light)
+        self._n_kept += len(light)
+        if self._n_kept >= CHUNK_FRAMES:
+            self._flush(CHUNK_FRAMES * (self._n_kept // CHUNK_FRAMES))
+
+    def close(self) -> None:
+        """Write what is kept."""
+        if self._n_kept:
+            self._flush(self._n_kept)
+
+    def stretch(self) -> None:
+        """Make the lowest value 0 and the highest 1, after `close`."""
+        for start in range(0, self._n_written, CHUNK_FRAMES):
+            rows = slice(start, start + CHUNK_FRAMES)
+            self._stimulus[rows] = (self._stimulus[rows] - self.lowest) / (self.highest - self.lowest)
+
+    def _flush(self, n: int) -> None:
+        joined = np.concatenate(self._kept)
+        self._kept, self._n_kept = [joined[n:].copy()], len(joined) - n
+        shape = (self._n_written + n, N_TYPES * self._n_columns)
+        if self._stimulus is None:
+            self._stimulus = _array(self._path, shape, min(CHUNK_FRAMES, n))
+        self._stimulus.resize(shape)
+        self._stimulus[self._n_written :] = np.tile(joined[:n], (1, N_TYPES))
+        self._n_written += n
+
+
+@contextmanager
+def new_field(folder: Path, columns: np.ndarray, what: str) -> Iterator[FieldWriter]:
+    """A writer of the field that `folder` holds once the block has ended well; `columns` (n_columns, 2) float32.
+
+    The folder appears by a rename when all is in it; of several processes that make it at once one wins, and the others
+    go on as if they had. OutputError, which names the field by `what`, where it cannot be written or already holds
+    something.
+    """
+    folder = folder.absolute()
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise OutputError(f"{what} needs a folder that is new or empty, got {folder}")
+        unfinished.mkdir(parents=True)
+        writer = FieldWriter(unfinished, columns)
+        yield writer
+        writer.close()
+        try:
+            os.rename(unfinished, folder)
+        except OSError:
+            if not (folder / "stimulus.zarr").is_dir():  # there if another process was first
+                raise
+    except OSError as error:
+        raise OutputError(f"{what} must be writable, got {folder}: {error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _array(path: Path, shape: tuple[int, ...], chunk_rows: int) -> Any:
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    return zarr.create_array(
+        store=path,
+        shape=shape,
+        dtype="float32",
+        chunks=(chunk_rows, *shape[1:]),
+        compressors=ZstdCodec(level=1),
+        config={"write_empty_chunks": True},
+    )

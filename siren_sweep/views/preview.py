@@ -1,0 +1,82 @@
+"""A look at a stimulus that was made of a video: what of the picture the lattice covers, and what its columns see."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import RegularPolygon
+
+from siren_sweep.errors import OutputError
+from siren_sweep.field.lattice import N_TYPES
+from siren_sweep.field.video import Written
+from siren_sweep.paths import replacing
+from siren_sweep.train.pictures import lattice_raster
+
+FILM_S = 20.0  # as much of the stimulus as the film has at most
+_FILM_PIXELS, _STILL_PIXELS, _N_STILLS = 320, 240, 4
+
+
+def write_preview(folder: Path, written: Written) -> None:
+    """Write `preview.png` and `preview.mp4` beside the stimulus in `folder`. OutputError where that cannot be done."""
+    import zarr
+
+    n_columns = written.n_neurons // N_TYPES
+    stimulus: Any = zarr.open_array(folder / "stimulus.zarr", mode="r")
+    positions = np.asarray(zarr.open_array(folder / "pos.zarr", mode="r")[:n_columns])
+    stills = np.linspace(0, written.n_frames - 1, _N_STILLS).astype(int)
+    with replacing(folder / "preview.png") as file:
+        seen = {int(frame): np.asarray(stimulus[frame, :n_columns]) for frame in stills}
+        _still(written, seen, positions).savefig(file, format="png", dpi=100)
+    n_filmed = min(written.n_frames, max(2, round(FILM_S * written.fps)))
+    with replacing(folder / "preview.mp4") as file:
+        _film(file, np.asarray(stimulus[:n_filmed, :n_columns]), positions, written.fps)
+
+
+def _still(written: Written, seen: dict[int, np.ndarray], positions: np.ndarray) -> Figure:
+    """The first picture under the lattice's hexagons, and frames of the stimulus beside it."""
+    figure = Figure(figsize=(14, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    halves = figure.add_gridspec(1, 2)
+    axes = figure.add_subfigure(halves[0]).subplots()
+    axes.imshow(written.picture, cmap="gray", vmin=0, vmax=65535)
+    hexagons = [RegularPolygon((x, y), 6, radius=written.spacing / np.sqrt(3)) for x, y in written.places]
+    axes.add_collection(PatchCollection(hexagons, facecolor="none", edgecolor="#d1495b", linewidth=0.5))
+    axes.set_title(f"first picture, {len(hexagons)} columns")
+    raster = lattice_raster(positions, _STILL_PIXELS)
+    for panel, (frame, light) in zip(
+        figure.add_subfigure(halves[1]).subplots(2, 2).ravel(), seen.items(), strict=False
+    ):
+        panel.imshow(np.ma.masked_array(light[raster], raster < 0), cmap="gray", vmin=0, vmax=1, interpolation="none")
+        panel.set_title(f"frame {frame}")
+        panel.spines[:].set_visible(False)
+        panel.set(xticks=[], yticks=[])
+    height, width = written.picture.shape
+    axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    return figure
+
+
+def _film(file: Path, light: np.ndarray, positions: np.ndarray, fps: float) -> None:
+    """An mp4 of light (n_frames, n_columns) on the lattice, at the stimulus's own rate."""
+    import av
+
+    raster = lattice_raster(positions, _FILM_PIXELS)
+    height, width = (2 * (size // 2) for size in raster.shape)  # what the codec asks for
+    raster = raster[:height, :width]
+    try:
+        with av.open(str(file), "w", format="mp4") as container:
+            codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+            stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for values in light:
+                grey = np.where(raster < 0, 0, np.rint(255 * values)[raster]).astype(np.uint8)
+                frame = av.VideoFrame.from_ndarray(grey, format="gray")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    except av.FFmpegError as error:
+        raise OutputError(f"{file} could not be written: {error.strerror}") from error
