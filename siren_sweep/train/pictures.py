@@ -17,6 +17,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import StimulusField
+from siren_sweep.field.scaling import lattice_spacing
 from siren_sweep.paths import replacing
 
 N_LATTICES, N_TRACES, TRACE_FRAMES = 4, 3, 200
@@ -87,7 +88,7 @@ def middle_frames(field: StimulusField, n_frames: int) -> np.ndarray:
 
 def trace_columns(field: StimulusField) -> list[int]:
     """A central column, one further out, one at the edge."""
-    outwards = np.argsort(np.hypot(*field.positions.T))
+    outwards = np.argsort(np.hypot(*field.scaling.places(*field.positions.T)))
     return [int(column) for column in outwards[[0, field.n_unique // 3, field.n_unique - 1]]]
 
 
@@ -160,7 +161,7 @@ def lattice_raster(positions: np.ndarray, size: int) -> np.ndarray:
 
     A pixel belongs to the nearest column, which on a hexagonal lattice makes hexagons. Rows run from the top down.
     """
-    reach = _REACH * _spacing(positions)
+    reach = _REACH * lattice_spacing(positions)
     low, high = positions.min(axis=0) - reach, positions.max(axis=0) + reach
     pixel = float((high - low).max()) / size
     xs, ys = (np.arange(low[axis] + pixel / 2, high[axis], pixel) for axis in (0, 1))
@@ -172,17 +173,9 @@ def lattice_raster(positions: np.ndarray, size: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def _spacing(positions: np.ndarray) -> float:
-    """The distance of neighbouring columns, in the unit of the positions."""
-    spread = positions[:, None] - positions[None]
-    squared = (spread.astype(np.float64) ** 2).sum(axis=2)
-    np.fill_diagonal(squared, np.inf)
-    return float(np.sqrt(np.median(squared.min(axis=1))))
-
-
 def _extent(positions: np.ndarray) -> tuple[float, float, float, float]:
     """Left, right, bottom and top of the lattice's picture, in lattice spacings."""
-    spacing = _spacing(positions)
+    spacing = lattice_spacing(positions)
     (left, bottom), (right, top) = positions.min(axis=0) / spacing - _REACH, positions.max(axis=0) / spacing + _REACH
     return float(left), float(right), float(bottom), float(top)
 

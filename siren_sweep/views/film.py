@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,16 @@ def write_webp(images: Sequence[Image.Image], file: Path, provenance: str) -> No
         )
 
 
-def write_mp4(images: Sequence[Image.Image], file: Path, provenance: str) -> None:
-    """An MP4 in H.264."""
+def write_mp4(images: Iterable[Image.Image], file: Path, provenance: str, fps: float = FRAMES_PER_S) -> None:
+    """An MP4 in H.264 of RGB images of one size, which is even; `fps` images a second."""
     import av
 
     with replacing(file) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         container.metadata["comment"] = provenance
-        stream = container.add_stream("libx264", rate=FRAMES_PER_S, options={"crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = *images[0].size, "yuv420p"
-        for image in images:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "18"})
+        for place, image in enumerate(images):
+            if place == 0:
+                stream.width, stream.height, stream.pix_fmt = *image.size, "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")))
         container.mux(stream.encode(None))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import RegularPolygon
+from PIL import Image
 
-from siren_sweep.errors import OutputError
 from siren_sweep.field.lattice import N_TYPES
 from siren_sweep.field.video import Written
 from siren_sweep.paths import replacing
 from siren_sweep.train.pictures import lattice_raster
+from siren_sweep.views.film import write_mp4
 
 FILM_S = 20.0  # as much of the stimulus as the film has at most
 _FILM_PIXELS, _STILL_PIXELS, _N_STILLS = 320, 240, 4
@@ -34,8 +35,8 @@ def write_preview(folder: Path, written: Written) -> None:
         seen = {int(frame): np.asarray(stimulus[frame, :n_columns]) for frame in stills}
         _still(written, seen, positions).savefig(file, format="png", dpi=100)
     n_filmed = min(written.n_frames, max(2, round(FILM_S * written.fps)))
-    with replacing(folder / "preview.mp4") as file:
-        _film(file, np.asarray(stimulus[:n_filmed, :n_columns]), positions, written.fps)
+    light = np.asarray(stimulus[:n_filmed, :n_columns])
+    write_mp4(_film(light, positions), folder / "preview.mp4", "siren-sweep video", written.fps)
 
 
 def _still(written: Written, seen: dict[int, np.ndarray], positions: np.ndarray) -> Figure:
@@ -61,22 +62,11 @@ def _still(written: Written, seen: dict[int, np.ndarray], positions: np.ndarray)
     return figure
 
 
-def _film(file: Path, light: np.ndarray, positions: np.ndarray, fps: float) -> None:
-    """An mp4 of light (n_frames, n_columns) on the lattice, at the stimulus's own rate."""
-    import av
-
+def _film(light: np.ndarray, positions: np.ndarray) -> Iterator[Image.Image]:
+    """Light (n_frames, n_columns) on the lattice, in grey."""
     raster = lattice_raster(positions, _FILM_PIXELS)
-    height, width = (2 * (size // 2) for size in raster.shape)  # what the codec asks for
+    height, width = (2 * (size // 2) for size in raster.shape)  # as the codec wants them
     raster = raster[:height, :width]
-    try:
-        with av.open(str(file), "w", format="mp4") as container:
-            codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-            stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            for values in light:
-                grey = np.where(raster < 0, 0, np.rint(255 * values)[raster]).astype(np.uint8)
-                frame = av.VideoFrame.from_ndarray(grey, format="gray")
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-    except av.FFmpegError as error:
-        raise OutputError(f"{file} could not be written: {error.strerror}") from error
+    for values in light:
+        grey = np.where(raster < 0, 0, np.rint(255 * values)[raster])
+        yield Image.fromarray(grey.astype(np.uint8)).convert("RGB")

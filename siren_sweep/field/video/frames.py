@@ -126,10 +126,8 @@ class Video:
                 raise self._broken(f"its frame {n} cannot be decoded: {error.strerror}", end_s) from error
 
     def _opened(self, path: Path) -> Any:
-        try:
-            import av
-        except ImportError:
-            raise DataError(f"{path} is a video, which PyAV reads: pip install av") from None
+        import av
+
         try:
             return av.open(f"file:{path}", options={"protocol_whitelist": "file", "pattern_type": "none"})
         except (av.FFmpegError, ValueError) as error:
