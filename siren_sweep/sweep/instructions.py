@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from optuna.storages import BaseStorage
@@ -49,7 +49,7 @@ class Instructions:
 
     def close(self, study: Study) -> None:
         """After the last block: what is still pending came too late."""
-        late = _Decision("not done: the sweep is over")
+        late = _decision("not done: the sweep is over")
         self._answer(lambda asked, known: [late for _ in asked], 0, study)
 
     def part_of(self, space: Space) -> Space:
@@ -80,7 +80,7 @@ class Instructions:
         )
 
     def _answer(
-        self, decide: Callable[[list[Asked], list[Instruction]], list[_Decision]], block: int, study: Study
+        self, decide: Callable[[list[Asked], list[Instruction]], list[Instruction]], block: int, study: Study
     ) -> None:
         """Read, decide (what is asked, what was asked before), store, acknowledge."""
         if self._n_before is None:
@@ -99,7 +99,8 @@ class Instructions:
         when = when if block else "after the last block"
         for one, decided in zip(asked, decide(asked, known), strict=True):
             number = len(known) + 1
-            known.append(decided.of(number, one.line, block, after, f" (no. {number}, {when})"))
+            answer = f"{decided.answer} (no. {number}, {when})"
+            known.append(replace(decided, number=number, line=one.line, block=block, after_batch=after, answer=answer))
         write_instructions(self._first(), known)
         self._acknowledge()
 
@@ -138,31 +139,9 @@ class Instructions:
         return read_instructions(self._first())
 
 
-@dataclass(frozen=True)
-class _Decision:
-    """What an instruction changes, and its answer; see `study.records.Instruction`."""
-
-    answer: str
-    limit: tuple[str, float, float] | None = None
-    wanted: dict[str, Any] | None = None
-    more: int = 0
-    stop: bool = False
-    end: bool = False
-
-    def of(self, number: int, line: str, block: int, after_batch: int, when: str = "") -> Instruction:
-        """The record of it."""
-        return Instruction(
-            number,
-            line,
-            block,
-            after_batch,
-            f"{self.answer}{when}",
-            self.limit,
-            self.wanted,
-            self.more,
-            self.stop,
-            self.end,
-        )
+def _decision(answer: str, **changes: Any) -> Instruction:
+    """What an instruction changes, and its answer; where and when it was read is said by who stores it."""
+    return Instruction(0, "", 0, 0, answer, **changes)
 
 
 def _asked(text: str) -> list[Asked]:
@@ -179,7 +158,7 @@ def _limits(records: Sequence[Instruction]) -> dict[str, Limit]:
 
 def _decided(
     asked: Sequence[Asked], known: Sequence[Instruction], start: BlockStart, study: Study, n_iter_block: int
-) -> list[_Decision]:
+) -> list[Instruction]:
     """What each instruction changes, and its answer; one that cannot be done changes nothing and says why not."""
     can_stop = best_trial(study) is not None
     lines = [one.line for one in asked if isinstance(one, EndSweep) or (can_stop and isinstance(one, StopBlock))]
@@ -191,8 +170,8 @@ def _decided(
         try:
             decision = block.decide(one)
         except ValueError as error:
-            decision = _Decision(f"not done: {error}")
-        block.records.append(decision.of(len(block.records) + 1, one.line, start.number, 0))
+            decision = _decision(f"not done: {error}")
+        block.records.append(replace(decision, line=one.line, block=start.number))
         decided.append(decision)
     return decided
 
@@ -206,7 +185,7 @@ class _Block:
         self._start, self._study, self._n_iter_block, self._ends = start, study, n_iter_block, ends
         self.records = records
 
-    def decide(self, one: Asked) -> _Decision:
+    def decide(self, one: Asked) -> Instruction:
         """Raises ValueError with the reason where an instruction cannot be done."""
         match one:
             case Refused():
@@ -222,25 +201,25 @@ class _Block:
             case StopBlock():
                 if best_trial(self._study) is None:
                     raise ValueError("a block can be stopped once a trial of it has finished")
-                return _Decision(f"block {self._start.number} ends", stop=True)
+                return _decision(f"block {self._start.number} ends", stop=True)
             case EndSweep():
                 answer = "the sweep ends; the same command goes on"
-                return _Decision(answer, stop=best_trial(self._study) is not None, end=True)
+                return _decision(answer, stop=best_trial(self._study) is not None, end=True)
 
-    def _limit(self, parameter: str, limit: Limit) -> _Decision:
+    def _limit(self, parameter: str, limit: Limit) -> Instruction:
         space = self._start.space
         if why_not := fault(space, parameter, limit):
             raise ValueError(why_not)
         name = dimension_of(space, parameter)
         values = values_text(limited(space, {parameter: limit}), name) if name else limit_text(limit)
-        return _Decision(f"from now on {leaf(parameter)} is {values}", limit=(parameter, limit.low, limit.high))
+        return _decision(f"from now on {leaf(parameter)} is {values}", limit=(parameter, limit.low, limit.high))
 
-    def _more(self, n_trials: int) -> _Decision:
+    def _more(self, n_trials: int) -> Instruction:
         self._refuse_at_end()
         total = self._n_trials() + n_trials
-        return _Decision(f"block {self._start.number} has {total} trials", more=n_trials)
+        return _decision(f"block {self._start.number} has {total} trials", more=n_trials)
 
-    def _try(self, values: Mapping[str, float]) -> _Decision:
+    def _try(self, values: Mapping[str, float]) -> Instruction:
         self._refuse_at_end()
         space = self._start.space
         best = best_trial(self._study)
@@ -258,7 +237,7 @@ class _Block:
         waiting = self._refuse_repeated(params)
         n_left = self._n_trials() - len(finished(self._study))
         more = 0 if waiting < n_left else 1
-        return _Decision("it is in the next batch" + (", one trial more" if more else ""), wanted=params, more=more)
+        return _decision("it is in the next batch" + (", one trial more" if more else ""), wanted=params, more=more)
 
     def _refuse_repeated(self, params: Mapping[str, Any]) -> int:
         """How many configs wait to be tried. Raises ValueError where this one does, or has run."""

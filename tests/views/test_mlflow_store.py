@@ -124,6 +124,15 @@ def test_a_model_that_a_person_deleted_is_not_registered_again(outputs: OutputPa
     assert not client.search_registered_models()
 
 
+def test_a_sweep_s_runs_are_its_own_whatever_the_environment_says_of_a_run(
+    outputs: OutputPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("EXPERIMENT_NAME", "other"), ("EXPERIMENT_ID", "999"), ("RUN_ID", "f" * 32)):
+        monkeypatch.setenv(f"MLFLOW_{name}", value)
+    assert sent(planted(outputs), outputs).experiment == "s"
+    assert sum(keys(MlflowClient(sqlite_url(outputs.mlflow_db)), "s").values()) == 4
+
+
 def test_models_go_where_mlflow_s_own_variable_says(outputs: OutputPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = sqlite_url(Path(shutil.copy(outputs.mlflow_db, outputs.root / "registry.db")))
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry)
