@@ -25,9 +25,10 @@ class RunFailed(SweepError):
 
 
 def _free(folder: Path) -> Path:
-    """The folder, or `FOLDER_2` and so on where a run has ended in it: the clock names folders, and it may stand."""
+    """The folder, or `FOLDER_2` and so on where a run has ended: the clock names folders, and it may stand."""
     names = (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(2))
-    return next(own for own in itertools.chain([folder], names) if not TrialPaths(own).result.exists())
+    places = map(TrialPaths, itertools.chain([folder], names))
+    return next(own.root for own in places if own.checkpoint.exists() or not own.result.exists())
 
 
 def run_single(cfg: Config, folder: Path) -> None:

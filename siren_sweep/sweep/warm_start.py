@@ -21,6 +21,7 @@ from siren_sweep.errors import DataError, SweepError
 from siren_sweep.paths import SweepPaths, sqlite_url
 from siren_sweep.search.space import Space
 from siren_sweep.study.records import Block
+from siren_sweep.study.storage import storage_reason
 from siren_sweep.study.stored import mark_copied, n_copied, read_block, read_trial, without_parent, write_block
 from siren_sweep.study.studies import all_blocks, best_trial, complete, load
 
@@ -128,4 +129,4 @@ def _studies(folder: Path) -> dict[int, Study]:
     try:
         return all_blocks(RDBStorage(sqlite_url(database)))
     except Exception as error:  # SQLAlchemy's and Optuna's own kinds
-        raise DataError(f"{database} cannot be read ({type(error).__name__})") from None
+        raise DataError(f"{database} cannot be read ({storage_reason(error, database)})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -141,3 +142,10 @@ def run_bare(words: list[str]) -> None:
     from siren_sweep.train import bare
 
     assert bare.main(words) == 0
+
+
+def test_a_sweep_s_folder_names_no_place_of_its_own(home: Home) -> None:
+    """So that it can be moved; where the data lie is another matter."""
+    files = [file for file in (home.root / "outputs/s").rglob("*") if file.is_file()]
+    assert len(files) > 20
+    assert [file for file in files if os.fsencode(home.root / "outputs") in file.read_bytes()] == []

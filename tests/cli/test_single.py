@@ -15,4 +15,6 @@ def test_a_run_does_not_write_over_one_that_ended_at_the_same_time(tmp_path: Pat
         free = _free(folder)
         free.mkdir()
         TrialPaths(free).result.write_text("{}")
+    TrialPaths(folder).checkpoint.write_text("")  # of a run that its time ended, and that can go on
+    assert _free(folder) == folder
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["12-00-00-000000", "12-00-00-000000_2"]
