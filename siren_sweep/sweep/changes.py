@@ -5,6 +5,7 @@ And what another version of the code changes: settings that there were not, or a
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections.abc import Mapping
@@ -12,8 +13,7 @@ from typing import Any
 
 from optuna.study import Study
 
-from siren_sweep.config.schema import Block, Config
-from siren_sweep.config.unknown import names
+from siren_sweep.config.schema import Config
 from siren_sweep.errors import SweepStateError
 from siren_sweep.study.stored import has_settings, mark_open, read_block, write_settings
 from siren_sweep.sweep.instructions import Instructions
@@ -28,7 +28,9 @@ def accepted(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> li
     """How the settings of a sweep change, a line each. Raises SweepStateError where it would be another sweep."""
     differing = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     refused = [
-        _said(key, before, now) for key in differing if not _adds(key, before, now) and not _of_the_code(key, before)
+        _said(key, before, now)
+        for key in differing
+        if not _adds(key, before, now) and not _of_the_code(key, before, now)
     ]
     if refused:
         lines = "\n".join(f"  - {line}" for line in refused)
@@ -66,14 +68,13 @@ def _adds(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return key in _FREE
 
 
-def _of_the_code(key: str, before: Mapping[str, Any]) -> bool:
-    """Whether a setting came into the schema, or left it, since the sweep was started."""
-    known = {*names(Config()), *names(Block(), "blocks.schedule.")}
+def _of_the_code(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a setting came in, or was left, since the sweep was started: of these every start has all."""
     group = key.partition(".")[0]
-    bare, had = _INDEX.sub("", key), {_INDEX.sub("", one) for one in before}
-    if bare in known:
-        return bare not in had
-    return group in known and not isinstance(getattr(Config(), group), dict) and not bare.startswith("search_space.")
+    if group == "search_space" or not dataclasses.is_dataclass(getattr(Config(), group, None)):
+        return False  # a person's own names
+    had, has = ({_INDEX.sub("", one) for one in settings} for settings in (before, now))
+    return _INDEX.sub("", key) not in had & has
 
 
 def _n_blocks(settings: Mapping[str, Any]) -> int:
@@ -81,6 +82,6 @@ def _n_blocks(settings: Mapping[str, Any]) -> int:
 
 
 def _said(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    if _of_the_code(key, before):
-        return f"{key}, new in the code: {now[key]!r}" if key in now else f"{key}, which the code has no more"
+    if _of_the_code(key, before, now):
+        return f"{key}, new: {now[key]!r}" if key in now else f"{key}, compared no more"
     return f"{key} was {before.get(key)!r}, now {now.get(key)!r}"

@@ -148,7 +148,7 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
     for group in SETTING_GROUPS:
         node = getattr(cfg, group)
         _flatten(flat, group, node if isinstance(node, dict) else dataclasses.asdict(node))
-    for name in ("training.n_training_frames", "training.n_threads", "training.checkpoint_every_s"):
+    for name in ("training.n_training_frames", "training.n_threads", "training.checkpoint_every_s", "blocks.name"):
         del flat[name]  # which the block and the machine set, or which change no result
     flat |= {f"pinned.{name}": PARAMETERS[name].value_in(cfg) for name in overrides.pinned}
     return flat | {f"swept.{name}": text for name, text in overrides.swept.items()}

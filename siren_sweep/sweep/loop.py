@@ -67,7 +67,7 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], make_launcher: Calla
     """
     cfg = typed(config)
     if cfg.storage.url is not None:  # workers have it from here, and from no file
-        os.environ.setdefault(STORAGE_URL_VARIABLE, cfg.storage.url)
+        os.environ[STORAGE_URL_VARIABLE] = cfg.storage.url
     overrides = checks.sort_overrides(arguments)
     overrides.faults += checks.folder_faults(config)
     outputs = OutputPaths(Path(cfg.outputs_dir))

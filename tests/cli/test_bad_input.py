@@ -14,6 +14,7 @@ from conftest import N_NEURONS, run_command, told
 from fields import make_field_folder, write_array
 
 from siren_sweep.config.overrides import faults_of
+from siren_sweep.study.studies import STORAGE_URL_VARIABLE
 
 Told = Callable[..., str]
 
@@ -218,6 +219,16 @@ def test_faults_of_data_and_config_are_told_together(told_here: Told) -> None:
     assert "2 faults" in message
     assert "nowhere" in message
     assert "training.seed=1,2" in message
+
+
+def test_a_storage_that_is_typed_comes_before_the_environment_s(
+    own_data: list[str], told_here: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STORAGE_URL_VARIABLE, f"sqlite:///{tmp_path}/theirs.db")
+    typed = f"storage.url=sqlite:///{tmp_path}/nowhere/typed.db"
+    message = told_here("-m", "blocks=tiny", *own_data, "outputs_dir=out", "tracking=none", typed)
+    assert "the storage of the studies cannot be opened" in message
+    assert not (tmp_path / "theirs.db").exists()
 
 
 def test_outputs_that_cannot_be_written_are_told(own_data: list[str], told_here: Told, tmp_path: Path) -> None:

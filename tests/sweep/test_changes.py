@@ -72,8 +72,9 @@ def test_what_makes_it_another_sweep_is_refused_with_the_ways_there_are(change: 
 @pytest.mark.parametrize(
     ("before", "now", "said"),
     [
-        ({}, {"training.turn_limit": 0.35}, "training.turn_limit, new in the code: 0.35"),
-        ({"claude.old": 1}, {}, "claude.old, which the code has no more"),
+        ({}, {"training.turn_limit": 0.35}, "training.turn_limit, new: 0.35"),
+        ({"claude.old": 1}, {}, "claude.old, compared no more"),
+        ({"blocks.name": "tiny"}, {}, "blocks.name, compared no more"),
         ({}, {"sampler.c": 1.0}, None),
         ({"search_space.params.total_steps_ratio": "choice(1.0)"}, {}, None),
         ({}, {"swept.graph_model.omega_f": "choice(3,4)"}, None),
