@@ -80,7 +80,7 @@ class Stop:
 class Outcome:
     """How an attempt at a trial ended; `metrics` by the names of `config.schema.METRICS` and `SAMPLE_NAMES`.
 
-    `ended_s` is when, in seconds since 1970: all trials of a batch are told later, together.
+    `began_s` and `ended_s` are when, in seconds since 1970: all trials of a batch are told later, together.
     """
 
     attempt: int
@@ -88,6 +88,7 @@ class Outcome:
     reason: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     stop_step: int = 0
+    began_s: float | None = None
     ended_s: float | None = None
 
     @property

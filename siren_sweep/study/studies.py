@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage, get_storage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config.parameters import BATCH_SIZE, TOTAL_STEPS
 from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
+from siren_sweep.study.dashboard import TimedStorage, name_metric
 from siren_sweep.study.records import Block, Instruction, Trial
 from siren_sweep.study.storage import patient, snapshot, storage_reason, wait_for
 from siren_sweep.study.stored import (
@@ -51,8 +52,8 @@ def open_storage(url: str | None, paths: SweepPaths, existing: bool = False) -> 
         if address == sqlite_url(paths.study_db):
             if existing and not paths.study_db.exists():
                 raise OutputError(f"{paths.study_db} is gone")
-            create_once(paths.study_db, lambda file: RDBStorage(sqlite_url(file)).engine.dispose())
-        connect = functools.partial(RDBStorage, address, engine_kwargs=engine)
+            create_once(paths.study_db, lambda file: TimedStorage(sqlite_url(file)).engine.dispose())
+        connect = functools.partial(TimedStorage, address, engine_kwargs=engine)
         return patient(get_storage(wait_for(connect) if existing else connect()))
     except OutputError:
         raise
@@ -122,6 +123,7 @@ def create(storage: BaseStorage, name: str, block: Block | None = None) -> Study
         write_format(study)
     else:
         write_block(study, block)
+    name_metric(study)
     return study
 
 

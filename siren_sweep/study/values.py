@@ -69,8 +69,9 @@ def _hypothesis_values(hypothesis: Hypothesis | None) -> dict[str, Any] | None:
 def outcome_values(outcome: Outcome) -> dict[str, Any]:
     """An outcome as it is stored."""
     values = {**vars(outcome), "metrics": dict(outcome.metrics)}
-    if outcome.ended_s is None:  # as all were that an older version wrote
-        del values["ended_s"]
+    for name in ("began_s", "ended_s"):  # which an older version did not know
+        if values[name] is None:
+            del values[name]
     return values
 
 

@@ -17,6 +17,7 @@ from siren_sweep.errors import SweepError, SweepStateError
 from siren_sweep.paths import SweepPaths, trial_folder
 from siren_sweep.search.plan import ASKED_FOR
 from siren_sweep.search.proposal import Proposal
+from siren_sweep.study.dashboard import write_note
 from siren_sweep.study.records import Outcome, PlannedTrial, Trial, TrialPlan
 from siren_sweep.study.storage import wait_for
 from siren_sweep.study.stored import TrialWriter, read_plan, read_trial, read_trials, trial_values
@@ -91,6 +92,8 @@ class BatchRun:
     def run(self, n_threads: int) -> None:
         """Run all open trials and tell the study; the callbacks are called after each tell, as Optuna does."""
         numbers = open_trials(self._study)
+        for number in numbers:
+            self._note(number)
         while missing := [number for number in numbers if self._trial(number).current is None]:
             self._launch_once(missing, n_threads)
         for number in numbers:
@@ -130,6 +133,10 @@ class BatchRun:
         if all(isinstance(end, _NotBegun) for end in ends):
             raise SweepStateError(f"{why}; no trial had begun") from error
         return ends
+
+    def _note(self, number: int) -> None:
+        study_id = self._storage.get_study_id_from_name(self._study.study_name)
+        write_note(self._storage, study_id, trial_id(self._storage, self._study, number), self._trial(number).plan)
 
     def _count_death(self, number: int, reason: str) -> None:
         trial = self._trial(number)

@@ -120,6 +120,7 @@ class Worker:
         # What an earlier attempt reported and went on from is decided: training is deterministic, so the same
         # values come again, and the pruner must not be asked about a point that lies behind.
         self._decided = self._frozen().last_step or 0
+        self._began_s = time.time()
         self._asked_for = self.trial().plan.strategy == ASKED_FOR  # by a person, who wants to know how it ends
 
     def trial(self) -> Trial:
@@ -149,7 +150,7 @@ class Worker:
     def write(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
         """The trial's end, in one write; the parent tells the study from it."""
         self._check_attempt()
-        self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step, time.time()))
+        self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step, self._began_s, time.time()))
 
     def write_failure(self, reason: str) -> str:
         """An end without metrics."""
