@@ -94,6 +94,14 @@ def _import(options: argparse.Namespace) -> None:
     print(f"written to {options.sweep_folder}; {NOTE}")
 
 
+def _compare(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from siren_sweep.views.side_by_side import side_by_side
+
+    Console().print(side_by_side(options.sweep_folders))
+
+
 _FOLDER: dict[str, dict[str, Any]] = {"sweep_folder": {"type": Path, "help": "outputs/<sweep.name>"}}
 # name: what it does, its function, its arguments, its examples
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict[str, dict[str, Any]], str]] = {
@@ -105,6 +113,12 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
     ),
     "report": ("the report again: one HTML file", _report, _FOLDER, "siren-sweep report outputs/demo"),
     "record": ("the scientific record again, as Markdown", _record, _FOLDER, "siren-sweep record outputs/demo"),
+    "compare": (
+        "sweeps side by side: what each reached with so many frames, and at what cost",
+        _compare,
+        {"sweep_folders": {"type": Path, "nargs": "+", "metavar": "sweep_folder", "help": "outputs/<sweep.name>"}},
+        "siren-sweep compare outputs/a outputs/b",
+    ),
     "sync": (
         "send to MLflow what an outage kept from it, in order and once",
         _sync,

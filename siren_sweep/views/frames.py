@@ -21,6 +21,7 @@ from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.config.written import plain, read_config
 from siren_sweep.errors import ConfigError
 from siren_sweep.paths import SweepPaths
+from siren_sweep.study.log_format import OLD_R2
 from siren_sweep.study.records import Block, Trial, finite
 from siren_sweep.study.stored import read_block, read_trials
 from siren_sweep.study.studies import Winner, read_folder, winner
@@ -59,6 +60,7 @@ _COMPARED = {
     "block": "int64",
     "n_training_frames": "int64",
     "final_r2": "float64",
+    "measure": "object",
     "minutes": "float64",
     "n_trials": "int64",
 }
@@ -114,8 +116,9 @@ class Sweep:
         return _frame(rows, _CURVE)
 
     def best(self, block: int) -> dict[str, Any] | None:
-        """What the export says of a block's best config, and its `config`, group by group; None before a trial has
-        finished. Of an imported log, whose runs left no config, that is the explorable parameters alone.
+        """What the export says of a block's best config, but for where it comes from, and its `config`, group by group;
+        None before a trial has finished. Of an imported log, whose runs left no config, that is the explorable
+        parameters alone.
 
         Raises ConfigError where the sweep has no such block.
         """
@@ -147,7 +150,8 @@ def open_sweep(folder: str | PathLike[str]) -> Sweep:
 def compare(folders: Iterable[str | PathLike[str]]) -> pd.DataFrame:
     """A row a sweep and block: n_training_frames, the best config's final_r2 and parameters, and what the search cost.
 
-    `minutes` is the training time of all the block's trials, `n_trials` how many there are. The sweep's name is its
+    `measure` says what final_r2 is: R2, or what an imported log calls so. `minutes` is the training time of all the
+    block's trials, `n_trials` how many there are. The sweep's name is its
     folder's, or the path as given where two have the same. Where no trial has finished, figures are missing.
     """
     sweeps = [Sweep(folder) for folder in ([folders] if isinstance(folders, (str, PathLike)) else folders)]
@@ -159,6 +163,7 @@ def compare(folders: Iterable[str | PathLike[str]]) -> pd.DataFrame:
             minutes = [value for value in map(_minutes, read.trials) if value is not None]
             row = {"sweep": name, "block": read.block.number, "n_training_frames": read.block.n_training_frames}
             row |= {"minutes": sum(minutes), "n_trials": len(read.trials)}
+            row["measure"] = "R2" if read.block.imported is None else OLD_R2
             if read.best is not None:
                 row |= {"final_r2": read.best["final_r2"], **_parameters(read.best["parameters"])}
             rows.append(row)

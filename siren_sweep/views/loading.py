@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 _URI = re.compile(r"(models|runs|mlflow-artifacts):/")
 
 
-def load(path: str | PathLike[str], *, block: int | None = None, device: str | torch.device = "cpu") -> Model:
+def load(
+    path: str | PathLike[str],
+    *,
+    block: int | None = None,
+    device: str | torch.device = "cpu",
+    tracking_uri: str | None = None,
+) -> Model:
     """The trained model of a block, as a function of (t, x, y).
 
     `path` is what an export wrote, `outputs/demo/best/block_02`, with any of its endings or none; or a sweep's folder,
     with its `block`; or a model of MLflow's: its folder, or its URI, as `models:/demo@block_02`, which is looked up
-    where MLFLOW_TRACKING_URI says. A `device` is as PyTorch names it. Raises OutputError where there is no such model
-    or it is not whole, and ConfigError where the block or the device is none.
+    at `tracking_uri`, else where MLFLOW_TRACKING_URI says, else in `outputs/mlflow.db`. A `device` is as PyTorch names
+    it. Raises OutputError where there is no such model or it is not whole, and ConfigError where the block or the
+    device is none.
     """
     if not isinstance(path, str) or not _URI.match(path):
         return load_file(path, block=block, device=device)
@@ -30,5 +37,5 @@ def load(path: str | PathLike[str], *, block: int | None = None, device: str | t
         raise ConfigError(f"block must be left out with an address of MLflow's, got {block!r} with {path!r}")
     from siren_sweep.views.mlflow.registry import downloaded
 
-    with downloaded(path) as folder:
+    with downloaded(path, tracking_uri) as folder:
         return load_file(folder, device=device)

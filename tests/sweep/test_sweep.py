@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import av
+import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 import pandas as pd
@@ -306,6 +307,25 @@ def test_the_film_shows_truth_prediction_and_error(paths: SweepPaths) -> None:
     grey = np.ptp(frames[0].astype(int), axis=2) < 24  # of no colour, but for what H.264 adds
     thirds = [grey[48:, place * width // 3 : (place + 1) * width // 3].mean() for place in range(3)]
     assert min(thirds[:2]) > 0.99 > thirds[2] + 0.1
+
+
+def test_the_notebook_runs_from_the_sweep_to_its_figures(
+    paths: SweepPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "demo").symlink_to(paths.root)
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    notebook = json.loads((Path(__file__).parents[2] / "examples" / "from_sweep_to_figure.ipynb").read_text())
+    known: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), known)
+    plt.close("all")
+    best = json.loads(paths.best_json.read_text())[1]
+    assert f"R2 {best['final_r2']:.6f}, and {best['final_r2']:.6f} by the sweep" in capsys.readouterr().out
+    assert np.load("prediction.npy").shape == (8, 152)
+    assert Path("error_by_frame.pdf").stat().st_size > 1000
 
 
 def test_the_exported_config_gives_its_figure_again(paths: SweepPaths, home: Path) -> None:

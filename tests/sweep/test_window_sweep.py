@@ -164,7 +164,9 @@ def test_the_sweep_s_data_frames_say_what_was_a_sample(paths: SweepPaths, entry:
     sweep = siren_sweep.open_sweep(paths.root)
     best = sweep.best(1)
     assert best is not None
-    assert {name: best[name] for name in entry} == entry
+    assert {name: best[name] for name in entry.keys() - {"provenance"}} == {
+        name: value for name, value in entry.items() if name != "provenance"
+    }
     assert best["config"]["graph_model"]["window_frames"] == 3
     ended = sweep.trials[sweep.trials.state == "complete"]
     assert set(ended.part) == {"over 2 of 5 windows"}
@@ -175,18 +177,25 @@ def test_the_sweep_s_data_frames_say_what_was_a_sample(paths: SweepPaths, entry:
     assert [(file, file.stat().st_mtime_ns) for file in sorted(paths.root.rglob("*"))] == before
 
 
-def test_the_model_in_mlflow_loads_by_its_address_and_by_its_folder(
-    paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
+def test_the_model_in_mlflow_loads_by_its_page_s_line_by_its_address_and_by_its_folder(
+    paths: SweepPaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     uri = sqlite_url(OutputPaths(paths.root.parent).mlflow_db)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(OutputError, match="MLFLOW_TRACKING_URI must say where MLflow is"):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="MLFLOW_TRACKING_URI, must say where MLflow is"):
         siren_sweep.load("models:/windows@block_01")
+    said = MlflowClient(uri).get_model_version_by_alias("windows", "block_01").description
+    told: dict[str, Any] = {}
+    exec(said.partition("```python\n")[2].partition("```")[0], told)  # the lines that the model's page shows
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "mlflow.db").symlink_to(OutputPaths(paths.root.parent).mlflow_db)
+    here = siren_sweep.load("models:/windows@block_01")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     expected = siren_sweep.load(paths.best / "block_01")
     folder = unquote(urlparse(str(MlflowClient(uri).get_model_version_by_alias("windows", "block_01").source)).path)
     before = sorted(Path(folder).rglob("*"))
-    for model in (siren_sweep.load("models:/windows@block_01"), siren_sweep.load(folder)):
+    for model in (told["model"], here, siren_sweep.load("models:/windows@block_01"), siren_sweep.load(folder)):
         assert model.final_r2 == expected.final_r2
         assert np.array_equal(model.frame(7), expected.frame(7))
     assert sorted(Path(folder).rglob("*")) == before

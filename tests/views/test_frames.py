@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from planted import CONFIG, OMEGA, PlantedSweep, r2_of
 
 import siren_sweep
+from siren_sweep.cli.main import main
 from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.written import plain
@@ -160,6 +161,26 @@ def test_sweeps_beside_each_other(planted: PlantedSweep, tmp_path: Path) -> None
     paths = [planted.paths.root, tmp_path / "elsewhere" / "demo"]
     assert set(siren_sweep.compare(paths).sweep) == {str(path) for path in paths}
     assert len(siren_sweep.compare([])) == 0
+
+
+def test_sweeps_side_by_side_show_where_their_best_configs_differ(
+    planted: PlantedSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = PlantedSweep(tmp_path / "other")
+    other.begin(1)
+    other.batch(1, [{"score": 12.0, "changes": {OMEGA: 55.0}}])
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.argv", ["siren-sweep", "compare", str(planted.paths.root), str(other.paths.root)])
+    with pytest.raises(SystemExit) as ending:
+        main()
+    assert ending.value.code == 0
+    told = capsys.readouterr().out.replace("┃", "│").splitlines()
+    lines = [[cell.strip() for cell in line.split("│")] for line in told if "│" in line]
+    assert ["frames", "", "demo", "other"] in lines
+    assert ["10", "R2", "0.9502", "1 - 6.1e-06"] in lines
+    assert ["", "omega_f", "30", "55"] in lines
+    assert ["20", "R2", "-", "-"] in lines
+    assert not [line for line in lines if line[1] == "hidden_dim_nnr_f"]
 
 
 def test_a_sweep_without_a_block_is_empty(tmp_path: Path) -> None:

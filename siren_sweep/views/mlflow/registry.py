@@ -9,16 +9,17 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 
 from siren_sweep.errors import OutputError, redacted
-from siren_sweep.paths import TrialPaths
+from siren_sweep.paths import OutputPaths, TrialPaths, sqlite_url
 from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner
+from siren_sweep.views.mlflow.address import VARIABLE
 from siren_sweep.views.mlflow.experiment import Sweep, model_of
 
 if TYPE_CHECKING:
@@ -44,29 +45,41 @@ def register(client: MlflowClient, run_id: str, sweep: Sweep, study: Study, best
 
 
 @contextlib.contextmanager
-def downloaded(uri: str) -> Iterator[Path]:
+def downloaded(uri: str, tracking_uri: str | None = None) -> Iterator[Path]:
     """The folder of a model that MLflow names by `uri`, as `models:/demo@block_02`, while it is needed.
 
-    Raises OutputError where MLflow has no such model, or cannot be reached.
+    MLflow is at `tracking_uri`, else where MLFLOW_TRACKING_URI says, else `outputs/mlflow.db` here. Raises OutputError
+    where MLflow has no such model, or cannot be reached.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
     is_set: bool = mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]
-    if not is_set:  # MLflow would make an empty database where one happens to be
-        raise OutputError(
-            "MLFLOW_TRACKING_URI must say where MLflow is, as sqlite:///outputs/mlflow.db; it is not set, and "
-            f"{uri!r} is to be loaded"
-        )
+    before = mlflow.get_tracking_uri() if is_set else None
+    where = tracking_uri or before or _store_here(uri)
+    mlflow.set_tracking_uri(where)  # for all of MLflow: its registry is asked for aliases there alone
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
         except (mlflow.MlflowException, OSError) as error:
-            where = redacted(mlflow.get_tracking_uri())
             raise OutputError(
-                f"MLflow must have the model {uri!r} at {where}, and it could not be loaded: {redacted(str(error))}"
+                f"MLflow must have the model {uri!r} at {redacted(where)}, and it could not be loaded: "
+                f"{redacted(str(error))}"
             ) from None
+        finally:
+            mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
         yield found
+
+
+def _store_here(uri: str) -> str:
+    """The store of a sweep that was started in the current folder: MLflow would make an empty one."""
+    store = OutputPaths(Path("outputs").absolute()).mlflow_db
+    if not store.is_file():
+        raise OutputError(
+            f"tracking_uri, or the environment's {VARIABLE}, must say where MLflow is, as "
+            f"sqlite:////FOLDER/outputs/mlflow.db: {uri!r} is to be loaded, and there is no {store}"
+        )
+    return sqlite_url(store)
 
 
 def _version(
@@ -83,7 +96,23 @@ def _version(
         _write_model(Path(folder), saved)
         client.log_model_artifacts(model.model_id, folder)
     model = client.finalize_logged_model(model.model_id, "READY")
-    return client.create_model_version(name, model.artifact_location, run_id, tags=tags, model_id=model.model_id)
+    return client.create_model_version(
+        name,
+        model.artifact_location,
+        run_id,
+        tags=tags,
+        model_id=model.model_id,
+        description=_description(client.tracking_uri, name, study.study_name, facts),
+    )
+
+
+def _description(tracking_uri: str, name: str, alias: str, facts: Mapping[str, Any]) -> str:
+    """What a version's page says: what it is, and the line that loads it from anywhere."""
+    return (
+        f"{facts['n_training_frames']} frames, final R2 {facts['final_r2']:.6f}. In Python, as a function of "
+        "(t, x, y):\n\n```python\nimport siren_sweep\n\n"
+        f"model = siren_sweep.load({f'models:/{name}@{alias}'!r}, tracking_uri={redacted(tracking_uri)!r})\n```\n"
+    )
 
 
 def _write_model(folder: Path, saved: TrialPaths) -> None:

@@ -1,0 +1,59 @@
+"""Sweeps side by side in a terminal: for each number of frames what each reached, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+
+import pandas as pd
+from rich.table import Table
+
+from siren_sweep.config.parameters import PARAMETERS
+from siren_sweep.search.proposal import shown
+from siren_sweep.study.log_format import OLD_R2
+from siren_sweep.views.frames import compare
+from siren_sweep.views.report.scale import shown_r2
+
+_NOTHING = "-"
+
+
+def side_by_side(folders: Sequence[str | PathLike[str]]) -> Table:
+    """A column a sweep; of the parameters those in which the best configs differ. Raises OutputError where a folder
+    holds no sweep."""
+    found = compare(folders)
+    names = list(dict.fromkeys(found.sweep))
+    table = Table("frames", "", *names, show_edge=False)
+    for n_frames, rows in found.groupby("n_training_frames"):
+        own = {row.sweep: row for row in rows.itertuples(index=False)}
+        for index, (what, cells) in enumerate(_lines([own.get(name) for name in names]).items()):
+            table.add_row(str(n_frames) if index == 0 else "", what, *cells)
+        table.add_section()
+    return table
+
+
+def _lines(rows: Sequence[object]) -> dict[str, list[str]]:
+    """What a row of `compare` says for each sweep, by its name; None for a sweep without these frames."""
+    lines = {
+        "R2": [_r2(row) for row in rows],
+        "trials": [_cell(row, "n_trials") for row in rows],
+        "minutes of training": [_cell(row, "minutes", 3) for row in rows],
+    }
+    for item in PARAMETERS.values():
+        values = [_cell(row, item.leaf) for row in rows]
+        if len(set(values) - {_NOTHING}) > 1:
+            lines[item.leaf] = values
+    return lines
+
+
+def _r2(row: object) -> str:
+    value = getattr(row, "final_r2", None)
+    if value is None or pd.isna(value):
+        return _NOTHING
+    return shown_r2(value) + (f" {OLD_R2}" if getattr(row, "measure", "") == OLD_R2 else "")
+
+
+def _cell(row: object, name: str, digits: int = 6) -> str:
+    value = getattr(row, name, None)
+    if value is None or pd.isna(value):
+        return _NOTHING
+    return f"{value:.{digits}g}" if isinstance(value, float) else shown(value)
