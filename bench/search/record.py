@@ -12,7 +12,7 @@ import argparse
 import itertools
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,21 @@ import torch
 
 from siren_sweep.config.schema import N_REPORTS, TrialConfig, trial_config
 from siren_sweep.field import StimulusField, open_field
+from siren_sweep.field.synthetic import write_synthetic
 from siren_sweep.train.engine import evaluate
 from siren_sweep.train.loop import train
 
 HERE = Path(__file__).parent
 SEED = 42
 SUBSET_SEEDS = (42, 43, 44)
-# As all runs so far had it, of the tables and of the prior.
+# As the first two tables had it, and the runs of the prior; the others have the product's own start and precision.
 EXACT = {
     "first_layer_init": "plain",
     "first_layer_rate": "plain",
     "hidden_precision": "float32",
     "adam_beta2": 0.999,
     "turn_limit": 0.0,
+    "lr_schedule": "cosine",
 }
 
 
@@ -44,7 +46,12 @@ class Table:
     n_frames: int
     steps: int
     values: dict[str, tuple[float, ...]]
-    n_seeded: int  # configs that are trained with each of SUBSET_SEEDS
+    first_frame: int = 0
+    synthetic: bool = False  # the embedded scene, and not the folder of real video
+    n_configs: int | None = None  # of the grid, drawn at random; None: all
+    n_seeded: int = 0  # configs that are trained with each of SUBSET_SEEDS
+    training: dict[str, Any] = field(default_factory=dict)  # settings in place of the product's
+    fixed: dict[str, float] = field(default_factory=dict)  # parameters that do not vary, by dotted name
 
 
 TABLES = {
@@ -52,6 +59,7 @@ TABLES = {
         n_frames=100,
         steps=500,
         n_seeded=16,
+        training=EXACT,
         values={
             "graph_model.omega_f": (5, 12, 30, 80, 200),
             "training.learning_rate_NNR_f": (1e-4, 5e-4, 2.5e-3, 1e-2),
@@ -64,7 +72,7 @@ TABLES = {
     "frames_1000": Table(
         n_frames=1000,
         steps=1500,
-        n_seeded=0,
+        training=EXACT,
         values={
             "graph_model.omega_f": (10, 30, 90, 270),
             "training.learning_rate_NNR_f": (2e-4, 1e-3, 5e-3),
@@ -72,6 +80,78 @@ TABLES = {
             "graph_model.n_layers_nnr_f": (2,),
             "graph_model.nnr_f_xy_period": (6, 16, 40),
             "graph_model.nnr_f_T_period": (1, 4, 16),
+        },
+    ),
+    "scene_60": Table(
+        first_frame=600,
+        n_frames=60,
+        steps=400,
+        synthetic=True,
+        n_configs=140,
+        values={
+            "graph_model.omega_f": (8, 20, 50, 125),
+            "training.learning_rate_NNR_f": (3e-4, 1e-3, 4e-3, 1.5e-2),
+            "graph_model.hidden_dim_nnr_f": (32, 64),
+            "graph_model.n_layers_nnr_f": (2, 3),
+            "graph_model.nnr_f_xy_period": (6, 16, 40),
+            "graph_model.nnr_f_T_period": (4, 15, 60),
+        },
+    ),
+    "window_125": Table(
+        first_frame=5000,
+        n_frames=125,
+        steps=500,
+        n_configs=120,
+        values={
+            "graph_model.omega_f": (5, 12, 30, 80),
+            "training.learning_rate_NNR_f": (2e-4, 7e-4, 2.5e-3, 8e-3),
+            "graph_model.hidden_dim_nnr_f": (48, 96, 144),
+            "graph_model.n_layers_nnr_f": (2, 3, 4),
+            "graph_model.nnr_f_xy_period": (8, 16),
+            "graph_model.nnr_f_T_period": (20, 60, 250),
+        },
+    ),
+    "window_250": Table(
+        first_frame=12000,
+        n_frames=250,
+        steps=500,
+        n_configs=120,
+        values={
+            "graph_model.omega_f": (8, 25, 75),
+            "training.learning_rate_NNR_f": (5e-4, 2e-3, 8e-3),
+            "graph_model.hidden_dim_nnr_f": (32, 64, 128),
+            "graph_model.nnr_f_T_period": (10, 40, 125, 500),
+            "graph_model.nnr_f_xy_period": (8, 24),
+            "training.inr_batch_size": (4, 8, 16),
+        },
+    ),
+    "frames_400": Table(
+        first_frame=17000,
+        n_frames=400,
+        steps=600,
+        n_configs=110,
+        fixed={"graph_model.nnr_f_xy_period": 12},
+        values={
+            "graph_model.omega_f": (15, 40, 100),
+            "training.learning_rate_NNR_f": (1e-4, 4e-4, 1.6e-3, 6e-3),
+            "graph_model.hidden_dim_nnr_f": (32, 64, 128),
+            "graph_model.n_layers_nnr_f": (2, 4),
+            "graph_model.nnr_f_T_period": (20, 80, 320),
+            "claude.total_steps": (300, 600, 1200),
+        },
+    ),
+    "frames_30": Table(
+        first_frame=20000,
+        n_frames=30,
+        steps=300,
+        n_configs=160,
+        fixed={"graph_model.nnr_f_T_period": 30},
+        values={
+            "graph_model.omega_f": (6, 15, 40, 100, 250),
+            "training.learning_rate_NNR_f": (1e-4, 5e-4, 2e-3, 1e-2),
+            "graph_model.hidden_dim_nnr_f": (32, 64, 96),
+            "graph_model.n_layers_nnr_f": (1, 3),
+            "graph_model.nnr_f_xy_period": (2, 8, 32),
         },
     ),
 }
@@ -91,10 +171,21 @@ def main() -> None:
     rows_file = args.rows or HERE.parents[1] / "outputs" / "record" / f"{name}.jsonl"
     rows_file.parent.mkdir(parents=True, exist_ok=True)
     table = TABLES[args.table]
-    field = open_field(args.data, n_frames=table.n_frames, n_input_neurons=1736, cache_dir=rows_file.parent)
-    jobs = _jobs(table, SUBSET_SEEDS if args.seeds else (SEED,), table.n_seeded if args.seeds else None)
-    _record(field, table, jobs, rows_file, time.monotonic() + 60 * args.minutes)
+    stimulus = _stimulus(table, args.data, rows_file.parent)
+    jobs = _jobs(table, SUBSET_SEEDS if args.seeds else (SEED,), table.n_seeded if args.seeds else table.n_configs)
+    _record(stimulus, table, jobs, rows_file, time.monotonic() + 60 * args.minutes)
     _save(table, rows_file, HERE / "tables" / f"{name}.npz", with_seed=args.seeds)
+
+
+def _stimulus(table: Table, data: Path, cache_dir: Path) -> StimulusField:
+    """The table's frames, from the folder or from the embedded scene."""
+    last = table.first_frame + table.n_frames
+    if table.synthetic:
+        data = cache_dir / f"scene_{last}"
+        if not data.exists():
+            write_synthetic(data, n_frames=last)
+    whole = open_field(data, n_frames=last, n_input_neurons=1736, cache_dir=cache_dir)
+    return whole.part(slice(table.first_frame, last)) if table.first_frame else whole
 
 
 def _jobs(table: Table, seeds: tuple[int, ...], limit: int | None) -> list[tuple[tuple[float, ...], int]]:
@@ -104,7 +195,7 @@ def _jobs(table: Table, seeds: tuple[int, ...], limit: int | None) -> list[tuple
     return [(grid[index], seed) for index in order for seed in seeds]
 
 
-def _record(field: StimulusField, table: Table, jobs: list[Any], rows_file: Path, deadline: float) -> None:
+def _record(stimulus: StimulusField, table: Table, jobs: list[Any], rows_file: Path, deadline: float) -> None:
     done = {(tuple(row["config"]), row["seed"]) for row in _rows(rows_file)}
     for index, (config, seed) in enumerate(jobs):
         if (config, seed) in done:
@@ -112,7 +203,7 @@ def _record(field: StimulusField, table: Table, jobs: list[Any], rows_file: Path
         if time.monotonic() > deadline:
             return
         started = time.process_time()
-        result = train(field, _trial(table, config, seed))
+        result = train(stimulus, _trial(table, config, seed))
         curve: list[float | None] = [None] * N_REPORTS
         for report in result.reports:
             curve[report.index - 1] = report.r2 if np.isfinite(report.r2) else None
@@ -134,16 +225,10 @@ def _record(field: StimulusField, table: Table, jobs: list[Any], rows_file: Path
 def _trial(table: Table, config: tuple[float, ...], seed: int) -> TrialConfig:
     values: dict[str, dict[str, Any]] = {
         "graph_model": {},
-        "training": {
-            "n_training_frames": table.n_frames,
-            "inr_batch_size": 8,
-            "seed": seed,
-            "lr_schedule": "cosine",
-            **EXACT,
-        },
+        "training": {"n_training_frames": table.n_frames, "inr_batch_size": 8, "seed": seed, **table.training},
         "claude": {"total_steps": table.steps},
     }
-    for dotted, value in zip(table.values, config, strict=True):
+    for dotted, value in [*table.fixed.items(), *zip(table.values, config, strict=True)]:
         group, leaf = dotted.split(".")
         values[group][leaf] = value
     return trial_config(values)

@@ -4,7 +4,7 @@
 
 Batches of four advance together, report by report; a trial may be stopped at each, as the pruner would in a sweep. A
 config that has run does not run again: the nearest one that has not takes its place. Cost is training steps times
-network parameters in units of the table's median full trial.
+network parameters (times batch size, where that varies) in units of the table's median full trial.
 """
 
 from __future__ import annotations
@@ -79,10 +79,11 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=400)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--pairs", choices=("ours", "all"), default="all")
+    parser.add_argument("--hidden", action="store_true", help="hide the parameters' names from samplers")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    table = Table.load(args.table)
+    table = Table.load(args.table, hidden=args.hidden)
     rows = []
     for sampler, pruner in OURS + (STOCK if args.pairs == "all" else []):
         n = args.repetitions if (sampler, pruner) == FULL else max(2, args.repetitions // SLOW.get(sampler, 1))
@@ -116,9 +117,10 @@ def repeat(table: Table, sampler_name: str, pruner_name: str, seed: int, least: 
 
 
 def _enqueued(study: optuna.Study, sampler: UCBTreeSampler, table: Table, seen: np.ndarray) -> Iterable[None]:
-    """Plan a batch of ours and enqueue it; in a table with holes, the nearest rows that are there."""
+    """Plan a batch of ours and enqueue it; what a table of a part of its grid lacks is not proposed while it can be
+    helped."""
     taken = seen.copy()
-    for proposal in sampler.propose(study, table.values(), BATCH):
+    for proposal in sampler.propose(study, table.values(), BATCH, pending=table.holes):
         row = table.nearest_unseen(proposal.params, taken, positions=False)
         taken[row] = True
         study.enqueue_trial(table.params(row), user_attrs={"parent": proposal.parent})

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from siren_sweep.search.knowledge import network_cost
+from siren_sweep.search.knowledge import cost
 
 BEST_SHARE = 0.02
 
 
 class Table:
-    """`configs` (n, p) float64, `curves` (n, 20) R2 (NaN from where a config diverged), `names` (p,)."""
+    """`configs` (n, p) float64, `curves` (n, 20) R2 (NaN from where a config diverged), `names` (p,).
 
-    def __init__(self, names: list[str], configs: np.ndarray, curves: np.ndarray) -> None:
-        self.names, self.curves = names, np.asarray(curves, np.float64)
+    `hidden`: the space has other names, which tell nothing.
+    """
+
+    def __init__(self, names: list[str], configs: np.ndarray, curves: np.ndarray, *, hidden: bool = False) -> None:
+        self.names = [f"x{index}" for index in range(len(names))] if hidden else names
+        self.curves = np.asarray(curves, np.float64)
         self.levels = [np.unique(column) for column in configs.T]
         self.index = np.stack(
             [np.searchsorted(level, column) for level, column in zip(self.levels, configs.T, strict=True)], axis=1
@@ -27,13 +32,16 @@ class Table:
         ranked = np.argsort(-self.final, kind="stable")
         self.is_top = np.zeros(len(configs), bool)
         self.is_top[ranked[: max(1, round(BEST_SHARE * len(configs)))]] = True
-        costs = np.array([network_cost(dict(zip(names, row, strict=True))) for row in configs])
+        here = set(map(tuple, self.index.tolist()))
+        grid = itertools.product(*(range(len(level)) for level in self.levels))
+        self.holes = [self._values(at) for at in grid if at not in here]  # configs of the grid that were not recorded
+        costs = np.array([cost(dict(zip(names, row, strict=True))) for row in configs])
         self.cost = costs / np.median(costs)  # of a full trial, in units of the median one
 
     @classmethod
-    def load(cls, file: Path) -> Table:
+    def load(cls, file: Path, *, hidden: bool = False) -> Table:
         with np.load(file) as arrays:
-            return cls([str(name) for name in arrays["names"]], arrays["configs"], arrays["curves"])
+            return cls([str(name) for name in arrays["names"]], arrays["configs"], arrays["curves"], hidden=hidden)
 
     def values(self) -> dict[str, BaseDistribution]:
         """The space as lists of values, as `choice(...)` gives it."""
@@ -48,9 +56,10 @@ class Table:
 
     def params(self, row: int) -> dict[str, Any]:
         """The values of a row."""
-        return {
-            name: _number(level[at]) for name, level, at in zip(self.names, self.levels, self.index[row], strict=True)
-        }
+        return self._values(self.index[row])
+
+    def _values(self, index: Sequence[int]) -> dict[str, Any]:
+        return {name: _number(level[at]) for name, level, at in zip(self.names, self.levels, index, strict=True)}
 
     def nearest_unseen(self, params: Mapping[str, Any], seen: np.ndarray, *, positions: bool) -> int:
         """The row that has not run (`seen` (n,) bool) closest to a config, by positions; the config's own if it can."""
