@@ -1,14 +1,14 @@
 """A person's units against a network's: the numbers by which values and places are scaled, part of a trained model.
 
-Widths, rates and starts of a SIREN are found for light in [0, 1] and for coordinates in lattice spacings. So a network
-is trained on values and places that are moved there, and what it says is moved back:
+Widths, rates and starts of a SIREN are found for one range of values, and for coordinates in lattice spacings. So a
+network is trained on values and places that are moved there, and what it says is moved back:
 
     what it learns = (value - mean) / spread          where = (place - centre) / spacing, in lattice spacings
 
-**The rule.** Values that all lie within [0, 1] with a standard deviation of at least `LEAST_SPREAD` are learned as they
-are; of others the mean becomes 0 and the standard deviation 1. The spacing is the
-median distance of a position from its nearest neighbour; positions whose spacing is 1 within a hundredth, and that have
-the origin among them, are taken as they are; of others the middle of their range becomes the origin.
+**The rule.** The mean of the values becomes 0 and their standard deviation 1, also where they are light in [0, 1]: a
+SIREN starts about 0, and learns sooner what lies there (`bench/window_starts.py`). The spacing is the median distance
+of a position from its nearest neighbour; positions whose spacing is 1 within a hundredth, and that have the origin
+among them, are taken as they are; of others the middle of their range becomes the origin.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-LEAST_SPREAD = 0.05
 _ROWS = 256  # positions whose distances to all are held at once
 
 
@@ -50,11 +49,9 @@ class Scaling:
 UNSCALED = Scaling()
 
 
-def scaling_of(lowest: float, highest: float, mean: float, std: float, positions: np.ndarray) -> Scaling:
-    """The scaling of values with these statistics, std > 0, at the unique `positions` (n, 2)."""
-    values = (
-        {} if lowest >= 0 and highest <= 1 and std >= LEAST_SPREAD else {"mean": float(np.float32(mean)), "spread": std}
-    )
+def scaling_of(mean: float, std: float, positions: np.ndarray) -> Scaling:
+    """The scaling of values with this mean and standard deviation > 0, at the unique `positions` (n, 2)."""
+    values = {"mean": float(np.float32(mean)), "spread": std}
     low, high = positions.min(axis=0).astype(float), positions.max(axis=0).astype(float)
     spacing = lattice_spacing(positions)
     if abs(spacing - 1) <= 0.01 and (low <= 0).all() and (high >= 0).all():

@@ -89,7 +89,7 @@ class FieldStatistics:
     def scaling(self) -> Scaling:
         """How a network is to learn the values and positions; see `scaling`."""
         mean, std = self.total / self._n_values, math.sqrt(self.sst / self._n_values)
-        return scaling_of(self.lowest, self.highest, mean, std, self.positions)
+        return scaling_of(mean, std, self.positions)
 
     def data_hash(self) -> str:
         """sha256, in hexadecimal, of: n_frames and n_neurons as little-endian int64; the values as little-endian

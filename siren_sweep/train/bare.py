@@ -3,8 +3,9 @@ the field is not given as its cache file).
 
     python -m siren_sweep.train block_03.yaml --field field.safetensors --device cuda --out run
 
-`--out` gets `weights.pt` (a bare state dict), `result.json`, and, while the run lasts, `checkpoint`, from which the
-same command goes on. Exit code 1: the run did not come to its end; 2: a mistake in what was given.
+`--out` gets `weights.pt` (a bare state dict, whose output is in the data's unit), `result.json`, and, while the run
+lasts, `checkpoint`, from which the same command goes on. Exit code 1: the run did not come to its end; 2: a mistake in
+what was given.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from siren_sweep.field import StimulusField, load_cached, open_field
 from siren_sweep.paths import TrialPaths, make_writable, replacing
 from siren_sweep.train.engine import n_threads, resolve_device
 from siren_sweep.train.loop import Report, TrainResult, train
+from siren_sweep.train.siren import in_data_units
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,12 +117,12 @@ def write(result: TrainResult, field: StimulusField, device: str, paths: TrialPa
     known["reports"] = [dataclasses.asdict(report) for report in result.reports]
     for name in ("r2_ceiling", "rank_90", "rank_99", "data_hash"):
         known[name] = getattr(field, name)
-    known["scaling"] = dataclasses.asdict(field.scaling)  # without which `weights.pt` cannot be read
+    known["scaling"] = dataclasses.asdict(field.scaling)
     known["device"] = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     if result.final_r2 is not None:
         with replacing(paths.weights.with_suffix(".pt")) as file:
             try:
-                torch.save(weights, file)
+                torch.save(in_data_units(weights, field.scaling), file)
             except RuntimeError as error:  # torch's own way of telling of a full disk
                 raise OutputError(f"the weights could not be written to {paths.root}: {error}") from error
     with replacing(paths.result) as file:

@@ -6,13 +6,15 @@ The state-dict keys (`net.0.linear.weight`, ..., `net.<n>.weight`) are those tha
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from siren_sweep.field import Scaling
 from siren_sweep.train.size import IN_FEATURES, n_parameters
 
-__all__ = ["IN_FEATURES", "Siren", "n_parameters", "normalised", "spread_in_t"]
+__all__ = ["IN_FEATURES", "Siren", "in_data_units", "n_parameters", "normalised", "spread_in_t"]
 
 T_SPREAD = (1 / 30, 30.0)
 MOST_PHASE = 2.0  # radians a frame; from pi on, a frequency looks like a lower one at whole frames (Nyquist)
@@ -71,6 +73,18 @@ class Siren(nn.Module):
         """Normalised (n, 3) inputs to (n,) luminance."""
         output: Tensor = self.net(inputs)
         return output
+
+
+def in_data_units(weights: Mapping[str, Tensor], scaling: Scaling) -> dict[str, Tensor]:
+    """The same networks with the values' mean and spread in their last layers: what these say is luminance itself, as
+    one who loads a state dict into a class of their own expects."""
+    units = {**weights}
+    for key in weights:
+        if key.endswith(".weight") and ".linear." not in key:  # (1, hidden) of an output layer
+            bias = key.removesuffix("weight") + "bias"
+            units[key] = weights[key] * scaling.spread
+            units[bias] = weights[bias] * scaling.spread + scaling.mean
+    return units
 
 
 def drawn(linear: nn.Linear, bound: float) -> nn.Linear:

@@ -87,6 +87,7 @@ def _write_files(
 
     from siren_sweep.train.pictures import prediction_figure, save_figure
     from siren_sweep.train.saved import described, saved_bytes
+    from siren_sweep.train.siren import in_data_units
     from siren_sweep.views.film import film_images, write_mp4, write_webp
 
     block = read_block(study)
@@ -99,7 +100,7 @@ def _write_files(
     _write_config(block, best, cfg, origin, paths)
     with replacing(file(".safetensors")) as temporary:
         temporary.write_bytes(saved_bytes(weights, dataclasses.replace(description, provenance=origin)))
-    _write_state_dict(weights, text, file(".pt"))
+    _write_state_dict(in_data_units(weights, description.scaling), text, file(".pt"))
     field = field_of(cfg, outputs)
     title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.6g}"
     figure = prediction_figure(cfg, weights, field, title)

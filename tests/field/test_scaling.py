@@ -10,32 +10,13 @@ from fields import lattice, make_field_folder, make_other_units, write_array
 
 from siren_sweep.field import UNSCALED, StimulusField, cache_file, load_cached, open_field
 from siren_sweep.field.lattice import hexagonal_lattice
-from siren_sweep.field.scaling import LEAST_SPREAD, Scaling, lattice_spacing, scaling_of
+from siren_sweep.field.scaling import Scaling, lattice_spacing, scaling_of
 
 EYE = hexagonal_lattice()
 
 
 def opened(folder: Path, cache: Path | None = None) -> StimulusField:
     return open_field(folder, n_frames=40, n_input_neurons=152, cache_dir=cache)
-
-
-@pytest.mark.parametrize(
-    ("lowest", "highest", "std", "plain"),
-    [
-        (0.0, 1.0, 0.25, True),
-        (0.1, 0.2, LEAST_SPREAD, True),
-        (0.1, 0.2, 0.99 * LEAST_SPREAD, False),
-        (0.0, 1.01, 0.25, False),
-        (-0.01, 1.0, 0.25, False),
-        (0.0, 255.0, 60.0, False),
-        (-0.4, 0.6, 0.2, False),
-    ],
-)
-def test_only_light_in_0_to_1_with_some_contrast_is_learned_as_it_is(
-    lowest: float, highest: float, std: float, plain: bool
-) -> None:
-    scaling = scaling_of(lowest, highest, 0.15, std, EYE)
-    assert scaling == (UNSCALED if plain else Scaling(mean=float(np.float32(0.15)), spread=std))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +32,7 @@ def test_only_light_in_0_to_1_with_some_contrast_is_learned_as_it_is(
     ],
 )
 def test_positions_come_into_lattice_spacings_about_the_origin(positions: np.ndarray, expected: Scaling) -> None:
-    scaling = scaling_of(0, 1, 0.5, 0.25, positions.astype(np.float32))
+    scaling = scaling_of(0.0, 1.0, positions.astype(np.float32))
     for name in ("x", "y", "spacing"):
         assert getattr(scaling, name) == pytest.approx(getattr(expected, name), rel=1e-4, abs=1e-5)
     if expected == UNSCALED:
@@ -67,11 +48,7 @@ def test_the_spacing_is_that_of_most_columns() -> None:
     assert lattice_spacing(np.concatenate([jittered, [[1e5, 0]]])) == pytest.approx(7, rel=0.1)
 
 
-def test_a_field_of_today_s_convention_is_not_scaled(tmp_path: Path) -> None:
-    assert opened(make_field_folder(tmp_path)).scaling == UNSCALED
-
-
-def test_learned_values_of_other_units_have_mean_0_and_standard_deviation_1(tmp_path: Path) -> None:
+def test_learned_values_have_mean_0_and_standard_deviation_1(tmp_path: Path) -> None:
     field = opened(make_other_units(tmp_path / "other", make_field_folder(tmp_path / "plain")))
     assert field.targets.max() > 200  # the field itself keeps its units
     learned = field.scaling.learned(field.targets)

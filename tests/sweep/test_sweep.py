@@ -28,6 +28,7 @@ from siren_sweep.config.schema import trial_config
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.studies import all_blocks, all_validations, open_storage
+from siren_sweep.train.saved import read_saved
 
 FIXED = {
     "graph_model.omega_f": 20,
@@ -49,7 +50,7 @@ SWEEP = [
     "graph_model.nnr_f_T_period=choice(4,8)",
     "pruner=none",
     "pruner._target_=optuna.pruners.ThresholdPruner",
-    "+pruner.lower=-1",
+    "+pruner.lower=0.02",
     "+pruner.n_warmup_steps=10",
     "claude.n_parallel=4",
     "claude.n_iter_block=6",
@@ -271,7 +272,10 @@ def test_exported_weights_have_the_reference_keys_in_both_forms(paths: SweepPath
     safe = load_file(paths.best_file(1, ".safetensors"))
     layers = ["net.0.linear", "net.1.linear", "net.2"]
     assert sorted(plain) == sorted(safe) == sorted(f"{layer}.{kind}" for layer in layers for kind in ("bias", "weight"))
-    for key, value in safe.items():
+    scaling = read_saved(paths.best_file(1, ".safetensors"))[0].scaling
+    expected = safe | {"net.2.weight": safe["net.2.weight"] * scaling.spread}
+    expected["net.2.bias"] = safe["net.2.bias"] * scaling.spread + scaling.mean  # its output is luminance
+    for key, value in expected.items():
         np.testing.assert_array_equal(plain[key].numpy(), value)
 
 

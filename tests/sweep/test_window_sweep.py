@@ -23,7 +23,7 @@ from sklearn.metrics import r2_score
 import siren_sweep
 from siren_sweep.config.schema import trial_config
 from siren_sweep.errors import ConfigError, OutputError
-from siren_sweep.field import UNSCALED, open_field
+from siren_sweep.field import open_field
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.stored import read_trials
 from siren_sweep.study.studies import (
@@ -36,6 +36,7 @@ from siren_sweep.study.studies import (
     winner,
 )
 from siren_sweep.train.fit import Fit
+from siren_sweep.train.saved import read_saved
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.export import export_all
 from siren_sweep.views.mlflow.model import _load_pyfunc
@@ -141,7 +142,8 @@ def test_mlflow_has_the_sample_by_a_name_of_its_own(paths: SweepPaths, entry: di
     loaded = _load_pyfunc(f"{unquote(urlparse(str(version.source)).path)}/data")
     frames = pd.DataFrame({"t": [0.0, 5.0, 5.5], "x": [0.0] * 3, "y": [0.0] * 3})
     cfg = trial_config(yaml.safe_load(paths.best_file(1, ".yaml").read_text()))
-    fit = Fit(cfg, load_file(paths.best_file(1, ".safetensors")), UNSCALED)
+    saved, weights = read_saved(paths.best_file(1, ".safetensors"))
+    fit = Fit(cfg, weights, saved.scaling)
     expected = fit(*(torch.tensor(frames[name].to_numpy()) for name in ("t", "x", "y")))
     assert loaded.predict(frames) == pytest.approx(expected.detach().numpy(), abs=1e-6)
 

