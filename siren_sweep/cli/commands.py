@@ -114,7 +114,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
     "report": ("the report again: one HTML file", _report, _FOLDER, "siren-sweep report outputs/demo"),
     "record": ("the scientific record again, as Markdown", _record, _FOLDER, "siren-sweep record outputs/demo"),
     "compare": (
-        "sweeps side by side: what each reached with so many frames, and at what cost",
+        "sweeps side by side: what each reached with so many frames, and at equal cost",
         _compare,
         {"sweep_folders": {"type": Path, "nargs": "+", "metavar": "sweep_folder", "help": "outputs/<sweep.name>"}},
         "siren-sweep compare outputs/a outputs/b",

@@ -8,6 +8,8 @@ compare(["outputs/a", "outputs/b"])
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -16,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from optuna.study import Study
+from optuna.trial import TrialState
 
-from siren_sweep.config.parameters import PARAMETERS
+from siren_sweep.config.parameters import BATCH_SIZE, HIDDEN_DIM, N_LAYERS, PARAMETERS, defaults
 from siren_sweep.config.written import plain, read_config
 from siren_sweep.errors import ConfigError
 from siren_sweep.paths import SweepPaths
@@ -25,6 +28,7 @@ from siren_sweep.study.log_format import OLD_R2
 from siren_sweep.study.records import Block, Trial, finite
 from siren_sweep.study.stored import read_block, read_trials
 from siren_sweep.study.studies import Winner, read_folder, winner
+from siren_sweep.train.size import n_parameters
 from siren_sweep.views.export import best_entry
 
 if TYPE_CHECKING:
@@ -55,12 +59,16 @@ _CURVE = {
     "learning_rate": "float64",
     "elapsed_s": "float64",
 }
+_ROUNDING = 1e-9  # relative, of a sum of costs
 _COMPARED = {
     "sweep": "object",
+    "proposer": "object",
     "block": "int64",
     "n_training_frames": "int64",
     "final_r2": "float64",
     "measure": "object",
+    "r2_at_equal_cost": "float64",
+    "cost": "float64",
     "minutes": "float64",
     "n_trials": "int64",
 }
@@ -150,20 +158,29 @@ def open_sweep(folder: str | PathLike[str]) -> Sweep:
 def compare(folders: Iterable[str | PathLike[str]]) -> pd.DataFrame:
     """A row a sweep and block: n_training_frames, the best config's final_r2 and parameters, and what the search cost.
 
-    `measure` says what final_r2 is: R2, or what an imported log calls so. `minutes` is the training time of all the
-    block's trials, `n_trials` how many there are. The sweep's name is its
-    folder's, or the path as given where two have the same. Where no trial has finished, figures are missing.
+    `measure` says what final_r2 is: R2, or what an imported log calls so. `cost` is the arithmetic of all the block's
+    trials (steps times frames a step times weights), `r2_at_equal_cost` the best R2 that a trial had when the search
+    had cost no more than the cheapest of the sweeps with as many frames: by that two proposers are compared. `minutes`
+    is the training time of all the block's trials, `n_trials` how many there are. The sweep's name is its folder's, or
+    the path as given where two have the same. Where no trial has finished, figures are missing.
     """
     sweeps = [Sweep(folder) for folder in ([folders] if isinstance(folders, (str, PathLike)) else folders)]
     names = [sweep.name for sweep in sweeps]
+    least: dict[int, float] = {}
+    for read in (read for sweep in sweeps for read in sweep._read.values()):
+        frames = read.block.n_training_frames
+        if cost := sum(map(_arithmetic, read.trials)):
+            least[frames] = min(cost, least.get(frames, math.inf))
     rows = []
     for sweep in sweeps:
         name = sweep.name if names.count(sweep.name) == 1 else str(sweep.folder)
         for read in sweep._read.values():
             minutes = [value for value in map(_minutes, read.trials) if value is not None]
             row = {"sweep": name, "block": read.block.number, "n_training_frames": read.block.n_training_frames}
-            row |= {"minutes": sum(minutes), "n_trials": len(read.trials)}
+            row |= {"minutes": sum(minutes), "n_trials": len(read.trials), "proposer": _proposer(read.block)}
             row["measure"] = "R2" if read.block.imported is None else OLD_R2
+            row["cost"] = sum(map(_arithmetic, read.trials))
+            row["r2_at_equal_cost"] = _best_within(read.trials, least.get(read.block.n_training_frames, 0.0))
             if read.best is not None:
                 row |= {"final_r2": read.best["final_r2"], **_parameters(read.best["parameters"])}
             rows.append(row)
@@ -218,6 +235,28 @@ def _minutes(trial: Trial) -> float | None:
     """How long it trained: what the run says itself, or its last report."""
     own = finite(trial.metrics.get("training_time_min"))
     return trial.reports[-1].elapsed_s / 60 if own is None and trial.reports else own
+
+
+def _arithmetic(trial: Trial) -> float:
+    """Steps that it took, times frames a step, times the weights of the networks that it trained."""
+    config, metrics = defaults() | dict(trial.plan.config), trial.metrics
+    weights = n_parameters(config[HIDDEN_DIM], config[N_LAYERS])
+    networks = metrics.get("sample_windows") or (metrics.get("total_params") or weights) / weights
+    steps = trial.outcome.stop_step if trial.outcome else trial.reports[-1].step if trial.reports else 0
+    return float(steps * config[BATCH_SIZE] * weights * networks)
+
+
+def _best_within(trials: Sequence[Trial], cost: float) -> float | None:
+    """The best R2 of the trials that ran to their end before the search, in its order, had cost more than `cost`."""
+    within = zip(trials, itertools.accumulate(map(_arithmetic, trials)), strict=True)
+    done = (one for one, spent in within if spent <= cost * (1 + _ROUNDING) and one.state is TrialState.COMPLETE)
+    return max((value for one in done if (value := finite(one.value)) is not None), default=None)
+
+
+def _proposer(block: Block) -> str | None:
+    """Who proposed a sweep's configs: `agent`, or the class of its sampler; None of an imported log."""
+    named = block.settings.get("proposer") or block.settings.get("sampler._target_")
+    return str(named).rpartition(".")[2] if named else None
 
 
 def _parameters(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,9 @@ _NOTHING = "-"
 
 
 def side_by_side(folders: Sequence[str | PathLike[str]]) -> Table:
-    """A column a sweep; of the parameters those in which the best configs differ. Raises OutputError where a folder
-    holds no sweep."""
+    """A column a sweep; of the parameters those in which the best configs differ. `cost` is 1 for the sweep that took
+    the least arithmetic, and "R2 at equal cost" the best within that. Raises OutputError where a folder holds no
+    sweep."""
     found = compare(folders)
     names = list(dict.fromkeys(found.sweep))
     table = Table("frames", "", *names, show_edge=False)
@@ -33,8 +34,13 @@ def side_by_side(folders: Sequence[str | PathLike[str]]) -> Table:
 
 def _lines(rows: Sequence[object]) -> dict[str, list[str]]:
     """What a row of `compare` says for each sweep, by its name; None for a sweep without these frames."""
+    costs = [float(getattr(row, "cost", 0)) for row in rows]
+    least = min(filter(None, costs), default=1.0)
     lines = {
-        "R2": [_r2(row) for row in rows],
+        "proposer": [_text(row, "proposer") for row in rows],
+        "R2": [_r2(row, "final_r2") for row in rows],
+        "R2 at equal cost": [_r2(row, "r2_at_equal_cost") for row in rows],
+        "cost": [f"{cost / least:.2f}" if cost else _NOTHING for cost in costs],
         "trials": [_cell(row, "n_trials") for row in rows],
         "minutes of training": [_cell(row, "minutes", 3) for row in rows],
     }
@@ -45,8 +51,13 @@ def _lines(rows: Sequence[object]) -> dict[str, list[str]]:
     return lines
 
 
-def _r2(row: object) -> str:
-    value = getattr(row, "final_r2", None)
+def _text(row: object, name: str) -> str:
+    value = getattr(row, name, None)
+    return value if isinstance(value, str) else _NOTHING
+
+
+def _r2(row: object, name: str) -> str:
+    value = getattr(row, name, None)
     if value is None or pd.isna(value):
         return _NOTHING
     return shown_r2(value) + (f" {OLD_R2}" if getattr(row, "measure", "") == OLD_R2 else "")

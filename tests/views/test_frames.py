@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
 import sqlite3
 import subprocess
 import sys
@@ -15,15 +16,18 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 from planted import CONFIG, OMEGA, PlantedSweep, r2_of
+from rich.console import Console
 
 import siren_sweep
 from siren_sweep.cli.main import main
-from siren_sweep.config.parameters import PARAMETERS
+from siren_sweep.config.parameters import BATCH_SIZE, PARAMETERS
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.written import plain
 from siren_sweep.errors import ConfigError, OutputError, SweepStateError
 from siren_sweep.study.studies import study_name
 from siren_sweep.train.report import Report
+from siren_sweep.train.size import n_parameters
+from siren_sweep.views.side_by_side import side_by_side
 
 
 def report(index: int, r2: float) -> dict[str, float]:
@@ -177,10 +181,30 @@ def test_sweeps_side_by_side_show_where_their_best_configs_differ(
     told = capsys.readouterr().out.replace("┃", "│").splitlines()
     lines = [[cell.strip() for cell in line.split("│")] for line in told if "│" in line]
     assert ["frames", "", "demo", "other"] in lines
-    assert ["10", "R2", "0.9502", "1 - 6.1e-06"] in lines
+    assert ["", "R2", "0.9502", "1 - 6.1e-06"] in lines
     assert ["", "omega_f", "30", "55"] in lines
-    assert ["20", "R2", "-", "-"] in lines
+    assert ["", "R2", "-", "-"] in lines
     assert not [line for line in lines if line[1] == "hidden_dim_nnr_f"]
+
+
+def test_two_proposers_are_compared_at_equal_cost(tmp_path: Path) -> None:
+    for name, scores in (("long", (1.0, 2.0, 4.0, 9.0)), ("short", (3.0, 2.0))):
+        sweep = PlantedSweep(tmp_path / name)
+        sweep.begin(1)
+        sweep.batch(1, [{"score": score, "outcome": ran(score)} for score in scores])
+    table = siren_sweep.compare([tmp_path / "long", tmp_path / "short"])
+    assert table.r2_at_equal_cost.tolist() == [r2_of(2.0), r2_of(3.0)]
+    assert table.final_r2.tolist() == [r2_of(9.0), r2_of(3.0)]
+    assert table.cost[0] == 2 * table.cost[1] == 4 * 20 * CONFIG[BATCH_SIZE] * n_parameters(8, 1)
+    Console(file=(out := io.StringIO()), width=80).print(side_by_side([tmp_path / "long", tmp_path / "short"]))
+    lines = [[cell.strip() for cell in line.split("│")] for line in out.getvalue().splitlines()]
+    assert ["", "R2 at equal cost", "0.8647", "0.9502"] in lines
+    assert ["", "cost", "2.00", "1.00"] in lines
+
+
+def ran(score: float) -> dict[str, object]:
+    """The outcome of a trial of all its 20 steps."""
+    return {"attempt": 1, "status": "finished", "metrics": {"final_r2": r2_of(score)}, "stop_step": 20}
 
 
 def test_a_sweep_without_a_block_is_empty(tmp_path: Path) -> None:

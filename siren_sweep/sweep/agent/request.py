@@ -77,15 +77,15 @@ def make_request(
 
 
 def _batch(cfg: Config, name: str, studies: Mapping[int, Study], block: int, slots: Sequence[int]) -> texts.Batch:
-    told = [trial for study in studies.values() for trial in read_trials(study) if trial.state.is_finished()]
-    last = max(((trial.plan.block, trial.plan.batch) for trial in told), default=None)
+    ran = [trial for study in studies.values() for trial in read_trials(study)]
+    last = max(((trial.plan.block, trial.plan.batch) for trial in ran), default=None)
     return texts.Batch(
         name,
         block,
         [one.n_training_frames for one in cfg.blocks.schedule],
         slots,
-        1 + len(told),
-        sorted(one.plan.iteration for one in told if (one.plan.block, one.plan.batch) == last),
+        1 + len(ran),
+        sorted(one.plan.iteration for one in ran if (one.plan.block, one.plan.batch) == last),
         block_ended=last is not None and last[0] < block,
     )
 
