@@ -17,7 +17,10 @@ from siren_sweep.study.stored import mark_ended, mark_shown
 from siren_sweep.views.mlflow.mirror import Mirror
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # as MLflow imports its own agents
-TWO = [{"score": 1.0}, {"score": 2.0, "reason": "as long as an error may be " * 1000}]
+TWO = [
+    {"score": 1.0, "changes": {"any": "text " * 2000}},
+    {"score": 2.0, "reason": "as long as an error may be " * 1000},
+]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +102,7 @@ def test_what_a_person_deleted_stays_deleted_and_what_is_restored_is_there_once(
     sent(sweep, outputs)
     assert keys(client, "s", ViewType.ACTIVE_ONLY) == all_keys | {"block_01/trial_0002": 1, "block_01/trial_0003": 1}
     assert len(client.get_run(run_of(client, "block_01/trial_0001")).data.tags["reason"]) == 5000
+    assert len(client.get_run(first).data.params["any"]) == 5000
 
 
 def test_a_run_that_is_deleted_while_the_sweep_runs_fails_the_next_mirror_no_more(outputs: OutputPaths) -> None:
