@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -156,14 +157,19 @@ def create_once(file: Path, make: Callable[[Path], None]) -> None:
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = _temporary(file)
     try:
         make(temporary)
         with suppress(FileExistsError):
             os.link(temporary, file)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _temporary(file: Path) -> Path:
+    """A name beside `file` that no other process has, on this machine or on one that shares the folder."""
+    return file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
 
 
 @contextmanager
@@ -172,7 +178,7 @@ def replacing(file: Path) -> Iterator[Path]:
 
     Raises OutputError where the disk will not have it.
     """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary = _temporary(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -180,4 +186,5 @@ def replacing(file: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{file} could not be written ({error}); what was there before is unchanged") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from siren_sweep.errors import DataError, OutputError
+from siren_sweep.errors import DataError
+from siren_sweep.paths import replacing
 
 _VERSION = 2
 _HEADER_BYTES = 4096  # with the 8 bytes of its length: a page, so that the arrays begin on one
@@ -32,25 +31,16 @@ def write_cache(
     The file appears whole, by a rename: several processes may write it at once, and the last to finish stays.
     OutputError where the folder cannot be written. Whatever is raised, nothing is left behind.
     """
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as out:
-            out.seek(_HEADER_BYTES)
-            header = {name: _written(out, [array]) for name, array in arrays.items()}
-            header["targets"] = _written(out, targets)
-            header["__metadata__"] = {"field": json.dumps({"version": _VERSION, **known()})}
-            out.seek(0)
-            out.write((_HEADER_BYTES - 8).to_bytes(8, "little"))
-            out.write(json.dumps(header).encode().ljust(_HEADER_BYTES - 8))
-            out.flush()
-            os.fsync(out.fileno())  # or a power cut may leave the name without the values
-        os.replace(temporary, file)
-    except OSError as error:
-        raise OutputError(f"the cache of the stimulus field must be writable, got {file}: {error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with replacing(file) as temporary, temporary.open("xb") as out:
+        out.seek(_HEADER_BYTES)
+        header = {name: _written(out, [array]) for name, array in arrays.items()}
+        header["targets"] = _written(out, targets)
+        header["__metadata__"] = {"field": json.dumps({"version": _VERSION, **known()})}
+        out.seek(0)
+        out.write((_HEADER_BYTES - 8).to_bytes(8, "little"))
+        out.write(json.dumps(header).encode().ljust(_HEADER_BYTES - 8))
+        out.flush()
+        os.fsync(out.fileno())  # or a power cut may leave the name without the values
 
 
 def _written(out: IO[bytes], blocks: Iterable[np.ndarray]) -> dict[str, Any]:

@@ -283,7 +283,7 @@ def test_failed_read_leaves_no_cache_file(tmp_path: Path) -> None:
 
 def test_cache_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cache of the stimulus field must be writable, got .*file/cache"):
+    with pytest.raises(OutputError, match=r"file/cache/.* could not be written"):
         opened(make_field_folder(tmp_path / "data"), cache=tmp_path / "file" / "cache")
 
 

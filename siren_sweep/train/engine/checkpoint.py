@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 import torch
 
 from siren_sweep.config.schema import TrialConfig
+from siren_sweep.errors import OutputError
+from siren_sweep.paths import replacing
 
 FORMAT = 4
 NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and the one that goes on from it
@@ -46,15 +47,10 @@ def save(file: Path, state: dict[str, Any], identity: str) -> None:
 
     Where that cannot be done there is a warning: the run itself is well.
     """
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(file) as temporary:
             torch.save({"fingerprint": identity, "state": state}, temporary)
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:
+    except (OutputError, RuntimeError) as error:
         warnings.warn(f"training goes on without the checkpoint {file}: {error}", RuntimeWarning, stacklevel=2)
 
 
