@@ -32,8 +32,9 @@ def _export(options: argparse.Namespace) -> None:
     from siren_sweep.views.export import export_all
 
     paths, outputs, studies, validations = open_folder(options.sweep_folder)
-    export_all(studies, validations, paths, outputs)
-    print(f"written to {paths.best}")
+    export_all(studies, validations, paths, outputs, options.format)
+    if options.format is None:
+        print(f"written to {paths.best}")
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -108,8 +109,16 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
     "export": (
         "the best config of each block again, as files that run",
         _export,
-        _FOLDER,
-        "siren-sweep export outputs/demo\nsiren-sweep --config-dir outputs/demo/best --config-name block_02",
+        _FOLDER
+        | {
+            "--format": {
+                "choices": ["safetensors", "pt", "onnx", "npz", "zarr"],
+                "help": "one form of the models alone: weights, an ONNX graph of (t, x, y), or the frames that they "
+                "predict as .npz or zarr (default: config, weights and pictures)",
+            }
+        },
+        "siren-sweep export outputs/demo\nsiren-sweep export outputs/demo --format onnx\n"
+        "siren-sweep --config-dir outputs/demo/best --config-name block_02",
     ),
     "report": ("the report again: one HTML file", _report, _FOLDER, "siren-sweep report outputs/demo"),
     "record": ("the scientific record again, as Markdown", _record, _FOLDER, "siren-sweep record outputs/demo"),

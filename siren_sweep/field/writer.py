@@ -13,22 +13,20 @@ from typing import Any
 import numpy as np
 
 from siren_sweep.errors import OutputError
-from siren_sweep.field.lattice import N_TYPES
 
 CHUNK_FRAMES = 2000
 
 
 class FieldWriter:
-    """Takes the light of the lattice's columns frame by frame, and writes it for each of their photoreceptors.
+    """Takes a stimulus by frames, of which it keeps up to a chunk in memory.
 
-    Of the frames it keeps up to a chunk in memory. `lowest` and `highest` are of all values so far.
+    `lowest` and `highest` are of all values so far.
     """
 
-    def __init__(self, folder: Path, columns: np.ndarray) -> None:
-        """columns: (n_columns, 2) float32 positions; `pos.zarr` is written at once."""
-        positions = np.tile(columns, (N_TYPES, 1))
+    def __init__(self, folder: Path, positions: np.ndarray) -> None:
+        """positions: (n_neurons, 2) float32; `pos.zarr` is written at once."""
         _array(folder / "pos.zarr", positions.shape, len(positions))[...] = positions
-        self._path, self._n_columns = folder / "stimulus.zarr", len(columns)
+        self._path = folder / "stimulus.zarr"
         self._kept: list[np.ndarray] = []
         self._n_kept, self._n_written = 0, 0
         self._stimulus: Any = None
@@ -39,11 +37,11 @@ class FieldWriter:
         """How many frames it has been given."""
         return self._n_written + self._n_kept
 
-    def add(self, light: np.ndarray) -> None:
-        """light: (n, n_columns) float32, the next n frames."""
-        self.lowest, self.highest = min(self.lowest, float(light.min())), max(self.highest, float(light.max()))
-        self._kept.append(light)
-        self._n_kept += len(light)
+    def add(self, frames: np.ndarray) -> None:
+        """frames: (n, n_neurons) float32, the next n."""
+        self.lowest, self.highest = min(self.lowest, float(frames.min())), max(self.highest, float(frames.max()))
+        self._kept.append(frames)
+        self._n_kept += len(frames)
         if self._n_kept >= CHUNK_FRAMES:
             self._flush(CHUNK_FRAMES * (self._n_kept // CHUNK_FRAMES))
 
@@ -61,17 +59,17 @@ class FieldWriter:
     def _flush(self, n: int) -> None:
         joined = np.concatenate(self._kept)
         self._kept, self._n_kept = [joined[n:].copy()], len(joined) - n
-        shape = (self._n_written + n, N_TYPES * self._n_columns)
+        shape = (self._n_written + n, joined.shape[1])
         if self._stimulus is None:
             self._stimulus = _array(self._path, shape, min(CHUNK_FRAMES, n))
         self._stimulus.resize(shape)
-        self._stimulus[self._n_written :] = np.tile(joined[:n], (1, N_TYPES))
+        self._stimulus[self._n_written :] = joined[:n]
         self._n_written += n
 
 
 @contextmanager
-def new_field(folder: Path, columns: np.ndarray, what: str) -> Iterator[FieldWriter]:
-    """A writer of the field that `folder` holds once the block has ended well; `columns` (n_columns, 2) float32.
+def new_field(folder: Path, positions: np.ndarray, what: str) -> Iterator[FieldWriter]:
+    """A writer of the field that `folder` holds once the block has ended well; positions (n_neurons, 2) float32.
 
     The folder appears by a rename when all is in it; of several processes that make it at once one wins, and the others
     go on as if they had. OutputError, which names the field by `what`, where it cannot be written or already holds
@@ -83,7 +81,7 @@ def new_field(folder: Path, columns: np.ndarray, what: str) -> Iterator[FieldWri
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise OutputError(f"{what} needs a folder that is new or empty, got {folder}")
         unfinished.mkdir(parents=True)
-        writer = FieldWriter(unfinished, columns)
+        writer = FieldWriter(unfinished, positions)
         yield writer
         writer.close()
         try:

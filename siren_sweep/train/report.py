@@ -51,6 +51,6 @@ def where_to_look(r2: float, reports: Sequence[Report]) -> str | None:
         "it was still rising, so look first at the steps: claude.total_steps, in a sweep total_steps of blocks.schedule"
         if rising
         else "it rose no more at the end, so look first at training.learning_rate_NNR_f, and at the periods: "
-        "graph_model.nnr_f_T_period is in frames, nnr_f_xy_period in the units of the positions"
+        "graph_model.nnr_f_T_period is in frames, nnr_f_xy_period in lattice spacings"
     )
     return f"R2 {r2:.4f} is below 0, worse than the data's mean everywhere: {say}; then at the values of the stimulus"

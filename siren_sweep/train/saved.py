@@ -68,7 +68,12 @@ def describe(cfg: TrialConfig, of: StimulusField, final_r2: float, provenance: M
 
 def saved_bytes(weights: Mapping[str, Tensor], description: Description) -> bytes:
     """The file's content: equal for equal weights and descriptions."""
-    return save(dict(weights), {ENTRY: json.dumps(_values(description))})  # one entry, since several have no order
+    return save(dict(weights), {ENTRY: description_text(description)})  # one entry, since several have no order
+
+
+def description_text(description: Description) -> str:
+    """The description as the JSON text that a file of weights holds."""
+    return json.dumps(_values(description))
 
 
 def read_saved(file: Path) -> tuple[Description, dict[str, Tensor]]:

@@ -28,6 +28,13 @@ from siren_sweep.study.studies import Winner, seed_runs, winner
 if TYPE_CHECKING:
     from siren_sweep.train.saved import Description
 
+FORMS = {  # what a model can be written as, and what its file's name ends in
+    "safetensors": ".safetensors",
+    "pt": ".pt",
+    "onnx": ".onnx",
+    "npz": "_frames.npz",
+    "zarr": "_frames",
+}
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
 # In this folder: python -m siren_sweep --config-dir . --config-name {name}
@@ -83,24 +90,17 @@ def _write_files(
     study: Study, best: Winner, validation: Study | None, paths: SweepPaths, outputs: OutputPaths
 ) -> dict[str, Any]:
     """Write config, weights, pictures and films; returns their provenance."""
-    from safetensors.torch import load_file
-
     from siren_sweep.train.pictures import prediction_figure, save_figure
-    from siren_sweep.train.saved import described, saved_bytes
-    from siren_sweep.train.siren import in_data_units
     from siren_sweep.views.film import film_images, write_mp4, write_webp
 
     block = read_block(study)
-    saved = paths.trial(best.study, best.run.number)
-    cfg, weights = read_config(saved.config), load_file(saved.weights)
-    description = described(saved.weights) or _description(study, best, cfg, outputs)
-    origin = provenance(block, best, validation, description.provenance)
+    description, weights = _model(study, best, validation, paths, outputs)
+    cfg, origin = description.config, dict(description.provenance)
     text = json.dumps(origin)
     file = functools.partial(paths.best_file, block.number)
     _write_config(block, best, cfg, origin, paths)
-    with replacing(file(".safetensors")) as temporary:
-        temporary.write_bytes(saved_bytes(weights, dataclasses.replace(description, provenance=origin)))
-    _write_state_dict(in_data_units(weights, description.scaling), text, file(".pt"))
+    for form in ("safetensors", "pt"):
+        write_form(form, description, weights, paths, block.number)
     field = field_of(cfg, outputs)
     title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.6g}"
     figure = prediction_figure(cfg, weights, field, title)
@@ -127,12 +127,57 @@ def _write_config(block: Block, best: Winner, cfg: TrialConfig, origin: Mapping[
         temporary.write_text(yaml_text(plain(cfg), header), encoding="utf-8")
 
 
-def _write_state_dict(weights: Mapping[str, Any], origin: str, file: Path) -> None:
+def write_form(form: str, description: Description, weights: Mapping[str, Any], paths: SweepPaths, block: int) -> Path:
+    """Write a block's model in one of `FORMS`; returns the file, or the folder of zarr stores.
+
+    ConfigError where a form needs a package that is not there.
+    """
+    from siren_sweep.train.saved import saved_bytes
+
+    file = paths.best_file(block, FORMS[form])
+    if form == "safetensors":
+        with replacing(file) as temporary:
+            temporary.write_bytes(saved_bytes(weights, description))
+    elif form == "pt":
+        _write_state_dict(weights, description, file)
+    elif form == "onnx":
+        from siren_sweep.views.onnx_graph import write_onnx
+
+        write_onnx(description, weights, file)
+    else:
+        from siren_sweep.train.model import Model
+        from siren_sweep.views import predicted
+
+        write = predicted.write_npz if form == "npz" else predicted.write_zarr
+        write(Model(description, weights), file)
+    return file
+
+
+def _model(
+    study: Study, best: Winner, validation: Study | None, paths: SweepPaths, outputs: OutputPaths
+) -> tuple[Description, dict[str, Any]]:
+    """The best model, with all that is known of where it comes from."""
+    from safetensors.torch import load_file
+
+    from siren_sweep.train.saved import described
+
+    saved = paths.trial(best.study, best.run.number)
+    cfg, weights = read_config(saved.config), load_file(saved.weights)
+    description = described(saved.weights) or _description(study, best, cfg, outputs)
+    origin = provenance(read_block(study), best, validation, description.provenance)
+    return dataclasses.replace(description, config=cfg, provenance=origin), weights
+
+
+def _write_state_dict(weights: Mapping[str, Any], description: Description, file: Path) -> None:
     """A state dict that any class of these layers loads; what it says of itself stands where PyTorch keeps versions."""
     import torch
 
-    state = OrderedDict(weights)
-    state._metadata = {"siren_sweep": {"provenance": origin}}  # type: ignore[attr-defined]
+    from siren_sweep.train.siren import in_data_units
+
+    state, scaling = OrderedDict(in_data_units(weights, description.scaling)), description.scaling
+    places = {"x": scaling.x, "y": scaling.y, "spacing": scaling.spacing}
+    says = {"provenance": json.dumps(dict(description.provenance)), "places": json.dumps(places)}
+    state._metadata = {"siren_sweep": says}  # type: ignore[attr-defined]
     with replacing(file) as temporary, temporary.open("wb") as out:
         torch.save(state, out)
 
@@ -159,10 +204,19 @@ def _known_entries(paths: SweepPaths) -> list[dict[str, Any]]:
 
 
 def export_all(
-    studies: Mapping[int, Study], validations: Mapping[int, Study], paths: SweepPaths, outputs: OutputPaths
+    studies: Mapping[int, Study],
+    validations: Mapping[int, Study],
+    paths: SweepPaths,
+    outputs: OutputPaths,
+    form: str | None = None,
 ) -> None:
-    """Export every block of a sweep, and say what each has."""
+    """Export every block of a sweep, and say what each has; with a `form` of `FORMS`, that file alone."""
     for number, study in studies.items():
-        export_block(study, validations.get(number), paths, outputs)
-        best = winner(study, validations.get(number))
+        validation = validations.get(number)
+        best = winner(study, validation)
+        if form is None:
+            export_block(study, validation, paths, outputs)
+        elif best is not None:
+            written = write_form(form, *_model(study, best, validation, paths, outputs), paths, number)
+            print(f"written to {written}")
         print(f"block {number}: " + (f"final_r2 {best.final_r2:.6f}" if best else "no trial has finished"))

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import r2_score
 
 import siren_sweep
+from siren_sweep.cli import commands
 from siren_sweep.config.schema import trial_config
 from siren_sweep.errors import ConfigError, OutputError
 from siren_sweep.field import open_field
@@ -159,6 +161,16 @@ def test_the_export_loads_as_the_function_that_was_measured(
     assert (model.data.path, model.data.data_hash) == (str(field_folder), entry["data_hash"])
     assert model.config.graph_model.window_frames == 3
     assert model.provenance["seed"] == entry["seed"]
+
+
+def test_one_form_of_the_models_alone_is_exported(paths: SweepPaths, tmp_path: Path) -> None:
+    own = shutil.copytree(paths.root, tmp_path / "windows")
+    before = sorted((own / "best").iterdir())
+    assert commands.run(["export", str(own), "--format", "onnx"]) == 0
+    assert sorted((own / "best").iterdir()) == sorted([*before, own / "best/block_01.onnx"])
+    points = {"t": np.array([0.0, 2.5, 15.0]), "x": np.array([0.0, 1.0, -1.0]), "y": np.zeros(3)}
+    (luminance,) = onnxruntime.InferenceSession(own / "best/block_01.onnx").run(None, points)
+    np.testing.assert_allclose(luminance, siren_sweep.load(own, block=1)(*points.values()), atol=1e-5)
 
 
 def test_the_sweep_s_data_frames_say_what_was_a_sample(paths: SweepPaths, entry: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siren_sweep.field.lattice import hexagonal_lattice
+from siren_sweep.field.lattice import N_TYPES, hexagonal_lattice
 from siren_sweep.field.synthetic.scene import Scene
 from siren_sweep.field.writer import new_field
 
@@ -25,10 +25,10 @@ def write_synthetic(
     """
     columns = hexagonal_lattice()
     scene = Scene(columns, seed)
-    with new_field(folder, columns, "the synthetic stimulus") as writer:
+    with new_field(folder, np.tile(columns, (N_TYPES, 1)), "the synthetic stimulus") as writer:
         for number in count():
             clip = scene.clip(number)[: n_frames - writer.n_frames]
-            writer.add(np.rint(clip * _LEVELS) / np.float32(_LEVELS))
+            writer.add(np.tile(np.rint(clip * _LEVELS) / np.float32(_LEVELS), N_TYPES))
             if on_progress:
                 on_progress(writer.n_frames, n_frames)
             if writer.n_frames == n_frames:

@@ -76,10 +76,10 @@ def write_video(
     fps = rendering.fps or videos[0].fps
     total = math.ceil(sum(video.duration_s for video in videos) * fps)
     eye = _Eye(columns, rendering)
-    with new_field(folder, columns, "a video's stimulus") as writer:
+    with new_field(folder, np.tile(columns, (N_TYPES, 1)), "a video's stimulus") as writer:
         for shown, n in _resampled(videos, fps):
             left = n if rendering.frames is None else rendering.frames - writer.n_frames
-            writer.add(np.tile(eye.light(shown), (min(n, left), 1)))
+            writer.add(np.tile(eye.light(shown), (min(n, left), N_TYPES)))
             on_progress(writer.n_frames, min(total, rendering.frames or total))
             if writer.n_frames == rendering.frames:
                 break
