@@ -12,7 +12,7 @@ from conftest import run_command
 
 import siren_sweep
 from siren_sweep.cli import commands
-from siren_sweep.field import UNSCALED, open_field
+from siren_sweep.field import open_field
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_a_video_becomes_a_stimulus_with_its_preview(
     assert np.ptp(frames[0]) > 50
     assert f"dataset=flyvis dataset.path={out} dataset.n_input_neurons=152" in told
     field = open_field(out, n_frames=24, n_input_neurons=152, cache_dir=None)
-    assert (field.n_unique, field.r2_ceiling, field.scaling) == (19, 1, UNSCALED)
+    assert (field.n_unique, field.r2_ceiling, field.scaling.spacing) == (19, 1, 1)
 
 
 @pytest.mark.slow
