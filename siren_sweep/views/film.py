@@ -28,18 +28,19 @@ def film_images(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusFie
 
 
 def write_webp(images: Sequence[Image.Image], file: Path, provenance: str) -> None:
-    """An animated WebP that loops."""
+    """An animated WebP of every second image that loops: a report holds one a block, and is to stay small."""
     exif = Image.Exif()
     exif[_DESCRIPTION] = provenance
+    shown = images[::2]
     with replacing(file) as temporary:
-        images[0].save(
+        shown[0].save(
             temporary,
             format="WEBP",
             save_all=True,
-            append_images=images[1:],
-            duration=round(1000 / FRAMES_PER_S),
+            append_images=shown[1:],
+            duration=round(2000 / FRAMES_PER_S),
             loop=0,
-            quality=60,
+            quality=40,
             method=4,
             exif=exif,
         )

@@ -295,7 +295,9 @@ def test_errors_are_drawn_as_the_logarithm_of_what_is_unexplained(charts: dict[s
 def test_optunas_figures_are_there_for_a_block_with_results_alone(charts: dict[str, Any]) -> None:
     assert {"Parallel coordinates-1", "Slices-1", "Contours-1", "curves-1"} <= charts.keys()
     assert not [name for name in charts if name.endswith("-2") and name != "tree-2" and name != "timeline-2"]
-    assert charts["Slices-1"]["layout"]["yaxis"]["title"]["text"] == "log10(1 - R²)"
+    slices = charts["Slices-1"]
+    assert slices["layout"]["yaxis"]["title"]["text"] == "log10(1 - R²)"
+    assert list(slices["data"][0]["marker"]["color"]) == [0, 1, 4, 5]  # trials' own numbers
 
 
 def test_the_timeline_has_a_bar_a_trial_on_its_slot() -> None:

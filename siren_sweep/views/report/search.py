@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna.visualization import plot_contour, plot_parallel_coordinate, plot_param_importances, plot_slice
 
 from siren_sweep.config.parameters import WINDOW, short_name
-from siren_sweep.search.proposal import shown
 from siren_sweep.search.tree import rank_rewards
 from siren_sweep.study.records import Trial
 from siren_sweep.views.report.scale import log_error
@@ -25,8 +24,8 @@ from siren_sweep.views.report.view import ReportedBlock
 
 ERROR = "log10(1 - R²)"
 FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # fewer say nothing of importance: the forest then splits on chance
-N_RESAMPLED = 12  # sets of trials, drawn with replacement, by which the spread of importances is found
-N_TREES = 32
+N_RESAMPLED = 10  # sets of trials, drawn with replacement, by which the spread of importances is found
+N_TREES = 16
 _CONTOURS = 3  # parameters of the contour figure, those that mattered most
 
 
@@ -53,7 +52,7 @@ def block_figures(block: ReportedBlock, ranked: Sequence[str]) -> dict[str, go.F
     found["Slices"].update_layout(width=None, height=330)
     for trace in found["Slices"].data:  # the two ends alone have room
         axis, ends = f"xaxis{(trace.xaxis or 'x')[1:]}", (min(trace.x), max(trace.x))
-        found["Slices"].layout[axis].update(tickvals=ends, ticktext=[shown(end) for end in ends], tickangle=0)
+        found["Slices"].layout[axis].update(tickvals=ends, ticktext=[f"{end:.3g}" for end in ends], tickangle=0)
     if "Contours" in found:
         found["Contours"].update_layout(height=480)
     return found
@@ -132,17 +131,15 @@ def _lengths(trial: Trial, n_frames: int) -> dict[str, float]:
 
 
 def _shown_study(trials: Sequence[FrozenTrial]) -> Study:
-    """The block's finished trials in a study of their own, in which parameters have short names."""
+    """The block's trials in a study of their own, with short names for parameters; those without a result are empty."""
     study = optuna.create_study(direction="maximize")
-    study.add_trials(
-        create_trial(
-            value=trial.value,
-            params={short_name(name): value for name, value in trial.params.items()},
-            distributions={short_name(name): one for name, one in trial.distributions.items()},
-        )
-        for trial in trials
-        if trial.state is TrialState.COMPLETE and trial.value is not None and math.isfinite(trial.value)
-    )
+    for trial in trials:
+        if trial.state is TrialState.COMPLETE and trial.value is not None and math.isfinite(trial.value):
+            params = {short_name(name): value for name, value in trial.params.items()}
+            distributions = {short_name(name): one for name, one in trial.distributions.items()}
+            study.add_trial(create_trial(value=trial.value, params=params, distributions=distributions))
+        else:
+            study.add_trial(create_trial(state=TrialState.FAIL))  # so that the others keep their numbers
     return study
 
 
