@@ -187,17 +187,24 @@ def best_trial(study: Study) -> Trial | None:
     return min(complete(study), key=standing(study), default=None)
 
 
-def standing(study: Study) -> Callable[[Trial], tuple[float, float, int]]:
+def standing(study: Study, validation: Study | None = None) -> Callable[[Trial], tuple[float, float, int]]:
     """The order of a block's finished trials, the best first: by R2, and among solved ones by the arithmetic they took.
 
-    A difference between 1 - 1e-6 and 1 - 2e-6 means nothing to a person, and costs the next blocks their time.
+    A difference between 1 - 1e-6 and 1 - 2e-6 means nothing to a person, and costs the next blocks their time. What
+    other seeds of a config do not solve was solved by luck, and stands where the worst of its seeds stands.
     """
     solved = solved_r2(study)
 
+    others: dict[int | None, list[float]] = {}
+    for run in seed_runs(validation):
+        others.setdefault(run.plan.validation_of, []).append(run.value or 0.0)
+
     def key(trial: Trial) -> tuple[float, float, int]:
-        value = trial.value or 0.0
+        value, number = trial.value or 0.0, trial.number if trial.plan.whole_of is None else trial.plan.whole_of
         if solved is None or value < solved:
             return -value, 0.0, trial.number
+        if (worst := min(others.get(number, [value]))) < solved:
+            return -worst, 0.0, trial.number
         config = trial.plan.config
         steps = (trial.outcome.stop_step if trial.outcome else 0) or config[TOTAL_STEPS]
         frames = steps * config[BATCH_SIZE]
@@ -237,7 +244,7 @@ def winner(study: Study, validation: Study | None) -> Winner | None:
     known = {trial.number: trial for trial in complete(study)}
     own = [trial for trial in known.values() if not trial.sampled]
     whole = [trial for trial in whole_runs(validation) if trial.plan.whole_of in known]
-    best = min([*own, *whole], key=standing(study), default=None)
+    best = min([*own, *whole], key=standing(study, validation), default=None)
     if best is not None and validation is not None and best.plan.whole_of is not None:
         return Winner(validation.study_name, best, known[best.plan.whole_of])
     return Winner(study.study_name, best, best) if best else None

@@ -25,6 +25,7 @@ from siren_sweep.train.engine import n_cores
 UNPRUNED = ["pruner=none"]  # a stopped run says nothing of the noise, and is no result
 WHOLE = [*UNPRUNED, "claude.search_windows=0"]
 MOST_WHOLE = 2  # configs that are trained whole; each takes as long as a slot's budget allows
+MOST_SEEDED = 3  # configs that are trained with other seeds
 DOUBT = 2.0  # standard errors of a sample's R2 that are taken off what it promises
 
 
@@ -63,13 +64,16 @@ class Validation:
         return promise(trial) if solved is None else min(promise(trial), solved)
 
     def train_seeds(self, n_seeds: int) -> None:
-        """Train the winner's config with other seeds, as its trial was trained."""
-        best = winner(self._study, self._own)
-        if best is None or n_seeds == 0:
+        """Train the winner's config with other seeds, as its trial was trained; where they fall short of what it
+        solved, and another one wins by that, that one's as well."""
+        if n_seeds == 0:
             return
-        trial, own = best.searched, self._beside()
         self._finish_open()
-        if not any(run.plan.validation_of == trial.number for run in told_trials(own)):
+        while (best := winner(self._study, self._own)) is not None:
+            trial = best.searched
+            done = {run.plan.validation_of for run in told_trials(self._beside())} - {None}
+            if trial.number in done or len(done) >= MOST_SEEDED:
+                return
             first = (trial.plan.seed or 0) + 1
             runs = [
                 self._again(trial, slot=slot, seed=first + slot, validation_of=trial.number) for slot in range(n_seeds)

@@ -1,0 +1,66 @@
+"""Which configs are trained with other seeds at a block's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+
+from siren_sweep.config.parameters import OMEGA
+from siren_sweep.study.records import Outcome
+from siren_sweep.study.stored import TrialWriter
+from siren_sweep.study.studies import load, trial_id, winner
+from siren_sweep.sweep.validation import MOST_SEEDED, Validation
+from tests.planted import PlantedSweep, r2_of
+
+
+class Launcher:
+    """Ends every run at once, with the score that its omega has with other seeds."""
+
+    def __init__(self, sweep: PlantedSweep, scores: dict[float, float]) -> None:
+        self._sweep, self._scores = sweep, scores
+        self.asked: list[float] = []  # the omega of each batch
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        for overrides in job_overrides:
+            given = dict(text.split("=", 1) for text in overrides)
+            study, number = load(self._sweep.storage, given["trial.study"]), int(given["trial.number"])
+            assert study is not None
+            outcome = Outcome(1, "finished", None, {"final_r2": r2_of(self._scores[float(given[OMEGA])])})
+            TrialWriter(self._sweep.storage, trial_id(self._sweep.storage, study, number)).outcome(outcome)
+        self.asked.append(float(given[OMEGA]))
+        return [JobReturn(status=JobStatus.COMPLETED)] * len(job_overrides)
+
+
+@pytest.mark.parametrize(
+    ("scores", "asked", "wins"),
+    [
+        ({10: 12.0}, [10], 0),
+        ({10: 5.0, 20: 12.0}, [10, 20], 1),  # the cheapest was solved by luck, the next is not
+        ({10: 5.0, 20: 6.0, 30: 8.0, 40: 12.0}, [10, 20, 30], 3),  # no more than three are asked; the rest as it is
+    ],
+)
+def test_the_cheapest_that_its_other_seeds_solve_wins(
+    scores: dict[float, float], asked: list[float], wins: int, tmp_path: Path
+) -> None:
+    sweep = PlantedSweep(tmp_path / "s")
+    study = sweep.begin(1, settings={"claude.solved_r2": 0.9999})
+    sweep.batch(1, [_slot(omega, 10 * place) for place, omega in enumerate((10.0, 20.0, 30.0, 40.0), 1)])
+    launcher = Launcher(sweep, scores)
+    for _ in range(2):  # the second finds nothing to do
+        validation: Any = Validation(sweep.storage, study, sweep.paths, launcher, [], 1)
+        validation.train_seeds(2)
+    assert launcher.asked == asked
+    assert len(asked) <= MOST_SEEDED
+    best = winner(study, load(sweep.storage, "block_01_validation"))
+    assert best is not None
+    assert best.searched.number == wins
+
+
+def _slot(omega: float, steps: int) -> dict[str, Any]:
+    metrics = {"final_r2": r2_of(12.0), "total_params": 100}
+    outcome = {"attempt": 1, "status": "finished", "reason": None, "metrics": metrics, "stop_step": steps}
+    return {"score": 12.0, "changes": {OMEGA: omega}, "outcome": outcome}
