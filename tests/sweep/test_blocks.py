@@ -87,6 +87,8 @@ def test_the_callback_ends_a_block_once_whatever_became_of_its_trials() -> None:
     study = optuna.create_study(direction="maximize")
     for state in ("COMPLETE", "FAIL", "PRUNED"):
         trial = study.ask({"graph_model.omega_f": optuna.distributions.FloatDistribution(5, 500)})
+        for name, of_a_sweep in (("iteration", 1), ("config", {})):
+            trial.set_user_attr(name, of_a_sweep)
         value = 0.5 if state == "COMPLETE" else None
         callback(study, study.tell(trial, value, state=optuna.trial.TrialState[state]))
     assert ended == [3]
