@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import platform
@@ -15,29 +14,25 @@ from filelock import FileLock, Timeout
 from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import SweepPaths
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-
 
 @contextlib.contextmanager
 def locked(paths: SweepPaths) -> Iterator[None]:
     """Hold the sweep's lock. Raises SweepStateError, with who holds it, where another process does, and OutputError
-    where the file system has no locks.
+    where the folder cannot be written, or its file system has no locks.
 
     What holds it already may ask again; the outer one lets go.
     """
-    paths.root.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         try:
+            paths.root.mkdir(parents=True, exist_ok=True)
             held.enter_context(FileLock(paths.lock, blocking=False, is_singleton=True))
         except Timeout:
             holder = paths.lock.read_text().strip()
             raise SweepStateError(f"the sweep {paths.root.name!r} is being run already: {holder}") from None
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
             raise OutputError(
-                "outputs_dir must be on a file system with locks, which keep two starts of a sweep apart, and the "
-                f"writers of its study, got {paths.root.parent} ({error.strerror})"
+                "outputs_dir must be a folder that can be written, on a file system with locks, which keep two starts "
+                f"of a sweep apart, and the writers of its study, got {paths.root.parent} ({error.strerror})"
             ) from None
         paths.lock.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
         yield

@@ -75,3 +75,10 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest
     refused = pytest.raises(OutputError, match=f"a file system with locks.*got {tmp_path} .No locks available")
     with refused, locked(OutputPaths(tmp_path).sweep("s")):
         raise AssertionError
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused = pytest.raises(OutputError, match=r"must be a folder that can be written.*file .Not a directory")
+    with refused, locked(OutputPaths(tmp_path / "file").sweep("s")):
+        raise AssertionError

@@ -65,12 +65,12 @@ def _locked_where_it_is(config: DictConfig) -> Iterator[None]:
 
     Raises SweepStateError where the sweep runs. A name or a folder that cannot be is told with all else that is wrong.
     """
-    from siren_sweep.errors import ConfigError
+    from siren_sweep.errors import ConfigError, OutputError
     from siren_sweep.paths import OutputPaths
     from siren_sweep.sweep.lock import locked
 
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ConfigError, OSError):
+        with contextlib.suppress(ConfigError, OutputError, OSError):
             paths = OutputPaths(Path(os.path.abspath(config.outputs_dir))).sweep(config.sweep.name)
             if paths.lock.exists():
                 stack.enter_context(locked(paths))
