@@ -84,15 +84,21 @@ def _sync(options: argparse.Namespace) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     from siren_sweep.study.import_log import NOTE, import_log
+    from siren_sweep.study.studies import open_folder
+    from siren_sweep.views.record.writer import write_record
+    from siren_sweep.views.report import write_report
 
-    entries, unread = import_log(options.log, options.sweep_folder)
+    entries, unread = import_log(options.old, options.sweep_folder)
     for line in unread:
         print(line)
     for n_frames in dict.fromkeys(entry.n_frames for entry in entries):
         own = [entry for entry in entries if entry.n_frames == n_frames]
         with_r2 = sum(entry.final_r2 is not None for entry in own)
         print(f"{n_frames} frames: {len(own)} trials, {with_r2} with a final_r2")
-    print(f"written to {options.sweep_folder}; {NOTE}")
+    paths, outputs, studies, validations = open_folder(options.sweep_folder)
+    write_record(paths, studies, validations)
+    write_report(paths, outputs, studies, validations)
+    print(f"written to {options.sweep_folder}, with its report and its record; {NOTE}")
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -140,13 +146,13 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
         "siren-sweep sync outputs/demo\nsiren-sweep sync outputs/demo --tracking-uri http://somebody:password@host:5000",
     ),
     "import": (
-        "an analysis log of the old loop as the studies of a sweep",
+        "what the old loop left, its folder or its log alone, as the studies of a sweep",
         _import,
         {
-            "log": {"type": Path, "help": "a *_analysis.md"},
+            "old": {"type": Path, "help": "the folder, with configs and scores beside its log, or a *_analysis.md"},
             "--sweep-folder": {"type": Path, "required": True, "help": "a new folder; its study.db is made"},
         },
-        "siren-sweep import old_analysis.md --sweep-folder outputs/OLD\nsiren-sweep -m sweep.learn_from=outputs/OLD",
+        "siren-sweep import old_folder --sweep-folder outputs/OLD\nsiren-sweep -m sweep.learn_from=outputs/OLD",
     ),
     "video": ("a video of your own as a stimulus, to be learned", video.act, video.ARGUMENTS, video.EXAMPLES),
     "train": (

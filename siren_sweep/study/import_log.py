@@ -1,4 +1,4 @@
-"""`siren-sweep import LOG --sweep-folder FOLDER`: an analysis log of the old loop as studies.
+"""`siren-sweep import OLD --sweep-folder FOLDER`: what the old loop left, a folder or its log, as studies.
 
 Each n_frames of the log becomes a block's study of finished trials, so that its record can be made and a sweep can
 learn from it (`sweep.warm_start`). What cannot be read is listed, line by line.
@@ -6,6 +6,7 @@ learn from it (`sweep.warm_start`). What cannot be read is listed, line by line.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,26 +29,37 @@ from siren_sweep.errors import DataError, OutputError, SweepStateError
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
 from siren_sweep.study.log_format import IMPORTED
 from siren_sweep.study.log_parser import Entry, parse_log
+from siren_sweep.study.old_folder import OldFolder, read_old_folder
 from siren_sweep.study.records import Block, Hypothesis, Outcome, TrialPlan
 from siren_sweep.study.stored import mark_ended, trial_values, write_block
 from siren_sweep.study.studies import study_name
 from siren_sweep.train.report import Status
 
 _WIDE = 1e12  # where a parameter has no bound
+_ROUNDED = 1e-3  # of an R2 that is written with three digits
 _SLOTS = 4  # of a batch in the old loop
 NOTE = "final_r2 is the log's own: the old loop's is a squared Pearson correlation on 500 frames"
 
 
-def import_log(file: Path, folder: Path) -> tuple[list[Entry], list[str]]:
+def import_log(source: Path, folder: Path) -> tuple[list[Entry], list[str]]:
     """Write the studies of a log to `folder/study.db`; the entries, and a line for each thing that was not read.
 
+    `source` is the log, or a folder with one, in which the configs that ran and the scores of the tree are read too.
     The file is made whole or not at all. Raises DataError, OutputError and SweepStateError.
     """
+    old = read_old_folder(source) if source.is_dir() else OldFolder(source)
+    file = old.log
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise DataError(f"the log must be a text file that can be read, got {str(file)!r} ({error})") from None
-    entries, unread = parse_log(text)
+    entries, unread = parse_log(text, old.configs)
+    if source.is_dir():
+        name = str(file.relative_to(source))
+        entries, beside = _with_scores(entries, old)
+        without = [one for one in old.configs if one not in {entry.iteration for entry in entries}]
+        missing = [f"{old.configs[one][1]}: the log has no entry of iteration {one} that was read" for one in without]
+        unread = [*(f"{name}, {line}" for line in unread), *old.unread, *beside, *missing]
     if not entries:
         raise DataError(f'the log must hold entries "## Iter N: ..." with Config and Metrics lines, got {str(file)!r}')
     paths = SweepPaths(folder.absolute())
@@ -58,6 +70,23 @@ def import_log(file: Path, folder: Path) -> tuple[list[Entry], list[str]]:
     except OSError as error:
         raise OutputError(f"{paths.study_db} could not be written ({error})") from None
     return entries, unread
+
+
+def _with_scores(entries: Sequence[Entry], old: OldFolder) -> tuple[list[Entry], list[str]]:
+    """The entries with the parents that only the tree's scores name, and where scores and log differ."""
+    known = {entry.iteration: entry for entry in entries}
+    found, differ = [], []
+    for entry in entries:
+        if entry.iteration in old.scores:
+            parent, r2, where = old.scores[entry.iteration]
+            if parent != entry.parent and entry.parent is None and parent in known and parent < entry.iteration:
+                entry = dataclasses.replace(entry, parent=parent)
+            elif parent != entry.parent and parent in known:
+                differ.append(f"{where}: parent {parent}, and {entry.parent or 'root'} in the log, which is taken")
+            if entry.final_r2 is not None and abs(entry.final_r2 - r2) > _ROUNDED:
+                differ.append(f"{where}: R2 {r2:g}, and {entry.final_r2:g} in the log, which is taken")
+        found.append(entry)
+    return found, differ
 
 
 def _fill(database: Path, entries: Sequence[Entry], source: str) -> None:

@@ -38,6 +38,7 @@ _NAMES = {
     "batch_sz": BATCH_SIZE,
     "steps": "claude.total_steps",
 }
+_ROUNDED = 1e-3  # relative: what a log may have rounded
 _LONGEST = 5000  # characters of a line
 _FRAMES = ("n_frames", "n_training_frames")
 _NO_LINE = re.compile(rf"\W*|#.*|{re.escape(BLOCK_END)}|Iterations? \d+.*", re.IGNORECASE)
@@ -75,8 +76,14 @@ class _Fault(Exception):
     """Why an entry is left out, and on which line."""
 
 
-def parse_log(text: str) -> tuple[list[Entry], list[str]]:
-    """The entries in the log's order, and one line for each thing that could not be read."""
+Configs = Mapping[int, tuple[Mapping[str, Any], str]]  # by iteration: the parameters that a file names, and its name
+
+
+def parse_log(text: str, configs: Configs | None = None) -> tuple[list[Entry], list[str]]:
+    """The entries in the log's order, and one line for each thing that could not be read.
+
+    `configs` are files of what ran: they count where they say something else than the log.
+    """
     drafts, unread = _drafts(text)
     entries: dict[int, Entry] = {}
     for draft in drafts:
@@ -85,7 +92,7 @@ def parse_log(text: str) -> tuple[list[Entry], list[str]]:
             continue
         notes: list[tuple[int, str]] = []
         try:
-            entries[draft.iteration] = _entry(draft, entries, notes)
+            entries[draft.iteration] = _entry(draft, entries, (configs or {}).get(draft.iteration), notes)
         except _Fault as fault:
             notes.append((draft.line, f"iteration {draft.iteration} is left out: {fault}"))
         unread += notes
@@ -112,7 +119,9 @@ def _drafts(text: str) -> tuple[list[_Draft], list[tuple[int, str]]]:
     return drafts, unread
 
 
-def _entry(draft: _Draft, entries: Mapping[int, Entry], notes: list[tuple[int, str]]) -> Entry:
+def _entry(
+    draft: _Draft, entries: Mapping[int, Entry], ran: tuple[Mapping[str, Any], str] | None, notes: list[tuple[int, str]]
+) -> Entry:
     """Raises _Fault."""
     metrics, config = _numbers(draft, "Metrics", notes), _numbers(draft, "Config", notes)
     if "final_r2" not in metrics:
@@ -127,7 +136,7 @@ def _entry(draft: _Draft, entries: Mapping[int, Entry], notes: list[tuple[int, s
         draft.iteration,
         parent,
         int(frames),
-        _config(draft, config, int(frames), entries.get(parent) if parent is not None else None, notes),
+        _config(draft, config, int(frames), ran, entries.get(parent) if parent is not None else None, notes),
         metrics["final_r2"] if math.isfinite(metrics["final_r2"]) else None,
         {name: value for name, value in metrics.items() if name in METRICS and math.isfinite(value)},
         one_line(draft.text("Mutation")),
@@ -164,9 +173,15 @@ def _parent(draft: _Draft, entries: Mapping[int, Entry], notes: list[tuple[int, 
 
 
 def _config(
-    draft: _Draft, given: Mapping[str, float], frames: int, parent: Entry | None, notes: list[tuple[int, str]]
+    draft: _Draft,
+    given: Mapping[str, float],
+    frames: int,
+    ran: tuple[Mapping[str, Any], str] | None,
+    parent: Entry | None,
+    notes: list[tuple[int, str]],
 ) -> dict[str, Any]:
-    """The explorable parameters: the entry's own, else by its mutation, else its parent's, else the defaults.
+    """The explorable parameters: as they ran, else the entry's own, else by its mutation, else its parent's, else the
+    defaults.
 
     Raises _Fault where one breaks its bound.
     """
@@ -180,12 +195,16 @@ def _config(
         except ValueError:
             notes.append((draft.at("Mutation"), f"{name} must be a number, got {one_line(new, 60)!r}"))
     config = {}
+    filed, file = ran or ({}, "")
     for name in EXPLORABLE:
-        for source in (own, mutated, parent.config if parent else {}, _defaults(frames)):
+        if name in own and name in filed and not math.isclose(own[name], filed[name], rel_tol=_ROUNDED):
+            differ = f"{leaf(name)} is {own[name]:g} here and {filed[name]:g} in {file}, which is taken"
+            notes.append((draft.at("Config"), differ))
+        for source in (filed, own, mutated, parent.config if parent else {}, _defaults(frames)):
             if name in source:
                 config[name] = _checked(name, source[name])
                 break
-        if name not in own and name not in (XY_PERIOD, WINDOW):  # which the format need not have
+        if name not in own and name not in filed and name not in (XY_PERIOD, WINDOW):  # which the format need not have
             notes.append((draft.at("Config"), f"{leaf(name)} is not in the Config line; {config[name]:g} is taken"))
     return config
 

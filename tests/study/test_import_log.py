@@ -133,6 +133,8 @@ def test_the_command_prints_what_it_read_and_what_not(log: Path) -> None:
     result = run_command("import", str(log), "--sweep-folder", "imported", cwd=log.parent)
     assert result.returncode == 0, result.stderr
     assert "10 frames: 3 trials, 3 with a final_r2" in result.stdout
+    assert (log.parent / "imported" / "report.html").is_file()
+    assert (log.parent / "imported" / "record" / "imported_analysis.md").is_file()
     assert "line 18: final_mse must be a number, got 'n/a'" in result.stdout
 
 
@@ -175,6 +177,80 @@ def test_the_record_of_a_sweep_is_read_back_as_it_was(tmp_path: Path) -> None:
         known = {name: value for name, value in trial.user_attrs["config"].items() if "xy_period" not in name}
         assert {name: entry.config[name] for name in known} == pytest.approx(known)
     assert unread == []
+
+
+OLD_CONFIG = """\
+dataset: flyvis_noise_005
+graph_model: {{signal_model_name: x, omega_f: {omega}, n_layers_nnr_f: 3, nnr_f_xy_period: 4.0}}
+training: {{learning_rate_NNR_f: 1e-4, n_epochs: 1}}
+"""
+SCORES = """\
+=== UCB Scores (Simulation block 1, iters 1-3, N=3, c=1.414) ===
+
+Node 1: UCB=1.532, parent=root, visits=3, R2=0.850, Time=4.1, Mutation=none
+Node 5: UCB=1.5, parent=2, visits=1, R2=0.300, Time=4.1, Mutation=none
+Node 3: UCB=1.0, parent=1, visits=1, R2=0.910, Time=nan, Mutation=omega_f: 80 -> 160
+Node 2: UCB=1.0, parent=1, visits=1, R2=high, Time=nan, Mutation=none
+what is this
+"""
+
+
+@pytest.fixture
+def old_folder(log: Path) -> Path:
+    """A log, configs of some iterations, one of them broken, and the scores of the tree."""
+    folder = log.parent / "old loop"
+    (folder / "config").mkdir(parents=True)
+    log.rename(folder / "old_analysis.md")
+    for iteration, omega in ((1, "80.0"), (3, "170"), (9, "80")):
+        text = OLD_CONFIG.format(omega=omega)
+        (folder / "config" / f"iter_{iteration:03d}_slot_00.yaml").write_text(text)
+    (folder / "config" / "iter_002_slot_01.yaml").write_text("graph_model: [")
+    (folder / "old_ucb_scores.txt").write_text(SCORES)
+    return folder
+
+
+def test_a_folder_s_configs_count_and_what_differs_is_told_by_file_and_line(old_folder: Path, tmp_path: Path) -> None:
+    entries, unread = import_log(old_folder, tmp_path / "imported")
+    assert [entry.iteration for entry in entries] == [1, 2, 3, 5]
+    first, _, third, _ = (entry.config for entry in entries)
+    assert (first["graph_model.n_layers_nnr_f"], first["graph_model.nnr_f_xy_period"]) == (3, 4.0)
+    assert (third[OMEGA], third[RATE]) == (170.0, 1e-4), "not the parent's rate: its own file says another"
+    told_lines = [
+        "old_analysis.md, line 8: n_layers_nnr_f is 5 here and 3 in config/iter_001_slot_00.yaml, which is taken",
+        "old_analysis.md, line 25: omega_f is 160 here and 170 in config/iter_003_slot_00.yaml, which is taken",
+        "old_analysis.md, line 18: final_mse must be a number, got 'n/a'",
+        "old_ucb_scores.txt, line 5: parent 1, and 2 in the log, which is taken",
+        "old_ucb_scores.txt, line 5: R2 0.91, and 0.61 in the log, which is taken",
+        "old_ucb_scores.txt, line 6: R2 must be a number, got 'high'",
+        "old_ucb_scores.txt, line 7: no line of a node: what is this",
+        "config/iter_009_slot_00.yaml: the log has no entry of iteration 9 that was read",
+    ]
+    for line in told_lines:
+        assert line in unread, unread
+    assert any(line.startswith("config/iter_002_slot_01.yaml: base must be a YAML file") for line in unread)
+
+
+def test_a_folder_of_no_log_or_of_two_is_told(old_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"must hold one .*got none"):
+        import_log(old_folder / "config", tmp_path / "imported")
+    (old_folder / "config" / "b_analysis.md").write_text("")
+    with pytest.raises(DataError, match=r"got config/b_analysis\.md, old_analysis\.md"):
+        import_log(old_folder, tmp_path / "imported")
+
+
+def test_a_record_s_folder_is_read_back_as_it_was(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "planted")
+    sweep.begin(1)
+    sweep.batch(1, [{"score": 1.0}, {"score": 2.0, "parent": 0, "changes": {OMEGA: 33.333333333}}])
+    write_record(sweep.paths, sweep.studies, {})
+    entries, unread = import_log(sweep.paths.record, tmp_path / "imported")
+    assert unread == []
+    assert [entry.config for entry in entries] == [CONFIG, CONFIG | {OMEGA: 33.333333333}]
+    assert [entry.parent for entry in entries] == [None, 1]
+    log = sweep.paths.record / "planted_analysis.md"
+    log.write_text(log.read_text().replace("Node: id=2, parent=1", "Node: id=2"))
+    entries, unread = import_log(sweep.paths.record, tmp_path / "again")
+    assert ([entry.parent for entry in entries], unread) == ([None, 1], []), "as the scores say"
 
 
 def test_imported_trials_within_a_space_serve_a_sweep(blocks: dict[int, optuna.Study]) -> None:
