@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
+from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS, leaf
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import replacing
 
@@ -40,7 +40,7 @@ The parameters: {names}.
 _PENDING = re.compile(r"#+\s*pending(\s+instructions?)?\s*:?\s*", re.IGNORECASE)
 _ACKNOWLEDGED = re.compile(r"#+\s*acknowledged\s*:?\s*", re.IGNORECASE)
 _HEADING = re.compile(r"#{1,6}\s")
-_NAMES = {name.rpartition(".")[2].lower(): name for name in EXPLORABLE} | {name.lower(): name for name in EXPLORABLE}
+_NAMES = {leaf(name).lower(): name for name in EXPLORABLE} | {name.lower(): name for name in EXPLORABLE}
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Refused:
 def create(file: Path) -> None:
     """Write an empty file with the forms in its head, where there is none. Raises OutputError."""
     if not file.exists():
-        names = ", ".join(name.rpartition(".")[2] for name in EXPLORABLE)
+        names = ", ".join(map(leaf, EXPLORABLE))
         with replacing(file) as temporary:
             temporary.write_text(HEAD.format(names=names), encoding="utf-8")
 

@@ -106,7 +106,6 @@ def test_a_finished_sweep_goes_on_with_more_trials_and_blocks(
     command = ["-m", "blocks=tiny", *own_data, "outputs_dir=out", "sweep.name=s", "claude.n_validation_seeds=1"]
     first = run_command(*command, "claude.n_iter_block=1", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    assert "block 1, at every config: R2 -" in first.stderr
     schedule = ",".join(f"{{n_training_frames:{frames},total_steps:40}}" for frames in (4, 8, 16))
     longer = [*command, f"blocks.schedule=[{schedule}]", "claude.n_iter_block=4", "claude.n_parallel=2"]
     second = run_command(*longer, cwd=tmp_path)
