@@ -306,7 +306,9 @@ def test_a_truncated_video_is_told_and_its_beginning_may_be_used(
     tmp_path: Path, name: str, codec: str, options: dict[str, str]
 ) -> None:
     file = damaged(film(tmp_path / name, noise(), codec, "yuv420p", options=options), 0.6)
-    with pytest.raises(DataError, match=rf"{name} must be whole, and .*; --frames \d+ takes what is before"):
+    with pytest.raises(
+        DataError, match=rf"{name} must be whole, and .*; its first [0-9.]+ seconds are whole, and --frames may end"
+    ):
         rendered(tmp_path / "out", file)
     assert not (tmp_path / "out").exists()
     assert len(rendered(tmp_path / "some", file, frames=10)) == 10
@@ -339,6 +341,17 @@ def test_what_is_no_video_is_told(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_broken_image_among_others_is_named(share: float, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        noisy = Image.fromarray(np.random.default_rng(number).integers(0, 256, (72, 96)).astype(np.uint8))
+        noisy.save(tmp_path / f"images/{number}.png")
+    damaged(tmp_path / "images/1.png", share)
+    with pytest.raises(DataError, match=r"images/1\.png must be"):
+        rendered(tmp_path / "out", tmp_path / "images")
+
+
 def test_a_playlist_opens_nothing_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/secret.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(DataError, match=r"list\.m3u8 must"):
@@ -354,7 +367,7 @@ def test_a_playlist_opens_nothing_elsewhere(tmp_path: Path) -> None:
         ({"frames": 1}, "--frames must be at least 2, got 1"),
         ({"crop": (0, 0, 0, 9)}, "--crop must be LEFT TOP WIDTH HEIGHT"),
         ({"crop": (50, 0, 60, 20)}, "--crop must lie within the picture of 96 x 72 pixels, got 50 0 60 20"),
-        ({"extent": 60}, "a picture must have a pixel for each column"),
+        ({"extent": 60}, "must have a pixel for each of the lattice's 121 columns across, got 96 x 72"),
     ],
 )
 def test_what_cannot_be_asked_is_told(tmp_path: Path, how: dict[str, Any], told: str) -> None:

@@ -70,7 +70,11 @@ class Video:
     def __init__(self, path: Path) -> None:
         self.path, self.is_images = path, path.is_dir()
         if self.is_images:
-            self._images = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=_natural)
+            try:
+                files = list(path.iterdir())
+            except OSError as error:
+                raise DataError(f"{path} cannot be read: {error}") from error
+            self._images = sorted((file for file in files if file.suffix.lower() in PICTURES), key=_natural)
             if not self._images:
                 raise DataError(f"a folder must hold images ({', '.join(PICTURES)}), got none in {path}")
             self.fps, self.duration_s = IMAGES_FPS, len(self._images) / IMAGES_FPS
@@ -87,7 +91,10 @@ class Video:
         """Every frame in order. DataError at one that cannot be decoded, and where the file ends before its end."""
         if self._images:
             for place, image in enumerate(self._images):
-                yield Shown(place / self.fps, (place + 1) / self.fps, *next(self._decoded(image)))
+                decoded = next(self._decoded(image), None)
+                if decoded is None:
+                    raise DataError(f"{image} must be an image that FFmpeg reads")
+                yield Shown(place / self.fps, (place + 1) / self.fps, *decoded)
             return
         last, first_s = None, 0.0
         for number, (frame, look) in enumerate(self._decoded(self.path)):
@@ -105,7 +112,7 @@ class Video:
         yield last
         end_s = last.end_s
         if self.duration_s and end_s < self.duration_s - max(_MISSING_S, 2 / self.fps):
-            raise self._broken(f"it ends at {end_s:.2f} of {self.duration_s:.2f} seconds", end_s)
+            raise self._broken(self.path, f"it ends at {end_s:.2f} of {self.duration_s:.2f} seconds", end_s)
 
     def _decoded(self, path: Path) -> Iterator[tuple[Any, Look]]:
         import av
@@ -118,12 +125,12 @@ class Video:
             try:
                 for frame in container.decode(stream):
                     if frame.is_corrupt:
-                        raise self._broken(f"its frame {n} is damaged", end_s)
+                        raise self._broken(path, f"its frame {n} is damaged", end_s)
                     look = look or Look(frame, float(stream.sample_aspect_ratio or 1))
                     yield frame, look
                     n, end_s = n + 1, (n + 1) / self.fps
             except av.FFmpegError as error:
-                raise self._broken(f"its frame {n} cannot be decoded: {error.strerror}", end_s) from error
+                raise self._broken(path, f"its frame {n} cannot be decoded: {error.strerror}", end_s) from error
 
     def _opened(self, path: Path) -> Any:
         import av
@@ -141,11 +148,9 @@ class Video:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise DataError(f"{self.path} must have a video stream, got {kinds}")
 
-    def _broken(self, what: str, end_s: float) -> DataError:
-        good = int(end_s * self.fps)
-        return DataError(
-            f"{self.path} must be whole, and {what}" + (f"; --frames {good} takes what is before" if good > 1 else "")
-        )
+    def _broken(self, path: Path, what: str, end_s: float) -> DataError:
+        hint = f"; its first {end_s:.2f} seconds are whole, and --frames may end within them" if end_s else ""
+        return DataError(f"{path} must be whole, and {what}{hint}")
 
 
 def _duration_s(container: Any, stream: Any) -> float:

@@ -42,8 +42,8 @@ class Receptors:
         self.spacing = float(min(width * aspect / (2 * reach[0] + 1), height / (2 * reach[1] + 1)))  # pixels, in y
         if self.spacing < 1:
             raise DataError(
-                f"a picture must have a pixel for each column of the lattice, which {2 * reach[0] + 1:.0f} columns "
-                f"across have not, got {width} x {height} pixels"
+                f"a picture must have a pixel for each of the lattice's {2 * reach[0] + 1:.0f} columns across, got "
+                f"{width} x {height} pixels"
             )
         x = width / 2 + columns[:, 0] * self.spacing / aspect
         y = height / 2 - columns[:, 1] * self.spacing
