@@ -14,7 +14,7 @@ from fields import make_field_folder
 from killed import Killed, kill_at
 from sklearn.metrics import mean_squared_error, r2_score
 
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.schema import Config, TrialConfig, TrialId, trial_config
 from siren_sweep.field import StimulusField, cut, open_field
 from siren_sweep.train import loop as train_module
 from siren_sweep.train.engine.evaluate import report_frames
@@ -224,6 +224,16 @@ def test_a_checkpoint_of_another_run_is_ignored_with_a_warning(field: StimulusFi
     with pytest.warns(RuntimeWarning, match="it is of another run"):
         resumed = train(field, other, checkpoint=file)
     assert same_weights(resumed, train(field, other))
+
+
+def test_a_checkpoint_serves_the_next_attempt_at_its_trial(field: StimulusField, tmp_path: Path) -> None:
+    file, cfg = tmp_path / "checkpoint.pt", config()
+    first, second = (Config(**vars(cfg), trial=TrialId("block_01", 3, attempt, slot=attempt)) for attempt in (1, 2))
+    interrupted(field, first, file)
+    steps: list[int] = []
+    resumed = train(field, second, checkpoint=file, on_step=steps.append)  # a warning is an error
+    assert steps[0] > 50
+    assert same_weights(resumed, train(field, cfg))
 
 
 def test_a_checkpoint_serves_a_run_with_another_budget(field: StimulusField, tmp_path: Path) -> None:

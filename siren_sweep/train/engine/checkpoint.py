@@ -34,8 +34,10 @@ NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and t
 
 def fingerprint(cfg: TrialConfig, data_hash: str, engine: str, n_windows: int) -> str:
     """What makes two runs the same one: the config's training part, the data, the kind of engine, and how many windows
-    are trained."""
-    values: dict[str, Any] = dataclasses.asdict(cfg)
+    are trained; not the rest of a sweep's config, such as which attempt it is."""
+    values: dict[str, Any] = {
+        item.name: dataclasses.asdict(getattr(cfg, item.name)) for item in dataclasses.fields(TrialConfig)
+    }
     for group, names in NOT_THE_RUN.items():
         for name in names:
             del values[group][name]
