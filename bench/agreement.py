@@ -22,9 +22,10 @@ from sklearn.metrics import r2_score
 
 from siren_sweep.config.schema import TrialConfig, trial_config
 from siren_sweep.field import StimulusField, open_field
-from siren_sweep.train.engine import initial_model, make_engine, resolve_device
+from siren_sweep.train.engine import initial_model, make_engine
 from siren_sweep.train.engine.batches import BatchSampler
 from siren_sweep.train.engine.evaluate import evaluate
+from siren_sweep.train.machine import resolve_device
 
 N_FRAMES, STEPS, SEEDS = 100, 600, (1, 2, 3)
 KINDS: dict[str, dict[str, Any]] = {

@@ -22,7 +22,8 @@ from engine import N_FRAMES, N_TYPES, machine, noise_field
 
 from siren_sweep.config.schema import trial_config
 from siren_sweep.sweep.mps import shared_gpus
-from siren_sweep.train.engine import make_engine, n_gpus, resolve_device
+from siren_sweep.train.engine import make_engine
+from siren_sweep.train.machine import n_gpus, resolve_device
 
 SIZES = "128x5x8,512x4x8"
 START_S = 300.0  # how long all processes may take until the last of them is ready

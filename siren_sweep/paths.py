@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -89,6 +92,10 @@ class SweepPaths:
     def agent(self) -> Path:
         return self.root / "agent"
 
+    @property
+    def views_log(self) -> Path:
+        return self.root / "views.log"
+
     def best_file(self, block: int, ending: str) -> Path:
         """`best/block_01.yaml`, `.safetensors`, `.pt` or `.png`."""
         return self.best / f"block_{block:02d}{ending}"
@@ -127,6 +134,25 @@ class TrialPaths:
 def trial_folder(study: str, number: int) -> str:
     """A trial's folder below its sweep's: `block_01/trial_0000`."""
     return f"{study}/trial_{number:04d}"
+
+
+def command(*words: str | Path) -> str:
+    """A subcommand as it can be pasted into the shell, in the folder where it is printed: `siren-sweep sync outputs/a`.
+
+    A path below the working directory is relative, and the program has its path where the shell would not find it.
+    """
+    script = Path(sys.executable).with_name("siren-sweep")
+    found = shutil.which("siren-sweep")
+    if found is not None and Path(found).absolute() == script:
+        program = "siren-sweep"
+    else:
+        program = _pasted(script) if script.exists() else f"{_pasted(Path(sys.executable))} -m siren_sweep"
+    return " ".join([program, *(_pasted(word) if isinstance(word, Path) else shlex.quote(word) for word in words)])
+
+
+def _pasted(path: Path) -> str:
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here)) if path.is_relative_to(here) else str(path))
 
 
 def sqlite_url(file: Path) -> str:

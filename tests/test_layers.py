@@ -92,6 +92,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("siren_sweep.search.tree", ["torch", "optuna", "hydra", "mlflow"]),
         ("siren_sweep.cli.main", ["torch", "optuna", "mlflow", "zarr"]),
         ("siren_sweep.sweep.worker", ["mlflow", "matplotlib"]),
+        ("siren_sweep.sweep.loop", ["torch", "numba", "mlflow", "matplotlib", "sklearn", "zarr"]),
         ("hydra_plugins.siren_sweep_plugins", ["torch", "optuna", "mlflow"]),
     ],
 )

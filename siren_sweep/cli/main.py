@@ -79,6 +79,8 @@ def main() -> None:
         if not __debug__:
             raise ConfigError("python must run without -O and PYTHONOPTIMIZE: what Hydra reads rests on assertions")
         sys.argv[1:] = _to_show(with_base(sys.argv[1:]))
+        if _SWEEPS & {*sys.argv}:
+            print("siren_sweep: reading the config", file=sys.stderr)
         hydra.main(config_path=conf_dir(), config_name="config", version_base="1.3")(task)()
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, open_dict
 from siren_sweep.errors import OutputError, SweepError
 from siren_sweep.sweep.memory import SHARE, machine_bytes
 from siren_sweep.sweep.slots import Job, run_jobs, slots
-from siren_sweep.train.engine import n_gpus
+from siren_sweep.train.machine import n_gpus
 
 HARD_LIMIT_FACTOR, HARD_LIMIT_EXTRA_S = (1.25, 300.0)  # over time_budget_min, at which a run truncates itself
 

@@ -52,10 +52,15 @@ def training(file: Path, attempt: int) -> Iterator[None]:
 
 def wait_for_end(file: Path) -> int:
     """Wait until no process holds a trial's lock; the last attempt that held it, 0 where none did."""
+    if not file.exists():
+        return 0
+    with FileLock(file):
+        return last_attempt(file)
+
+
+def last_attempt(file: Path) -> int:
+    """The last attempt at a trial that began; 0 where none did."""
     try:
-        if file.exists():
-            with FileLock(file):
-                return int(json.loads(file.read_text())["attempt"])
-    except ValueError:  # it died as it began
-        pass
-    return 0
+        return int(json.loads(file.read_text())["attempt"])
+    except (FileNotFoundError, ValueError):  # none began, or it died as it did
+        return 0

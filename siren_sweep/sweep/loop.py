@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 import sys
@@ -23,11 +22,10 @@ from siren_sweep.field.dataset import ensure_data, field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
 from siren_sweep.study.records import Block, Trial
 from siren_sweep.study.storage import restore, save_copy, storage_errors
-from siren_sweep.study.stored import has_settings, mark_ended, mark_shown, read_block, write_tracked_to
+from siren_sweep.study.stored import has_settings, mark_ended, read_block, write_tracked_to
 from siren_sweep.study.studies import (
     STORAGE_URL_VARIABLE,
     all_blocks,
-    all_validations,
     best_trial,
     create,
     finished,
@@ -48,16 +46,11 @@ from siren_sweep.sweep.lock import locked
 from siren_sweep.sweep.monitor import Monitor
 from siren_sweep.sweep.mps import shared_gpus
 from siren_sweep.sweep.planning import Planner
-from siren_sweep.sweep.slots import slots
+from siren_sweep.sweep.slots import slots, warm_up
 from siren_sweep.sweep.validation import Validation
-from siren_sweep.train.engine import n_gpus
+from siren_sweep.train.machine import n_gpus
 from siren_sweep.train.report import where_to_look
-from siren_sweep.views import export
 from siren_sweep.views.mlflow.address import shown, tracked_to, tracking_uri
-from siren_sweep.views.record.writer import write_record
-from siren_sweep.views.report.page import write_report
-
-log = logging.getLogger(__name__)
 
 
 def run_sweep(config: DictConfig, arguments: Sequence[str], make_launcher: Callable[[], Launcher]) -> None:
@@ -71,17 +64,22 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], make_launcher: Calla
     overrides = checks.sort_overrides(arguments)
     overrides.faults += checks.folder_faults(config)
     outputs = OutputPaths(Path(cfg.outputs_dir))
-    paths, data_hashes = _prepare(cfg, overrides, outputs)
     gpus = n_gpus(cfg.training.device)
+    paths, data_hashes = _prepare(cfg, overrides, outputs, early=gpus == 0)
     with locked(paths), interrupts(), storage_errors(), shared_gpus(cfg.claude.n_parallel, gpus):
         if notice := restore(paths):
             print(notice, file=sys.stderr)
         Sweep(cfg, overrides, make_launcher(), outputs, paths, data_hashes).run()
 
 
-def _prepare(cfg: Config, overrides: checks.SweepOverrides, outputs: OutputPaths) -> tuple[SweepPaths, dict[int, str]]:
-    """Check all there is to check; the sweep's paths, and the data's hash by block number."""
+def _prepare(
+    cfg: Config, overrides: checks.SweepOverrides, outputs: OutputPaths, early: bool
+) -> tuple[SweepPaths, dict[int, str]]:
+    """Check all there is to check; the sweep's paths, and the data's hash by block number. `early`: where the config
+    is right, the server for workers starts before the data are read, and not inside NVIDIA's service."""
     wrong = checks.all_faults(cfg, overrides)
+    if early and not wrong:
+        warm_up()
     paths, hashes = None, {}
     try:
         paths = outputs.sweep(cfg.sweep.name)
@@ -105,6 +103,7 @@ def _data_hashes(cfg: Config, outputs: OutputPaths) -> dict[int, str]:
     """Read what each block will read, the largest first: too few frames, or a broken chunk, is told before a start."""
     hashes = {}
     blocks = enumerate(cfg.blocks.schedule, 1)
+    print(f"reading the data at {cfg.dataset.path}", file=sys.stderr)
     with Console(stderr=True).status("reading the data"):
         for number, block in sorted(blocks, key=lambda pair: -pair[1].n_training_frames):
             cfg.training.n_training_frames = block.n_training_frames
@@ -142,7 +141,7 @@ class Sweep:
             self._take_up_changes(first)
         if self._cfg.sweep.learn_from is not None:
             warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
-        with Monitor(self._cfg, self._outputs, self._paths, self._storage):
+        with Monitor(self._cfg, self._outputs, self._paths, self._storage) as self._beside:
             best: Mapping[str, Any] | None = None
             for number, block in enumerate(self._cfg.blocks.schedule, 1):
                 texts = checks.sweep_texts(self._cfg, self._overrides, block)
@@ -156,7 +155,7 @@ class Sweep:
                         print(f"the sweep ends at block {number}, as asked; the same command goes on", file=sys.stderr)
                         return
                 elif not read_block(study).shown:
-                    self._show(study)
+                    self._beside.show(number)
                 best = self._winner(study, number).plan.config
             self._instructions.close(study)
 
@@ -175,8 +174,9 @@ class Sweep:
 
     def _run_block(self, study: Study, start: BlockStart) -> None:
         while self._goes_on(study, start) and self._planner.plan(study, start):
-            self._view(write_record)
-            callback = BlockCallback(self._instructions.n_trials(start.number), self._export)
+            self._beside.record()
+            n_trials = self._instructions.n_trials(start.number)
+            callback = BlockCallback(n_trials, lambda _: self._beside.export(start.number))
             inherited = self._overrides.inherited
             run = BatchRun(self._storage, study, self._paths, self._launcher.launch, inherited, [callback])
             run.run(self._slots.n_threads)
@@ -191,14 +191,8 @@ class Sweep:
         best = best_trial(study)
         if best is not None and (hint := where_to_look(best.value or 0.0, best.reports)):
             print(f"block {start.number}, at every config: {hint}", file=sys.stderr)
-        self._export(study)
         mark_ended(study)
-        self._show(study)
-
-    def _show(self, study: Study) -> None:
-        self._view(write_record)
-        self._view(write_report, self._outputs)
-        mark_shown(study)
+        self._beside.show(start.number)
 
     def _goes_on(self, study: Study, start: BlockStart) -> bool:
         """Whether a batch is open or one more to be planned; between two, what a person asked for is taken up."""
@@ -236,15 +230,3 @@ class Sweep:
             reasons = sorted({trial.outcome.reason or "" for trial in ended if trial.outcome} - {""})
             raise SweepStateError(f"no trial of block {number} has finished: " + "; ".join(reasons))
         return best.searched
-
-    def _view(self, write: Callable[..., None], *more: Any) -> None:
-        """Write a view of the studies; one that cannot be written is told and costs the sweep nothing."""
-        try:
-            write(self._paths, *more, all_blocks(self._storage), all_validations(self._storage))
-        except Exception as error:  # a view can be made again at any time
-            log.exception("%s failed", write.__name__)
-            print(f"{write.__name__} failed ({type(error).__name__}: {error}); the sweep goes on", file=sys.stderr)
-
-    def _export(self, study: Study) -> None:
-        validation = load(self._storage, validation_name(read_block(study).number))
-        export.export_block(study, validation, self._paths, self._outputs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import cut, spread
-from siren_sweep.train.siren import n_parameters
+from siren_sweep.train.size import n_parameters
 
 SHARE = 0.9  # of the memory, for all slots together
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")

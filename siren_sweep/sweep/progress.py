@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 
 from optuna.study import Study
 from rich.console import Console, Group
@@ -12,96 +13,157 @@ from rich.table import Table
 from rich.text import Text
 
 from siren_sweep.config.schema import Config
+from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Trial
 from siren_sweep.study.stored import read_block, read_trials
 from siren_sweep.study.studies import best_trial, finished, instructions, n_trials_of
-from siren_sweep.train.report import Status
+from siren_sweep.sweep import time_left
+from siren_sweep.sweep.lock import last_attempt
+from siren_sweep.sweep.slots import slots
+from siren_sweep.train.report import Status, shown_r2
+
+_Trials = dict[str, list[Trial]]  # of a block and beside it, by study
 
 
 class ProgressView:
-    """A live table of the running slots on a terminal; elsewhere one plain line for each trial that ends."""
+    """A live table of what runs and what waits on a terminal; elsewhere one plain line for each trial that ends."""
 
-    def __init__(self, cfg: Config) -> None:
-        self._cfg = cfg
+    def __init__(self, cfg: Config, paths: SweepPaths) -> None:
+        self._cfg, self._paths = cfg, paths
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
-        self._told: set[tuple[int, int]] | None = None  # (block, trial) that were told; None before the first look
-        self._announced: tuple[int, int] | None = None  # block and batch that were announced last
+        self._told: set[tuple[int, str, int]] | None = None  # (block, study, trial); None before the first look
+        self._announced: tuple[str, int] | None = None  # study and batch that were announced last
+        self._clock = time_left.Clock()
+        self._n_slots = slots(cfg.claude.n_parallel, cfg.training.device).concurrency
         if self._live:
             self._live.start()
 
-    def update(self, studies: Mapping[int, Study]) -> None:
-        """Say what ended since the last look, and show what runs."""
+    def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], beside: str = "") -> None:
+        """Say what ended since the last look, and show what runs; `beside` is what is being written meanwhile."""
+        trials: dict[int, _Trials] = {}
+        for number, study in blocks.items():
+            own = [study] + ([validations[number]] if number in validations else [])
+            trials[number] = {one.study_name: read_trials(one) for one in own}
         ended = {
-            (block, trial.number): trial
-            for block, study in studies.items()
-            for trial in read_trials(study)
+            (number, name, trial.number): trial
+            for number, of_block in trials.items()
+            for name, some in of_block.items()
+            for trial in some
             if trial.outcome is not None
         }
         if self._told is None:
             self._told = set(ended)
             if ended:
                 self.say(f"going on: {len(ended)} trials have run before")
-        if studies:
-            self._say_batch(max(studies), studies[max(studies)])
         for key in sorted(set(ended) - self._told):
             self.say(_ended_line(key[0], ended[key]))
         self._told |= set(ended)
-        if self._live and studies:
-            block = max(studies)
-            n_trials = n_trials_of(instructions(studies), block, self._cfg.claude.n_iter_block)
-            self._live.update(self._table(block, studies[block], n_trials))
-
-    def _say_batch(self, block: int, study: Study) -> None:
-        running = [trial for trial in read_trials(study) if not trial.state.is_finished()]
-        batch = (block, max(trial.plan.batch for trial in running)) if running else None
-        if batch and batch != self._announced:
-            self._announced = batch
-            frames = read_block(study).n_training_frames
-            self.say(f"block {block} of {len(self._cfg.blocks.schedule)}, {frames} frames: batch {batch[1]} runs")
+        if blocks:
+            number = max(blocks)
+            self._say_batch(number, blocks[number], trials[number])
+            if self._live:
+                total = n_trials_of(instructions(blocks), number, self._cfg.claude.n_iter_block)
+                self._live.update(self._table(number, blocks[number], trials[number], total, beside))
 
     def say(self, text: str) -> None:
-        """One line, above what is live."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """Lines above what is live, cut between words where they are too long; what is to be pasted is indented, and
+        stays whole."""
+        for line in text.splitlines():
+            whole = self._console.is_terminal is False or line.startswith("  ")
+            for part in [line] if whole else wrapped(line, self._console.width):
+                self._console.print(part, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._live:
             self._live.stop()
 
-    def _table(self, block: int, study: Study, total: int) -> Group:
-        best = best_trial(study)
-        head = f"block {block} of {len(self._cfg.blocks.schedule)}, {read_block(study).n_training_frames} frames, "
+    def _say_batch(self, number: int, study: Study, trials: _Trials) -> None:
+        for name, some in trials.items():
+            running = [trial for trial in some if not trial.state.is_finished()]
+            batch = (name, max(trial.plan.batch for trial in running)) if running else None
+            if batch is None or batch == self._announced:
+                continue
+            self._announced = batch
+            head = f"block {number} of {len(self._cfg.blocks.schedule)}, {read_block(study).n_training_frames} frames: "
+            if name == study.study_name:
+                n_trials = sum(trial.plan.batch == batch[1] for trial in some)
+                self.say(f"{head}batch {batch[1]}, {n_trials} trials")
+            else:
+                self.say(f"{head}its best is trained again, {running[0].plan.mutation} and so on")
+
+    def _table(self, number: int, study: Study, trials: _Trials, total: int, beside: str) -> Group:
+        width, best = self._console.width, best_trial(study)
+        head = f"block {number} of {len(self._cfg.blocks.schedule)}, {read_block(study).n_training_frames} frames, "
         head += f"{len(finished(study))} of {total} trials"
         if best:
-            head += f", best R2 {best.value:.4f}{f' {best.part}' if best.part else ''} (trial {best.number})"
+            part = f" {best.part}" if best.part else ""
+            head += f", best R2 {shown_r2(best.value or 0.0)}{part} (trial {best.number})"
         table = Table.grid(padding=(0, 2))
-        for trial in read_trials(study):
-            if not trial.state.is_finished() and trial.attempt:
-                table.add_row(*_slot_row(trial))
-        return Group(Text(head), table)
+        for _ in range(4):
+            table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        open_ones = [(name, one) for name, some in trials.items() for one in some if not one.state.is_finished()]
+        for name, trial in open_ones:
+            if trial.attempt:
+                table.add_row(*self._row(name, trial, max(6, min(24, width // 5))))
+        lines = wrapped(head, width)
+        if left := self._left(number, study, open_ones, trials[study.study_name], total):
+            lines += wrapped(time_left.words(left), width)
+        below = [Text(part) for part in wrapped(f"being written: {beside}", width)] if beside else []
+        return Group(*map(Text, lines), table, *below)
+
+    def _row(self, study: str, trial: Trial, bar_width: int) -> tuple[str | ProgressBar, ...]:
+        name = f"trial {trial.number}" if trial.plan.validation_of is None else f"seed {trial.plan.seed}"
+        last, change = trial.reports[-1] if trial.reports else None, trial.plan.mutation or "root"
+        begun = last_attempt(self._paths.trial(study, trial.number).lock) == trial.attempt
+        bar = ProgressBar(total=1.0, completed=last.fraction if last else 0.0, width=bar_width)
+        if trial.outcome is not None:
+            return name, bar, "done", "", change
+        if not begun or last is None:  # of a trial that goes on, an earlier attempt reported
+            return name, bar, "starts" if begun else "queued", "", change
+        left = time_left.duration(self._clock.left_s(study, trial) or 0.0)
+        return name, bar, f"R2 {shown_r2(last.r2)}", f"{left} left", change
+
+    def _left(
+        self, number: int, study: Study, open_ones: Sequence[tuple[str, Trial]], of_block: Sequence[Trial], total: int
+    ) -> dict[str, float]:
+        """Seconds that batch, block and sweep may still take; empty where no trial has reported yet."""
+        schedule, n_slots = self._cfg.blocks.schedule, self._n_slots
+        steps = schedule[number - 1].total_steps
+        typical = time_left.typical_s(of_block, steps)
+        if typical is None:
+            return {}
+        running = [self._clock.left_s(name, trial) for name, trial in open_ones if trial.outcome is None]
+        left = [seconds for seconds in running if seconds is not None]
+        batch = time_left.queue_s(left, [typical] * (len(running) - len(left)), n_slots)
+        validating = any(name != study.study_name for name, _ in open_ones)
+        planned = 0 if validating else max(0, total - len(of_block))
+        seeds = 0 if validating else self._cfg.claude.n_validation_seeds
+        block = batch + time_left.queue_s([], [typical] * planned, n_slots) + -(-seeds // n_slots) * typical
+        n_trials = self._cfg.claude.n_iter_block + self._cfg.claude.n_validation_seeds
+        sweep = block + time_left.later_s(typical, steps, schedule[number:], n_trials, n_slots)
+        return {"batch": batch, "block": block} | ({"sweep": sweep} if len(schedule) > 1 else {})
 
 
-def _slot_row(trial: Trial) -> tuple[str | ProgressBar, ...]:
-    last = trial.reports[-1] if trial.reports else None
-    return (
-        f"slot {trial.plan.slot}",
-        f"trial {trial.number}",
-        ProgressBar(total=1.0, completed=last.fraction if last else 0.0, width=24),
-        f"R2 {last.r2:.4f}" if last else "starting",
-        f"{last.left_s:.0f} s left" if last else "",
-        trial.plan.mutation or "root",
-    )
+def wrapped(line: str, width: int) -> list[str]:
+    """A line in lines of at most `width` characters, cut between words alone."""
+    return textwrap.wrap(
+        line, max(20, width), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def _ended_line(block: int, trial: Trial) -> str:
     outcome, plan = trial.outcome, trial.plan
     assert outcome is not None
-    head = f"block {block}  batch {plan.batch}  slot {plan.slot}  trial {trial.number:3d}  "
-    change = f"  [{plan.mutation}]" if plan.mutation else ""
+    head = f"block {block}  trial {trial.number:2d}  "
+    if plan.validation_of is not None or plan.whole_of is not None:
+        head = f"block {block}  again {trial.number:2d}  "
+    change = f"  {plan.mutation}" if plan.mutation else ""
     if outcome.succeeded:
         flag = f"  {outcome.reason}" if outcome.reason else ""
         part = f" {outcome.part}" if outcome.part else ""
-        return f"{head}R2 {outcome.r2:.4f}{part}  {outcome.metrics['training_time_min']:.2f} min{flag}{change}"
+        return f"{head}R2 {shown_r2(outcome.r2)}{part}  {outcome.metrics['training_time_min']:.2f} min{flag}{change}"
     ending = "" if outcome.status == Status.stopped else f"{outcome.status}: "
     return f"{head}{ending}{outcome.reason}{change}"

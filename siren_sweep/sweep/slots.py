@@ -24,16 +24,9 @@ from typing import Any
 from siren_sweep.errors import OutputError, SweepError
 from siren_sweep.sweep.interrupts import check, insisted
 from siren_sweep.sweep.memory import limit_process
-from siren_sweep.train.engine import n_cores, n_gpus
+from siren_sweep.train.machine import n_cores, n_gpus
 
-PRELOAD = (
-    "torch",
-    "optuna",
-    "hydra.core.utils",
-    "siren_sweep.cli.main",
-    "siren_sweep.sweep.worker",
-    "siren_sweep.train.engine.kernels",
-)
+WARM = "siren_sweep.sweep.warm"  # what the server imports
 GRACE_S = 20.0  # between SIGTERM, on which a worker writes its checkpoint, and SIGKILL
 
 
@@ -73,8 +66,12 @@ class Job:
 def warm_up() -> ForkServerContext:
     """Start the server that workers are forked from; it imports what they need while the caller goes on."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOAD))
-    forkserver.ensure_running()
+    context.set_forkserver_preload([WARM])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which it inherits: Ctrl-C is the caller's
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
@@ -169,7 +166,7 @@ def _worker(target: Callable[..., None], args: tuple[Any, ...], memory_bytes: in
     """In the new process: die with the parent, leave Ctrl-C to it, stop at a step's end on SIGTERM."""
     from siren_sweep.sweep.worker import Interrupted, Superseded, interrupt
 
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, interrupt)
     if memory_bytes is not None:
@@ -186,7 +183,8 @@ def _worker(target: Callable[..., None], args: tuple[Any, ...], memory_bytes: in
         os._exit(2)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Wait for the process that asked for this one to end, and end with it."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

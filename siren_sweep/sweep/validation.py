@@ -20,7 +20,7 @@ from siren_sweep.study.records import PlannedTrial, Trial, TrialPlan
 from siren_sweep.study.stored import last_batch, read_block, read_plan, solved_r2, write_plan
 from siren_sweep.study.studies import complete, create, load, open_batch, standing, told_trials, validation_name, winner
 from siren_sweep.sweep.batch import BatchRun, enqueue_plan
-from siren_sweep.train.engine import n_cores
+from siren_sweep.train.machine import n_cores
 
 UNPRUNED = ["pruner=none"]  # a stopped run says nothing of the noise, and is no result
 WHOLE = [*UNPRUNED, "claude.search_windows=0"]

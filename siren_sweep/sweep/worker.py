@@ -31,8 +31,9 @@ from siren_sweep.study.stored import TrialWriter, read_trial
 from siren_sweep.study.studies import load, open_storage, trial_id
 from siren_sweep.sweep import memory
 from siren_sweep.sweep.lock import training
-from siren_sweep.train.engine import n_gpus, resolve_device
 from siren_sweep.train.loop import Report
+from siren_sweep.train.machine import n_gpus, resolve_device
+from siren_sweep.train.report import shown_r2, told_apart
 from siren_sweep.train.run import run_training
 
 log = logging.getLogger(__name__)
@@ -168,10 +169,11 @@ class Worker:
 
 
 def _why_pruned(stop: Stop) -> str:
-    text = f"pruned at {stop.fraction:.0%} of its steps, R2 {stop.r2:.4f}"
-    if stop.bound is not None:
-        text += f": its final R2 is at most {stop.bound:.4f}, and the block's best is {stop.best:.4f}"
-    return text
+    text = f"pruned at {stop.fraction:.0%} of its steps, R2 "
+    if stop.bound is None or stop.best is None:
+        return text + shown_r2(stop.r2)
+    now, bound, best = told_apart(stop.r2, stop.bound, stop.best)
+    return f"{text}{now}: its final R2 is at most {bound}, and the block's best is {best}"
 
 
 def _is_the_machines(error: Exception) -> bool:

@@ -24,8 +24,8 @@ from siren_sweep.config.schema import TrialConfig, trial_config
 from siren_sweep.errors import ConfigError, DataError, OutputError, SweepError
 from siren_sweep.field import StimulusField, load_cached, open_field
 from siren_sweep.paths import TrialPaths, make_writable, replacing
-from siren_sweep.train.engine import n_threads, resolve_device
 from siren_sweep.train.loop import Report, TrainResult, train
+from siren_sweep.train.machine import n_threads, resolve_device
 from siren_sweep.train.siren import in_data_units
 
 

@@ -23,9 +23,10 @@ from torch import Tensor
 from siren_sweep.config.schema import N_REPORTS, TrialConfig
 from siren_sweep.field import StimulusField, cut, frames_of, spread
 from siren_sweep.train.engine import checkpoint as checkpoints
-from siren_sweep.train.engine import learning_rate, make_engine, n_cores, n_threads
+from siren_sweep.train.engine import learning_rate, make_engine
 from siren_sweep.train.engine.evaluate import evaluate, evaluate_windows, report_frames
 from siren_sweep.train.fit import Fit
+from siren_sweep.train.machine import n_cores, n_threads
 from siren_sweep.train.metrics import Metrics, Moments, pooled, r2_standard_error
 from siren_sweep.train.report import Report, Status
 from siren_sweep.train.siren import n_parameters

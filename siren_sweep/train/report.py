@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+_LEAST_LOSS = 1e-12  # 1 - R2 below it is what sums in float64 cannot tell
+
 
 class Status(StrEnum):
     """How a run ended."""
@@ -38,7 +40,7 @@ class Report:
 
     def line(self) -> str:
         """What a person reads of it."""
-        so_far = f"{self.fraction:4.0%}  step {self.step}  R2 {self.r2:.6f}"
+        so_far = f"{self.fraction:4.0%}  step {self.step}  R2 {shown_r2(self.r2)}"
         return f"{so_far}  {self.steps_per_s:.1f} steps/s  {self.left_s / 60:.1f} min left"
 
 
@@ -54,3 +56,20 @@ def where_to_look(r2: float, reports: Sequence[Report]) -> str | None:
         "graph_model.nnr_f_T_period is in frames, nnr_f_xy_period in lattice spacings"
     )
     return f"R2 {r2:.4f} is below 0, worse than the data's mean everywhere: {say}; then at the values of the stimulus"
+
+
+def shown_r2(r2: float, digits: int = 2) -> str:
+    """An R2 to four places, or its distance to 1 to so many digits where the places would all be nines."""
+    loss = 1 - r2
+    if loss < _LEAST_LOSS:
+        return "1"
+    return f"{r2:.{max(4, digits)}f}" if loss >= 5e-4 else f"1 - {loss:.{digits - 1}e}"
+
+
+def told_apart(*r2: float) -> list[str]:
+    """Several R2 as `shown_r2` has them, with as many digits as tell different ones apart."""
+    for digits in range(2, 16):
+        texts = [shown_r2(value, digits) for value in r2]
+        if len({*texts}) == len({*r2}):
+            break
+    return texts

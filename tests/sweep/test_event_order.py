@@ -21,8 +21,8 @@ from optuna.trial import Trial, TrialState
 
 from siren_sweep.cli.main import conf_dir, typed
 from siren_sweep.config.schema import Block, Config
-from siren_sweep.paths import OutputPaths
-from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.study.stored import mark_shown, read_block, read_trials
 from siren_sweep.study.studies import all_blocks, all_validations, load, trial_id, winner
 from siren_sweep.sweep import checks
 from siren_sweep.sweep import loop as sweep
@@ -109,6 +109,21 @@ class Workers:
         return JobReturn(_return_value=None, status=JobStatus.COMPLETED)
 
 
+class ViewsOff(contextlib.nullcontext):  # type: ignore[type-arg]
+    """A monitor that shows nothing: a block's views are made at once."""
+
+    def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, storage: FragileStorage) -> None:
+        super().__init__(self)
+        self._storage = storage
+
+    def record(self) -> None: ...
+
+    def export(self, block: int) -> None: ...
+
+    def show(self, block: int) -> None:
+        mark_shown(all_blocks(self._storage)[block])
+
+
 @pytest.fixture(scope="module")
 def config() -> Config:
     with initialize_config_dir(conf_dir(), version_base="1.3"):
@@ -119,11 +134,8 @@ def config() -> Config:
 def views_off() -> Iterator[None]:
     """What only looks at the studies, and writes files, is not of interest here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "Monitor", lambda *_: contextlib.nullcontext())
-        patch.setattr(sweep, "write_record", lambda *_: None)
-        patch.setattr(sweep, "write_report", lambda *_: None)
+        patch.setattr(sweep, "Monitor", ViewsOff)
         patch.setattr(sweep, "save_copy", lambda *_: None)
-        patch.setattr(sweep.export, "export_block", lambda *_: None)
         yield
 
 

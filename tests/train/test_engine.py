@@ -17,7 +17,7 @@ from siren_sweep.config.choices import LrSchedule, Precision, Sampling
 from siren_sweep.config.schema import TrialConfig, trial_config
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, cut, open_field
-from siren_sweep.train.engine import initial_model, learning_rate, resolve_device
+from siren_sweep.train.engine import initial_model, learning_rate
 from siren_sweep.train.engine.autograd import TorchEngine
 from siren_sweep.train.engine.base import update_limit
 from siren_sweep.train.engine.batches import Batch, BatchSampler
@@ -25,6 +25,7 @@ from siren_sweep.train.engine.cpu import CpuEngine
 from siren_sweep.train.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.train.engine.passes import SirenPasses, block_points
 from siren_sweep.train.engine.precision import hidden_products, is_reduced
+from siren_sweep.train.machine import resolve_device
 from siren_sweep.train.siren import Siren, normalised
 
 N_FRAMES = 40

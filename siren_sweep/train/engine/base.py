@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from siren_sweep.config.choices import FirstLayerInit, LrSchedule
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, Window
 from siren_sweep.train.siren import Siren, normalised, spread_in_t
 
@@ -73,43 +71,6 @@ def window_seed(cfg: TrialConfig, window: Window) -> int:
     if window.alone:
         return cfg.training.seed
     return int(np.random.SeedSequence([cfg.training.seed, window.index]).generate_state(1)[0])
-
-
-def n_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def n_threads(cfg: TrialConfig) -> int:
-    """CPU threads of a run: as many as the config says, or as there are cores."""
-    return cfg.training.n_threads or n_cores()
-
-
-def n_gpus(device: str) -> int:
-    """GPUs that `training.device` lets a sweep use."""
-    if device == "cpu":
-        return 0
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return min(count, 1) if ":" in device else count
-
-
-def resolve_device(device: str, slot: int = 0) -> str:
-    """ "cpu" or "cuda:N" for what a person writes.
-
-    `auto` and `cuda` become the slot's GPU, slot mod their number, where there is one; `auto` falls back to the CPU.
-    Raises ConfigError where there is no such device.
-    """
-    count = n_gpus("cuda")
-    if device == "auto":
-        device = "cuda" if count else "cpu"
-    if device == "cuda" and count:
-        device = f"cuda:{slot % count}"
-    known = ["cpu", *(f"cuda:{index}" for index in range(count))]
-    if device not in known:
-        raise ConfigError(
-            f"training.device must be auto or one that this machine has ({', '.join(known)}), got {device!r}"
-        )
-    return device
 
 
 def initial_model(cfg: TrialConfig, seed: int | None = None) -> Siren:

@@ -23,7 +23,6 @@ from siren_sweep.train.engine.base import (
     initial_model,
     key_prefix,
     learning_rate,
-    n_threads,
     update_limit,
     window_seed,
 )
@@ -32,6 +31,7 @@ from siren_sweep.train.engine.coordinates import coordinates
 from siren_sweep.train.engine.passes import SirenPasses, Workspace
 from siren_sweep.train.engine.precision import hidden_products, is_reduced
 from siren_sweep.train.engine.team import Team, shared
+from siren_sweep.train.machine import n_threads
 from siren_sweep.train.siren import n_parameters
 
 CPU = torch.device("cpu")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+from siren_sweep.train.report import shown_r2
 from siren_sweep.views.grades import Grade, grade
+
+__all__ = ["COLOURS", "colour", "error", "log_error", "shown_r2"]
 
 _LEAST = 1e-12  # of 1 - R2: the end of what sums in float64 tell
 COLOURS = {Grade.poor: "#9c4a2f", Grade.moderate: "#d98a4b", Grade.good: "#b58a00", Grade.excellent: "#2f8f6f"}
@@ -23,11 +26,3 @@ def log_error(r2: float) -> float:
 def colour(r2: float) -> str:
     """The colour of an R2's class."""
     return COLOURS[grade(r2)]
-
-
-def shown_r2(r2: float) -> str:
-    """Four digits, or the distance to 1 where four digits would all be nines."""
-    loss = 1 - r2
-    if loss < _LEAST:
-        return "1"
-    return f"{r2:.4f}" if loss >= 5e-4 else f"1 - {loss:.1e}"

@@ -1,0 +1,258 @@
+"""What is made of a sweep while it trains: export, record, report and MLflow's runs, in a process of its own.
+
+Training waits for none of it. The process reads the studies, as every view does; one that dies is started again, and
+what it had not made yet is asked for anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Any
+
+from optuna.study import Study
+
+from siren_sweep.config.schema import Config
+from siren_sweep.errors import SweepError, redacted
+from siren_sweep.paths import OutputPaths, SweepPaths, command
+from siren_sweep.study.stored import mark_shown
+from siren_sweep.study.studies import all_blocks, all_validations, open_storage
+from siren_sweep.sweep.slots import die_with_parent, warm_up
+from siren_sweep.views.mlflow.address import tracking_uri
+
+if TYPE_CHECKING:
+    from siren_sweep.views.mlflow.mirror import Mirror
+
+INTERVAL_S = 1.0  # between two looks at what MLflow does not have yet
+RETRY_S = 30.0  # after MLflow could not be reached
+MOST_DEATHS = 2
+NICENESS = 5  # training comes first
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class View:
+    """What is to be made: the `record`, the `export` of a block, or the `report` when a block is over."""
+
+    kind: str
+    block: int = 0
+
+    def __str__(self) -> str:
+        return f"the {self.kind}{f' of block {self.block}' if self.block else ''}"
+
+
+class Beside:
+    """The process, as the sweep sees it: what it is asked for, and what it says."""
+
+    def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, say: Callable[[str], None]) -> None:
+        self._args, self._say = (cfg, outputs, paths), say
+        self._lock = threading.RLock()
+        self._asked: list[View] = []  # and not made yet
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+        self._deaths = 0
+        self._closing = self._closed = False
+        self.failed: list[str] = []
+        self.busy_with = ""  # what is being made, in words
+        self.unsent = False  # MLflow does not have all
+
+    def ask(self, view: View) -> None:
+        """Have a view made, of the studies as they stand when its turn comes."""
+        with self._lock:
+            self._asked.append(view)
+            self._send(view)
+
+    def listen(self, timeout_s: float = 0.0) -> None:
+        """Hear what the process says, and start it where it does not run."""
+        with self._lock:
+            self._start()
+        connection = self._connection
+        assert connection is not None
+        try:
+            while connection.poll(timeout_s):
+                self._hear(*connection.recv())
+                if self._closed:
+                    return
+        except (EOFError, OSError):
+            with self._lock:
+                self._lose()
+
+    def close(self, over: bool, patience_s: float | None = None) -> None:
+        """Return when all is made, or after the patience; `over` says that the sweep has come to its end."""
+        deadline = None if patience_s is None else time.monotonic() + patience_s
+        with self._lock:
+            self._start()
+            self._closing = True
+            if self.busy_with:
+                self._say(f"being written: {self.busy_with}")
+            self._send(over)
+        while not self._closed and (deadline is None or time.monotonic() < deadline):
+            self.listen(0.5)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+                self._process.join()
+
+    def _start(self) -> None:
+        if self._process is None and not self._closed:
+            context = warm_up()
+            self._connection, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(*self._args, theirs), daemon=True)
+            self._process.start()
+            theirs.close()
+            for view in self._asked:
+                self._send(view)
+
+    def _send(self, message: View | bool) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(OSError):  # it is dead, and that is seen where it is listened to
+                self._connection.send(message)
+
+    def _hear(self, kind: str, what: Any, text: str = "") -> None:
+        if kind == "says":
+            self._say(what)
+        elif kind == "begins":
+            self.busy_with = str(what)
+            if self._closing:
+                self._say(f"being written: {what}")
+        elif kind == "made":
+            with self._lock:
+                self._asked.remove(what)
+            self.busy_with = ""
+            if text:
+                self._say(text)
+                if what.kind == "export":
+                    self.failed.append(text)
+        else:
+            self.unsent, self._closed = what, True
+
+    def _lose(self) -> None:
+        """The process has died: it is started again with what was not made, unless it dies of that."""
+        assert self._process is not None
+        self._process.join()
+        self._process = None
+        self._deaths += 1
+        if self._closing or self._deaths > MOST_DEATHS:
+            lost = ", ".join(dict.fromkeys(map(str, self._asked)))
+            self._say("the process that makes the views has died" + (f", without {lost}" if lost else ""))
+            self._closed = self.unsent = True
+
+
+def _serve(cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Connection) -> None:
+    """In the process: make what is asked for, and between any two send to MLflow what is new."""
+    threading.Thread(target=die_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
+    logging.captureWarnings(True)
+    file = logging.FileHandler(paths.views_log, delay=True)
+    logging.basicConfig(handlers=[file], level=logging.WARNING, force=True)
+    views = _Views(cfg, outputs, paths, connection)
+    waiting: list[View] = []
+    over: bool | None = None
+    while over is None or waiting:
+        while connection.poll(0 if waiting or over is not None else INTERVAL_S):
+            received = connection.recv()
+            if isinstance(received, View):
+                waiting.append(received)
+            else:
+                over = received
+        if over is False:  # it was stopped, and the next start makes what is missing
+            break
+        if waiting:
+            alike = [view for view in waiting if view == waiting[0] or view.kind == waiting[0].kind == "report"]
+            views.make(alike)
+            waiting = [view for view in waiting if view not in alike]
+        if over is None:
+            views.mirror()
+    connection.send(("closed", views.mirror(over=bool(over), last=True)))
+
+
+class _Views:
+    def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Connection) -> None:
+        self._cfg, self._outputs, self._paths, self._connection = cfg, outputs, paths, connection
+        self._storage = open_storage(cfg.storage.url, paths, existing=True)
+        self._mirror: Mirror | None = None
+        self._retry_at, self._told = 0.0, ""
+
+    def make(self, alike: Sequence[View]) -> None:
+        """Make a view, once for all that ask for it; one that fails is told, and can be made again at any time."""
+        view = alike[-1]
+        self._connection.send(("begins", view))
+        told = ""
+        try:
+            self._make(view)
+            if view.kind == "report":
+                for one in alike:
+                    mark_shown(all_blocks(self._storage)[one.block])
+        except Exception as error:
+            if not isinstance(error, SweepError):
+                log.exception("%s failed", view)
+                error = RuntimeError(f"{type(error).__name__}: {error}; see {self._paths.views_log}")
+            told = f"{view} failed ({redacted(str(error))}); again by\n  {command(view.kind, self._paths.root)}"
+        for one in alike:
+            self._connection.send(("made", one, told))
+            told = ""
+
+    def _make(self, view: View) -> None:
+        from siren_sweep.views.export import export_block
+        from siren_sweep.views.record.writer import write_record
+        from siren_sweep.views.report.page import write_report
+
+        blocks, validations = all_blocks(self._storage), all_validations(self._storage)
+        if view.kind == "record":
+            write_record(self._paths, blocks, validations)
+        elif view.kind == "export":
+            export_block(blocks[view.block], validations.get(view.block), self._paths, self._outputs)
+        else:
+            write_report(self._paths, self._outputs, blocks, validations)
+
+    def mirror(self, over: bool = False, last: bool = False) -> bool:
+        """Send to MLflow what it does not have; whether some of it could not be sent."""
+        blocks = all_blocks(self._storage)
+        if not blocks or not self._cfg.tracking.enabled or (time.monotonic() < self._retry_at and not last):
+            return False
+        had = self._mirror is not None
+        try:
+            self._mirror = self._mirror or self._connect(blocks[min(blocks)])
+            self._mirror.update(blocks, all_validations(self._storage), over)
+            return False
+        except SweepError as error:  # what a person asked for
+            self._mirror, self._retry_at = None, time.monotonic() + RETRY_S
+            self._tell(str(error))
+            return False
+        except Exception as error:  # an outage of tracking must not touch training
+            log.warning("MLflow: %s", redacted(str(error)))
+            self._mirror = None
+            if had:  # a person may have deleted a run since
+                return self.mirror(over, last)
+            self._retry_at = time.monotonic() + RETRY_S
+            self._tell(f"MLflow cannot be reached ({type(error).__name__}); training goes on")
+            return True
+
+    def _connect(self, first: Study) -> Mirror:
+        from siren_sweep.views.mlflow.mirror import Mirror
+
+        name, uri = self._paths.root.name, tracking_uri(self._cfg.tracking.uri)
+        mirror = Mirror(uri, self._outputs, self._paths, first)
+        if mirror.experiment != name:
+            self._tell(f"MLflow: the sweep {name!r} is the experiment {mirror.experiment!r} there")
+        return mirror
+
+    def _tell(self, text: str) -> None:
+        """Say what is new."""
+        if text != self._told:
+            self._connection.send(("says", text))
+        self._told = text

@@ -1,0 +1,61 @@
+"""The cores and GPUs of this machine, and which of them a run gets; torch is imported where there may be a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+
+from siren_sweep.config.schema import TrialConfig
+from siren_sweep.errors import ConfigError
+
+
+def n_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def n_threads(cfg: TrialConfig) -> int:
+    """CPU threads of a run: as many as the config says, or as there are cores."""
+    return cfg.training.n_threads or n_cores()
+
+
+def n_gpus(device: str) -> int:
+    """GPUs that `training.device` lets a sweep use."""
+    if device == "cpu" or not _has_driver():
+        return 0
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return min(count, 1) if ":" in device else count
+
+
+def resolve_device(device: str, slot: int = 0) -> str:
+    """ "cpu" or "cuda:N" for what a person writes.
+
+    `auto` and `cuda` become the slot's GPU, slot mod their number, where there is one; `auto` falls back to the CPU.
+    Raises ConfigError where there is no such device.
+    """
+    count = n_gpus("cuda")
+    if device == "auto":
+        device = "cuda" if count else "cpu"
+    if device == "cuda" and count:
+        device = f"cuda:{slot % count}"
+    known = ["cpu", *(f"cuda:{index}" for index in range(count))]
+    if device not in known:
+        raise ConfigError(
+            f"training.device must be auto or one that this machine has ({', '.join(known)}), got {device!r}"
+        )
+    return device
+
+
+@functools.cache
+def _has_driver() -> bool:
+    """Whether a GPU's driver is here: without one there is no need to import torch, which takes seconds."""
+    if os.path.exists("/dev/kfd"):  # AMD's
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
