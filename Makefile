@@ -10,6 +10,10 @@ RUN := .venv/bin/python
 SWEEP ?= outputs/demo
 QUICK := not slow and not browser and not gpu and not chaos
 
+comma := ,
+# $(call dotted,WHAT,COMMAND): says what, and a dot a second for as long as the command runs
+dotted = printf '%s ' "$(1)"; while sleep 1; do printf .; done & trap "kill $$!; echo" EXIT; $(2)
+
 .PHONY: help setup sweep test test-slow test-browser test-gpu ui export report docs check audit bench bench-search chaos \
 	lock clean
 
@@ -21,9 +25,12 @@ setup: .venv/.ready ## the environment in .venv, from requirements.lock
 .venv/.ready: requirements.lock pyproject.toml
 	@command -v $(UV) >/dev/null || { echo "uv is missing: installing it into .venv-uv"; \
 		$(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install -q uv==$(UV_VERSION); }
+	@echo "siren_sweep's environment: $$(grep -c '==' requirements.lock) packages at most, 7 GB, most of it PyTorch's"
 	$(UV) venv -q --clear --python $(PYTHON) .venv
-	$(UV) pip sync -q --compile-bytecode --python $(RUN) --require-hashes requirements.lock
-	$(UV) pip install -q --python $(RUN) --no-build-isolation --no-deps --editable .
+	@$(call dotted,installing and compiling them$(comma) minutes,$(UV) pip sync -q --compile-bytecode --python $(RUN) \
+		--require-hashes requirements.lock)
+	@$(call dotted,installing siren_sweep,$(UV) pip install -q --python $(RUN) --no-build-isolation --no-deps \
+		--editable .)
 	@touch $@
 
 sweep: setup ## the demo: two short blocks on the embedded stimulus, exported to outputs/demo/best
@@ -44,9 +51,8 @@ test-gpu: setup ## the tests that need CUDA
 chaos: setup ## the tests that kill processes and fill disks
 	$(RUN) -m pytest -m chaos
 
-ui: setup ## the MLflow UI of outputs/ at http://127.0.0.1:5000
-	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --host 127.0.0.1 \
-		--workers 1 --backend-store-uri "sqlite:///$(CURDIR)/outputs/mlflow.db"
+ui: setup ## MLflow's pages, open on the runs of the newest sweep; Ctrl-C ends them
+	@.venv/bin/siren-sweep ui
 
 export: setup ## the best configs of SWEEP (outputs/demo) again
 	.venv/bin/siren-sweep export $(SWEEP)

@@ -82,6 +82,12 @@ def _sync(options: argparse.Namespace) -> None:
     print(f"MLflow at {shown(uri, outputs)} has all of {name}{named}")
 
 
+def _ui(options: argparse.Namespace) -> int:
+    from siren_sweep.cli.ui import serve
+
+    return serve(options.folder)
+
+
 def _import(options: argparse.Namespace) -> None:
     from siren_sweep.study.import_log import NOTE, import_log
     from siren_sweep.study.studies import open_folder
@@ -144,6 +150,19 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
             }
         },
         "siren-sweep sync outputs/demo\nsiren-sweep sync outputs/demo --tracking-uri http://somebody:password@host:5000",
+    ),
+    "ui": (
+        "MLflow's pages, open on the runs of a sweep; Ctrl-C ends them",
+        _ui,
+        {
+            "folder": {
+                "type": Path,
+                "nargs": "?",
+                "default": Path(),
+                "help": "a sweep's folder, or one that holds sweeps: the newest one; default: this one",
+            }
+        },
+        "siren-sweep ui\nsiren-sweep ui outputs/demo",
     ),
     "import": (
         "what the old loop left, its folder or its log alone, as the studies of a sweep",

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from siren_sweep.cli import commands
+from siren_sweep.cli.overview import overview
 from siren_sweep.config.base import with_base
 from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.config.schema import faults
@@ -78,6 +79,9 @@ def main() -> None:
             raise SystemExit(commands.run(sys.argv[1:]))
         if not __debug__:
             raise ConfigError("python must run without -O and PYTHONOPTIMIZE: what Hydra reads rests on assertions")
+        if {"-h", "--help"} & {*sys.argv[1:]}:
+            print(overview(commands.names(), Path(conf_dir())))
+            return
         sys.argv[1:] = _to_show(with_base(sys.argv[1:]))
         if _SWEEPS & {*sys.argv}:
             print("siren_sweep: reading the config", file=sys.stderr)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from siren_sweep.paths import OutputPaths
+from siren_sweep.paths import OutputPaths, command
 
 
 class PrintSummary(Callback):
     """Hydra's callback at the end of a multirun."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        from siren_sweep.views.mlflow.address import shown, tracking_uri  # Hydra imports this file at every start
-
         outputs = OutputPaths(Path(config.outputs_dir).absolute())
         paths = outputs.sweep(config.sweep.name)
         if not paths.best_json.exists():
@@ -35,6 +32,4 @@ class PrintSummary(Callback):
         print(f"scientific record         {paths.record}")
         if not config.tracking.enabled:
             return
-        store = shown(tracking_uri(config.tracking.uri), outputs)
-        local = f"mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(store)}"
-        print(f"MLflow UI                 {store if store.startswith('http') else local}")
+        print(f"MLflow's pages            {command('ui', paths.root)}")

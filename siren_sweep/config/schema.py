@@ -168,6 +168,7 @@ class Tracking:
 
     enabled: bool = True
     uri: str | None = None
+    system_metrics: bool = False  # the machine's load and memory, in the sweep's run
 
 
 @dataclass

@@ -22,13 +22,15 @@ from optuna.study import Study
 
 from siren_sweep.config.schema import Config
 from siren_sweep.errors import SweepError, redacted
-from siren_sweep.paths import OutputPaths, SweepPaths, command
+from siren_sweep.paths import OutputPaths, SweepPaths, command, sqlite_url
 from siren_sweep.study.stored import mark_shown
 from siren_sweep.study.studies import all_blocks, all_validations, open_storage
 from siren_sweep.sweep.slots import die_with_parent, warm_up
 from siren_sweep.views.mlflow.address import tracking_uri
 
 if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
     from siren_sweep.views.mlflow.mirror import Mirror
 
 INTERVAL_S = 1.0  # between two looks at what MLflow does not have yet
@@ -185,6 +187,7 @@ class _Views:
         self._cfg, self._outputs, self._paths, self._connection = cfg, outputs, paths, connection
         self._storage = open_storage(cfg.storage.url, paths, existing=True)
         self._mirror: Mirror | None = None
+        self._meter: SystemMetricsMonitor | None = None
         self._retry_at, self._told = 0.0, ""
 
     def make(self, alike: Sequence[View]) -> None:
@@ -228,6 +231,7 @@ class _Views:
         try:
             self._mirror = self._mirror or self._connect(blocks[min(blocks)])
             self._mirror.update(blocks, all_validations(self._storage), over)
+            self._measure(self._mirror.sweep_run, last)
             return False
         except SweepError as error:  # what a person asked for
             self._mirror, self._retry_at = None, time.monotonic() + RETRY_S
@@ -241,6 +245,17 @@ class _Views:
             self._retry_at = time.monotonic() + RETRY_S
             self._tell(f"MLflow cannot be reached ({type(error).__name__}); training goes on")
             return True
+
+    def _measure(self, run_id: str | None, last: bool) -> None:
+        """Log the load and the memory of the machine to the sweep's run, where that is asked for."""
+        if last and self._meter is not None:
+            self._meter.finish()
+        elif self._cfg.tracking.system_metrics and self._meter is None and run_id is not None:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            uri = tracking_uri(self._cfg.tracking.uri) or sqlite_url(self._outputs.mlflow_db)
+            self._meter = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
+            self._meter.start()
 
     def _connect(self, first: Study) -> Mirror:
         from siren_sweep.views.mlflow.mirror import Mirror

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hydra import version
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
@@ -31,21 +32,28 @@ def launch_in_slots(
     device, concurrency = config.training.device, slots(config.claude.n_parallel, config.training.device).concurrency
     # A process with a GPU reserves more address space than it uses, so its limit is on the GPU's memory instead.
     memory_bytes = None if n_gpus(device) else int(SHARE * machine_bytes() / concurrency)
-    jobs = []
-    for index, overrides in enumerate(job_overrides, start=initial_job_idx):
-        job_config = hydra_context.config_loader.load_sweep_config(config, list(overrides))
-        with open_dict(job_config):
-            job_config.hydra.job.id = job_config.hydra.job.num = index
-        limit_s = job_config.claude.time_budget_min * 60 * HARD_LIMIT_FACTOR + HARD_LIMIT_EXTRA_S
-        jobs.append(Job((hydra_context, task_function, job_config), limit_s, memory_bytes))
+    limit_s = config.claude.time_budget_min * 60 * HARD_LIMIT_FACTOR + HARD_LIMIT_EXTRA_S
+    jobs = [
+        Job((hydra_context, task_function, config, list(overrides), index), limit_s, memory_bytes)
+        for index, overrides in enumerate(job_overrides, start=initial_job_idx)
+    ]
     run_jobs(run_hydra_job, jobs, concurrency)
     return [_job_return(job, overrides) for job, overrides in zip(jobs, job_overrides, strict=True)]
 
 
-def run_hydra_job(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-    """In the worker's process: Hydra's globals, then the task."""
+def run_hydra_job(
+    hydra_context: HydraContext, task_function: TaskFunction, sweep: DictConfig, overrides: list[str], index: int
+) -> None:
+    """In the worker's process: Hydra's globals, the job's config, then the task. Raises SweepError where the config
+    cannot be composed, as where a config file was changed since the sweep began."""
     version.setbase("1.3")
     setup_globals()
+    try:
+        config = hydra_context.config_loader.load_sweep_config(sweep, overrides)
+    except HydraException as refused:
+        raise SweepError(f"the config of a job cannot be composed: {refused}") from refused
+    with open_dict(config):
+        config.hydra.job.id = config.hydra.job.num = index
     folder = Path(config.hydra.sweep.dir)
     if not folder.is_dir():  # and Hydra would make it again, with the study nowhere
         raise OutputError(f"the sweep's folder {str(folder)!r} is gone")

@@ -17,7 +17,7 @@ from siren_sweep.sweep.beside import Beside, View
 from siren_sweep.sweep.interrupts import AtOnce
 from siren_sweep.sweep.progress import ProgressView
 
-INTERVAL_S = 0.5
+INTERVAL_S = 1.0
 PATIENCE_S = 20.0  # with what is being written when a sweep is stopped
 
 log = logging.getLogger(__name__)

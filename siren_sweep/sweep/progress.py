@@ -15,7 +15,7 @@ from rich.text import Text
 from siren_sweep.config.schema import Config
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Trial
-from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.stored import read_block, read_plan, read_trials
 from siren_sweep.study.studies import best_trial, finished, instructions, n_trials_of
 from siren_sweep.sweep import time_left
 from siren_sweep.sweep.lock import last_attempt
@@ -88,10 +88,10 @@ class ProgressView:
             self._announced = batch
             head = f"block {number} of {len(self._cfg.blocks.schedule)}, {read_block(study).n_training_frames} frames: "
             if name == study.study_name:
-                n_trials = sum(trial.plan.batch == batch[1] for trial in some)
-                self.say(f"{head}batch {batch[1]}, {n_trials} trials")
+                self.say(f"{head}batch {batch[1]}, {len(read_plan(study, batch[1]))} trials")
             else:
-                self.say(f"{head}its best is trained again, {running[0].plan.mutation} and so on")
+                how = "with other seeds" if running[0].plan.whole_of is None else "in all windows"
+                self.say(f"{head}its best is trained again, {how}")
 
     def _table(self, number: int, study: Study, trials: _Trials, total: int, beside: str) -> Group:
         width, best = self._console.width, best_trial(study)
@@ -100,25 +100,26 @@ class ProgressView:
         if best:
             part = f" {best.part}" if best.part else ""
             head += f", best R2 {shown_r2(best.value or 0.0)}{part} (trial {best.number})"
+        bar_width = max(6, min(24, width // 5))
         table = Table.grid(padding=(0, 2))
-        for _ in range(4):
-            table.add_column(no_wrap=True)
+        for column_width in (9, bar_width, 13, 10):  # and the change has what is left
+            table.add_column(no_wrap=True, min_width=column_width, max_width=column_width)
         table.add_column(no_wrap=True, overflow="ellipsis")
         open_ones = [(name, one) for name, some in trials.items() for one in some if not one.state.is_finished()]
         for name, trial in open_ones:
             if trial.attempt:
-                table.add_row(*self._row(name, trial, max(6, min(24, width // 5))))
+                table.add_row(*self._row(name, trial))
         lines = wrapped(head, width)
         if left := self._left(number, study, open_ones, trials[study.study_name], total):
             lines += wrapped(time_left.words(left), width)
         below = [Text(part) for part in wrapped(f"being written: {beside}", width)] if beside else []
         return Group(*map(Text, lines), table, *below)
 
-    def _row(self, study: str, trial: Trial, bar_width: int) -> tuple[str | ProgressBar, ...]:
-        name = f"trial {trial.number}" if trial.plan.validation_of is None else f"seed {trial.plan.seed}"
+    def _row(self, study: str, trial: Trial) -> tuple[str | ProgressBar, ...]:
+        name = _name(trial)
         last, change = trial.reports[-1] if trial.reports else None, trial.plan.mutation or "root"
         begun = last_attempt(self._paths.trial(study, trial.number).lock) == trial.attempt
-        bar = ProgressBar(total=1.0, completed=last.fraction if last else 0.0, width=bar_width)
+        bar = ProgressBar(total=1.0, completed=last.fraction if last else 0.0)
         if trial.outcome is not None:
             return name, bar, "done", "", change
         if not begun or last is None:  # of a trial that goes on, an earlier attempt reported
@@ -154,12 +155,17 @@ def wrapped(line: str, width: int) -> list[str]:
     ) or [""]
 
 
+def _name(trial: Trial) -> str:
+    plan = trial.plan
+    if plan.validation_of is not None:
+        return f"seed {plan.seed}"
+    return f"trial {trial.number if plan.whole_of is None else plan.whole_of}"
+
+
 def _ended_line(block: int, trial: Trial) -> str:
     outcome, plan = trial.outcome, trial.plan
     assert outcome is not None
-    head = f"block {block}  trial {trial.number:2d}  "
-    if plan.validation_of is not None or plan.whole_of is not None:
-        head = f"block {block}  again {trial.number:2d}  "
+    head = f"block {block}  {_name(trial):8}  "
     change = f"  {plan.mutation}" if plan.mutation else ""
     if outcome.succeeded:
         flag = f"  {outcome.reason}" if outcome.reason else ""

@@ -95,7 +95,7 @@ def mlflow_runs(paths: SweepPaths) -> dict[str, object]:
 
 def test_it_says_where_everything_is(swept: subprocess.CompletedProcess[str], paths: SweepPaths) -> None:
     assert str(paths.best) in swept.stdout
-    assert "mlflow ui --host 127.0.0.1" in swept.stdout
+    assert "siren-sweep ui 'a b/it'" in swept.stdout
     assert re.search(r"block 1: final_r2 0\.9\d+ at 4 frames", swept.stdout)
 
 

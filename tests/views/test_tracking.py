@@ -16,7 +16,7 @@ from siren_sweep.study.records import Block, TrialPlan
 from siren_sweep.study.stored import trial_values
 from siren_sweep.study.studies import create, study_name
 from siren_sweep.views.mlflow.address import VARIABLE, sync_uri, tracked_to
-from siren_sweep.views.mlflow.mirror import Mirror, _client
+from siren_sweep.views.mlflow.mirror import Mirror, client_of
 
 
 def test_what_an_outage_kept_back_is_sent_later_in_order_and_once(own_data: list[str], tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_mlflow_prints_no_address_of_a_run_which_would_hold_the_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
-    client = _client("http://somebody:secret@127.0.0.1:9")
+    client = client_of("http://somebody:secret@127.0.0.1:9")
     client._tracking_client._log_url("a run")  # asks the server, which is not there, for the run's name if it prints
     assert capsys.readouterr().out == ""
 

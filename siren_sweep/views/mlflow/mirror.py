@@ -8,7 +8,7 @@ and once. What a person deletes there stays deleted, with what would come below 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,11 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
-from siren_sweep.study.records import Trial
+from siren_sweep.study.records import Block, Trial
 from siren_sweep.study.stored import read_block, read_tracked_to, read_trials, sweep_id
 from siren_sweep.study.studies import Winner, winner
+from siren_sweep.views.mlflow import described
+from siren_sweep.views.mlflow.address import HOST, PORT
 from siren_sweep.views.mlflow.experiment import Sweep, experiment_of, find_artifacts
 from siren_sweep.views.mlflow.registry import register
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 RUN_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 MAX_TEXT = 5000  # characters of a parameter or a tag; MLflow takes 6000 and 8000
-LOCAL_PAGES = "http://127.0.0.1:5000"  # where `make ui` shows the file beside the sweeps
 CURVES = {"r2": "r2", "mse": "mse", "learning_rate": "learning_rate", "steps_per_s": "steps_per_second"}
 
 
@@ -37,6 +38,7 @@ class _Sent:
 
     run_id: str
     n_reports: int = 0
+    n_best: int = 0  # points of a block's best R2
     last_ms: int = 0  # the time of the last report
     ended: bool = False
     deleted: bool = False  # by a person
@@ -54,17 +56,29 @@ class Mirror:
         if own:
             create_once(outputs.mlflow_db, lambda file: _make_schema(sqlite_url(file)))
             find_artifacts(outputs)
-        self._client = _client(uri or sqlite_url(outputs.mlflow_db))
+        self._client = client_of(uri or sqlite_url(outputs.mlflow_db))
         artifacts = outputs.mlartifacts.absolute().as_uri() if own else None
         found = experiment_of(self._client, self._sweep, artifacts)
         self._experiment_id, self.experiment = str(found.experiment_id), str(found.name)
+        self._links = described.Links(self._experiment_id)
         self._sent = self._known_runs()
+
+    @property
+    def sweep_run(self) -> str | None:
+        """The id of the sweep's own run; None where there is none, or a person deleted it."""
+        sent = self._sent.get("sweep")
+        return sent.run_id if sent and not sent.deleted else None
 
     def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], over: bool) -> None:
         """Send what is new; `over` says that the sweep has come to its end."""
-        sweep = self._run("sweep", self._paths.root.name, None)
+        if not blocks:
+            return
+        name, first = self._paths.root.name, read_block(blocks[min(blocks)])
+        sweep = self._run("sweep", name, None, first, params=described.sweep_params(first))
         for number, study in blocks.items():
-            block = self._run(study.study_name, f"block {number}", sweep, _block_tags(study))
+            known = read_block(study)
+            own_name, params = described.block_name(name, number), described.block_params(known)
+            block = self._run(study.study_name, own_name, sweep, known, described.block_tags(known), params)
             studies = [study] + ([validations[number]] if number in validations else [])
             trials = [(own.study_name, trial) for own in studies for trial in read_trials(own)]
             begun = [(name, trial) for name, trial in trials if trial.state is not TrialState.WAITING]
@@ -74,19 +88,36 @@ class Mirror:
                 self._client.update_run(block.run_id, status="RUNNING")  # it was over, and has more trials now
                 block.ended = False
             for name, trial in begun:
-                self._send_trial(name, trial, block)
-            known = read_block(study)
-            if known.ended and (known.shown or over) and not block.deleted:
-                self._end_block(study, winner(study, validations.get(number)), number, block)
+                self._send_trial(name, trial, block, known)
+            if not block.deleted:
+                self._send_best_so_far(read_trials(study), block)
+                if known.ended and (known.shown or over):
+                    self._end_block(study, winner(study, validations.get(number)), number, block, sweep)
+                    self._describe_sweep(blocks, validations, sweep)
         if over and not sweep.ended and not sweep.deleted:
             self._client.set_terminated(sweep.run_id)
             sweep.ended = True
 
-    def _send_trial(self, study: str, trial: Trial, parent: _Sent) -> None:
-        plan = trial.plan
-        kind = "validation" if plan.validation_of is not None else "whole" if plan.whole_of is not None else "trial"
-        name = f"{kind} {trial.number}"
-        run = self._run(_key(study, trial), name, parent, _trial_tags(trial), _params(trial))
+    def _send_best_so_far(self, trials: Sequence[Trial], block: _Sent) -> None:
+        """A block's best R2 after each of its trials."""
+        points = described.best_so_far(trials)[block.n_best :]
+        self._log_metrics(block.run_id, [("best_r2", value, when, step) for step, value, when in points])
+        block.n_best += len(points)
+
+    def _describe_sweep(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], sweep: _Sent) -> None:
+        if sweep.deleted:
+            return
+        own = {}
+        for number, study in blocks.items():
+            best, known = winner(study, validations.get(number)), read_block(study)
+            own[number] = (known, best.final_r2 if best and known.ended else None, self._sent[study.study_name].run_id)
+        note = described.sweep_note(self._paths.root.name, own, self._links)
+        self._client.set_tag(sweep.run_id, described.NOTE, note)
+
+    def _send_trial(self, study: str, trial: Trial, parent: _Sent, block: Block) -> None:
+        name = described.trial_name(self._paths.root.name, block.number, trial)
+        tags, params = described.trial_tags(trial), described.trial_params(trial)
+        run = self._run(_key(study, trial), name, parent, block, tags, params)
         if run.ended or run.deleted:
             return
         self._send_reports(trial, run)
@@ -95,12 +126,14 @@ class Mirror:
         outcome = trial.outcome
         assert outcome is not None
         metrics = {name: value for name, value in outcome.metrics.items() if value is not None}
-        self._log_metrics(run.run_id, [(name, value, 0, _end_ms(trial)) for name, value in metrics.items()])
+        self._log_metrics(run.run_id, [(name, value, _end_ms(trial), 0) for name, value in metrics.items()])
         for tag, value in (("state", trial.state.name), ("status", outcome.status), ("stop_step", outcome.stop_step)):
             self._client.set_tag(run.run_id, tag, value)
         if outcome.reason:
             self._client.set_tag(run.run_id, "reason", outcome.reason[:MAX_TEXT])
         saved = self._paths.trial(study, trial.number)
+        for tag, value in described.provenance_tags(saved.weights).items():
+            self._client.set_tag(run.run_id, tag, value)
         for file in (saved.config, saved.weights):
             if file.exists():
                 self._client.log_artifact(run.run_id, str(file))
@@ -117,20 +150,32 @@ class Mirror:
         for report in new:
             # A second attempt may be faster than the first, whose reports it goes on from: time does not go back.
             run.last_ms = max(run.last_ms + 1, start_ms + int(report.elapsed_s * 1000))
-            points += [(name, getattr(report, field), report.step, run.last_ms) for field, name in CURVES.items()]
+            points += [(name, getattr(report, field), run.last_ms, report.step) for field, name in CURVES.items()]
         self._log_metrics(run.run_id, points)
         run.n_reports = new[-1].index
 
-    def _end_block(self, study: Study, best: Winner | None, number: int, block: _Sent) -> None:
+    def _end_block(self, study: Study, best: Winner | None, number: int, block: _Sent, sweep: _Sent) -> None:
         if best is not None:
             ended, metrics = _end_ms(best.run), best.run.metrics
-            self._log_metrics(block.run_id, [(name, value, 0, ended) for name, value in metrics.items()])
-            self._client.set_tag(block.run_id, "best_trial", best.searched.number)
-            for ending in (".yaml", ".png"):
-                self._client.log_artifact(block.run_id, str(self._paths.best_file(number, ending)))
+            values = {name: value for name, value in metrics.items() if value is not None}
+            self._log_metrics(block.run_id, [(name, value, ended, 0) for name, value in values.items()])
+            if not sweep.deleted:
+                self._log_metrics(sweep.run_id, [("best_r2", best.final_r2, ended, number)])
             saved = self._paths.trial(best.study, best.run.number)
+            tags = described.provenance_tags(saved.weights) | {"best_trial": best.searched.number}
+            for tag, value in tags.items():
+                for run in (block, sweep):
+                    if not run.deleted and (run is block or tag != "best_trial"):
+                        self._client.set_tag(run.run_id, tag, value)
+            for ending in (".yaml", ".png"):
+                if (file := self._paths.best_file(number, ending)).exists():
+                    self._client.log_artifact(block.run_id, str(file))
             register(self._client, block.run_id, self._sweep, study, best, saved)
         self._send_views(number, block)
+        keys = [_key(study.study_name, trial) for trial in read_trials(study)]
+        of_trials = [self._sent[key].run_id for key in keys if key in self._sent]
+        note = described.block_note(study, best, self._links, block.run_id, of_trials, self._paths.report.exists())
+        self._client.set_tag(block.run_id, described.NOTE, note)
         self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")
         block.ended = True
 
@@ -150,6 +195,7 @@ class Mirror:
         key: str,
         name: str,
         parent: _Sent | None,
+        block: Block,
         tags: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> _Sent:
@@ -163,9 +209,10 @@ class Mirror:
             own |= {tag: str(value)[:MAX_TEXT] for tag, value in (tags or {}).items()}
             run = self._client.create_run(self._experiment_id, tags=own, run_name=name)
             self._sent[key] = _Sent(run.info.run_id)
-            if params:
-                entries = [Param(name, str(value)[:MAX_TEXT]) for name, value in params.items()]
-                self._client.log_batch(run.info.run_id, params=entries)
+            entries = [Param(name, str(value)[:MAX_TEXT]) for name, value in (params or {}).items()]
+            for start in range(0, len(entries), 100):  # MLflow's limit of one call
+                self._client.log_batch(run.info.run_id, params=entries[start : start + 100])
+            self._client.log_inputs(run.info.run_id, datasets=[described.data_input(block)])
         return self._sent[key]
 
     def _known_runs(self) -> dict[str, _Sent]:
@@ -178,9 +225,11 @@ class Mirror:
             page = self._client.search_runs([self._experiment_id], "", ViewType.ALL, max_results=1000, page_token=token)
             for run in page:
                 ended, deleted = run.info.status != "RUNNING", run.info.lifecycle_stage == "deleted"
-                sent = [] if ended or deleted else self._client.get_metric_history(run.info.run_id, "r2")
+                own_id, still = run.info.run_id, not (ended or deleted)
+                sent = self._client.get_metric_history(own_id, "r2") if still else []
                 last_ms = max((point.timestamp for point in sent), default=0)
-                known[run.data.tags.get("key", "")] = _Sent(run.info.run_id, len(sent), last_ms, ended, deleted)
+                n_best = len(self._client.get_metric_history(own_id, "best_r2")) if still else 0
+                known[run.data.tags.get("key", "")] = _Sent(own_id, len(sent), n_best, last_ms, ended, deleted)
             token = page.token
             if not token:
                 return known
@@ -188,7 +237,7 @@ class Mirror:
     def _log_metrics(self, run_id: str, points: list[tuple[str, float, int, int]]) -> None:
         from mlflow.entities import Metric
 
-        metrics = [Metric(name, float(value), when, step) for name, value, step, when in points]
+        metrics = [Metric(name, float(value), when, step) for name, value, when, step in points]
         for start in range(0, len(metrics), 1000):  # MLflow's limit of one call
             self._client.log_batch(run_id, metrics=metrics[start : start + 1000])
 
@@ -199,10 +248,10 @@ def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
     tracked = read_tracked_to(first)
     if tracked is None or (tracked.uri is None and not outputs.mlflow_db.is_file()):
         return {}
-    pages = tracked.uri if tracked.uri and tracked.uri.startswith("http") else LOCAL_PAGES
+    pages = tracked.uri if tracked.uri and tracked.uri.startswith("http") else f"http://{HOST}:{PORT}"
     found, token = {}, None
     try:
-        client = _client(tracked.uri or sqlite_url(outputs.mlflow_db))
+        client = client_of(tracked.uri or sqlite_url(outputs.mlflow_db))
         own = client.search_experiments(filter_string=Sweep(name, sweep_id(first)).tag)
         while own:
             page = client.search_runs([own[0].experiment_id], max_results=1000, page_token=token)
@@ -217,7 +266,7 @@ def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
     return found
 
 
-def _client(uri: str) -> MlflowClient:
+def client_of(uri: str) -> MlflowClient:
     """A client that gives up within seconds when the server is gone."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
@@ -234,25 +283,11 @@ def _client(uri: str) -> MlflowClient:
 
 def _make_schema(uri: str) -> None:
     """A new database with MLflow's tables; takes it seconds, and a hundred migrations."""
-    _client(uri).search_experiments(max_results=1)
+    client_of(uri).search_experiments(max_results=1)
 
 
 def _key(study: str, trial: Trial) -> str:
     return f"{study}/trial_{trial.number:04d}"
-
-
-def _block_tags(study: Study) -> dict[str, Any]:
-    block = read_block(study)
-    return {"block": block.number, "n_training_frames": block.n_training_frames, "data_hash": block.data_hash}
-
-
-def _trial_tags(trial: Trial) -> dict[str, Any]:
-    keys = ("block", "slot", "batch", "iteration", "parent", "mutation", "strategy", "seed")
-    return {key: getattr(trial.plan, key) for key in keys} | {"trial": trial.number, "state": "RUNNING"}
-
-
-def _params(trial: Trial) -> dict[str, Any]:
-    return {**trial.plan.config, "training.n_training_frames": trial.plan.n_training_frames}
 
 
 def _end_ms(trial: Trial) -> int:

@@ -54,7 +54,7 @@ def downloaded(uri: str, tracking_uri: str | None = None) -> Iterator[Path]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
-    is_set: bool = mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]
+    is_set: bool = mlflow.is_tracking_uri_set()
     before = mlflow.get_tracking_uri() if is_set else None
     where = tracking_uri or before or _store_here(uri)
     mlflow.set_tracking_uri(where)  # for all of MLflow: its registry is asked for aliases there alone

@@ -1,0 +1,159 @@
+"""What MLflow is told of a run beside its metrics: name, parameters, tags, the data it was given, and a description."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from siren_sweep.config.parameters import leaf
+from siren_sweep.errors import OutputError
+from siren_sweep.search.proposal import shown
+from siren_sweep.study.records import Block, Trial
+from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.studies import Winner
+from siren_sweep.train.report import shown_r2
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
+NOTE, COMMIT = "mlflow.note.content", "mlflow.source.git.commit"
+
+
+def trial_name(sweep: str, block: int, trial: Trial) -> str:
+    """`demo, block 1, trial 4`."""
+    plan = trial.plan
+    kind = "validation" if plan.validation_of is not None else "whole" if plan.whole_of is not None else "trial"
+    return f"{sweep}, block {block}, {kind} {trial.number}"
+
+
+def block_name(sweep: str, block: int) -> str:
+    """`demo, block 1`."""
+    return f"{sweep}, block {block}"
+
+
+def sweep_params(block: Block) -> dict[str, Any]:
+    """The sweep's settings, as every block has them."""
+    own = {**block.settings, **{f"dataset.{name}": value for name, value in block.dataset.items()}}
+    return {re.sub(r"\[(\d+)\]", r".\1", name): value for name, value in own.items()}  # MLflow refuses brackets
+
+
+def block_params(block: Block) -> dict[str, Any]:
+    """What is the block's own, and the search's settings."""
+    own = {"block": block.number, "n_training_frames": block.n_training_frames}
+    search = ("claude.", "search_space.")
+    return own | {name: value for name, value in sweep_params(block).items() if name.startswith(search)}
+
+
+def block_tags(block: Block) -> dict[str, Any]:
+    """What a block is told from others by."""
+    return {"block": block.number, "n_training_frames": block.n_training_frames, "data_hash": block.data_hash}
+
+
+def trial_params(trial: Trial) -> dict[str, Any]:
+    """The config's explorable parameters, and the frames."""
+    return {**trial.plan.config, "training.n_training_frames": trial.plan.n_training_frames}
+
+
+def trial_tags(trial: Trial) -> dict[str, Any]:
+    """A trial's place in the sweep."""
+    keys = ("block", "slot", "batch", "iteration", "parent", "mutation", "strategy", "seed")
+    return {key: getattr(trial.plan, key) for key in keys} | {"trial": trial.number, "state": "RUNNING"}
+
+
+def provenance_tags(weights: Path) -> dict[str, Any]:
+    """What the run's weights say of what made them: versions, commit, machine, precision; empty without any."""
+    from siren_sweep.train.saved import described
+
+    try:
+        found = described(weights) if weights.exists() else None
+    except OutputError:  # a damaged file
+        found = None
+    own = dict(found.provenance) if found else {}
+    return own | ({COMMIT: own["commit"]} if "commit" in own else {})
+
+
+def data_input(block: Block) -> DatasetInput:
+    """The stimulus field of a block as MLflow logs an input."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    path = str(block.dataset.get("path"))
+    own = Dataset(
+        name=f"{Path(path).name}, {block.n_training_frames} frames",
+        digest=block.data_hash[:32],  # MLflow takes 36 characters
+        source_type="local",
+        source=path,
+    )
+    return DatasetInput(own, [InputTag("mlflow.data.context", "training"), InputTag("data_hash", block.data_hash)])
+
+
+def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float, int]]:
+    """Of a block's finished trials in order: the trial's number from 1 on, the best R2 up to it, and when it ended."""
+    points, best = [], None
+    for trial in trials:
+        if trial.state is TrialState.COMPLETE and trial.value is not None:
+            best = trial.value if best is None else max(best, trial.value)
+        if best is not None and trial.told is not None:
+            points.append((trial.number + 1, best, int(trial.told.timestamp() * 1000)))
+    return points
+
+
+class Links:
+    """Addresses within MLflow's pages, of one experiment."""
+
+    def __init__(self, experiment: str) -> None:
+        self._experiment = experiment
+
+    def run(self, run_id: str) -> str:
+        return f"#/experiments/{self._experiment}/runs/{run_id}"
+
+    def artifact(self, run_id: str, path: str) -> str:
+        return f"{self.run(run_id)}/artifacts/{quote(path)}"
+
+    def compared(self, run_ids: Sequence[str]) -> str:
+        """Runs beside each other, their parallel coordinates first."""
+        runs, experiments = (quote(json.dumps(ids)) for ids in (list(run_ids), [self._experiment]))
+        return f"#/compare-runs?runs={runs}&experiments={experiments}"
+
+
+def block_note(
+    study: Study, best: Winner | None, links: Links, run_id: str, run_ids: Sequence[str], with_report: bool
+) -> str:
+    """A block's description, in Markdown."""
+    block, trials = read_block(study), read_trials(study)
+    ended = [trial for trial in trials if trial.state.is_finished()]
+    states = {state: sum(trial.state is state for trial in ended) for state in (TrialState.PRUNED, TrialState.FAIL)}
+    lines = [
+        f"**Block {block.number}: {block.n_training_frames} frames.** {len(ended)} trials, "
+        f"{states[TrialState.PRUNED]} stopped early, {states[TrialState.FAIL]} failed."
+    ]
+    if best is not None:
+        lines += ["", f"The best is trial {best.searched.number}, final R2 {shown_r2(best.final_r2)}:", ""]
+        lines += ["| parameter | value |", "| --- | --- |"]
+        lines += [f"| {leaf(name)} | {shown(value)} |" for name, value in best.run.plan.config.items()]
+    lines += ["", "- " + f"[its trials beside each other]({links.compared(run_ids)})"]
+    if with_report:
+        name = f"block_{block.number:02d}"
+        lines += [
+            f"- [the best config]({links.artifact(run_id, f'{name}.yaml')})",
+            f"- [the report]({links.artifact(run_id, 'report/report.html')})",
+        ]
+    return "\n".join(lines)
+
+
+def sweep_note(sweep: str, blocks: Mapping[int, tuple[Block, float | None, str]], links: Links) -> str:
+    """A sweep's description, in Markdown; each block with its best final R2 and its run."""
+    lines = [f"**The sweep {sweep}.** A run a block, and below it a run a trial.", ""]
+    lines += ["| block | frames | best final R2 | |", "| --- | --- | --- | --- |"]
+    for number, (block, r2, run_id) in blocks.items():
+        pages = {"report": "report/report.html", "best config": f"block_{number:02d}.yaml"} if r2 is not None else {}
+        more = ", ".join(f"[{name}]({links.artifact(run_id, file)})" for name, file in pages.items())
+        told = shown_r2(r2) if r2 is not None else "still open"
+        lines.append(f"| [{number}]({links.run(run_id)}) | {block.n_training_frames} | {told} | {more} |")
+    return "\n".join(lines)
