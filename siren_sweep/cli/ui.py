@@ -22,7 +22,7 @@ from siren_sweep.errors import OutputError
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.stored import read_tracked_to, sweep_id
 from siren_sweep.study.studies import read_folder
-from siren_sweep.views.mlflow.address import HOST, PORT, shown, sync_uri
+from siren_sweep.views.mlflow.address import HOST, PORT, TRAINING, shown, sync_uri
 
 PATIENCE_S = 300.0  # until the server answers
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
@@ -85,7 +85,7 @@ def _runs(uri: str, own_id: str) -> str:
         (found,) = client_of(uri).search_experiments(filter_string=f"tags.{TAG} = '{own_id}'")[:1]
     except (MlflowException, ValueError):
         return ""
-    return f"/#/experiments/{found.experiment_id}/runs"
+    return f"/#/experiments/{found.experiment_id}/runs?{TRAINING}"
 
 
 @contextmanager

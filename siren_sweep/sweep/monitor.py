@@ -48,7 +48,8 @@ class Monitor:
         self._thread.join()
         self._look()
         self._view.close()
-        self._beside.close(over=kind is None, patience_s=None if kind is None else PATIENCE_S)
+        with self._view.busy("the last views"):
+            self._beside.close(over=kind is None, patience_s=None if kind is None else PATIENCE_S)
         if self._beside.unsent:
             sync = command("sync", self._paths.root)
             self._view.say(f"MLflow could not be reached; what is missing is sent by the next start, or by\n  {sync}")

@@ -9,6 +9,7 @@ from optuna.study import Study
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.status import Status as Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -73,6 +74,10 @@ class ProgressView:
             whole = self._console.is_terminal is False or line.startswith("  ")
             for part in [line] if whole else wrapped(line, self._console.width):
                 self._console.print(part, highlight=False, markup=False, soft_wrap=True)
+
+    def busy(self, with_what: str) -> Spinner:
+        """What a person sees while the sweep waits for something, when nothing else is live."""
+        return self._console.status(with_what)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -16,12 +16,13 @@ from conftest import N_NEURONS, run_command
 
 from siren_sweep.cli import commands
 from siren_sweep.cli.main import main
+from siren_sweep.cli.ui import newest_sweep
 from siren_sweep.field import cache_file
 from siren_sweep.paths import OutputPaths
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAMS = r"(?:\.venv/bin/)?(?:python|siren-sweep|make|pytest|mlflow ui|optuna-dashboard)"
+PROGRAMS = r"(?:\S*/bin/)?(?:python|siren-sweep|make|pytest|optuna-dashboard)"
 COMMAND = re.compile(rf"(?:(?<=`)|(?<=^)|(?<=  )|(?<=: ))(?:[A-Z_]+=\S+ )?{PROGRAMS} [^`\n]+", re.MULTILINE)
 OF_THE_READER = {  # what a page leaves for the reader to put in: what the test's own sweep has
     "outputs/demo": "outputs/s",
@@ -116,7 +117,7 @@ def check(words: list[str], there: pytest.MonkeyPatch) -> None:
         assert subprocess.run(["make", "-n", *words], cwd=ROOT, check=False, capture_output=True).returncode == 0, words
     elif program == "pytest" or (program == "python" and words[0] != "-m"):
         assert all((ROOT / word).is_file() for word in words[:1])
-    elif program in ("mlflow", "optuna-dashboard"):
+    elif program == "optuna-dashboard":
         address = next(word for word in words if word.startswith("sqlite:///"))
         assert Path(address.removeprefix("sqlite:///")).is_file(), address
     elif program == "python" and words[1] == "siren_sweep.train":
@@ -130,7 +131,10 @@ def check(words: list[str], there: pytest.MonkeyPatch) -> None:
 
 
 def run_main(words: list[str], there: pytest.MonkeyPatch) -> None:
-    """A subcommand as it stands, if it is more than named; of a run, or a sweep, its config."""
+    """A subcommand as it stands, if it is more than named; of a run, or a sweep, its config; of pages, the sweep."""
+    if words[:1] == ["ui"]:
+        assert newest_sweep(Path(*words[1:])).study_db.is_file()
+        return
     if words in ([name] for name in commands.names()):
         return
     show = [] if words and words[0] in commands.names() else ["--cfg", "job"]

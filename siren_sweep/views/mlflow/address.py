@@ -14,6 +14,7 @@ from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.study.records import TrackedTo
 
 HOST, PORT = "127.0.0.1", 5000  # of the pages that `siren-sweep ui` shows, unless the port is taken
+TRAINING = "workflowType=machine_learning"  # of a page: that it is of training runs, and not of language models
 VARIABLE = "MLFLOW_TRACKING_URI"
 _LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN")  # by which MLflow finds a user without an address's
 _DATABASES, _SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http", "https", "databricks")

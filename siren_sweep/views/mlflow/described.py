@@ -19,6 +19,7 @@ from siren_sweep.study.records import Block, Trial
 from siren_sweep.study.stored import read_block, read_trials
 from siren_sweep.study.studies import Winner
 from siren_sweep.train.report import shown_r2
+from siren_sweep.views.mlflow.address import TRAINING
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
@@ -111,15 +112,18 @@ class Links:
         self._experiment = experiment
 
     def run(self, run_id: str) -> str:
-        return f"#/experiments/{self._experiment}/runs/{run_id}"
+        return f"{self._run(run_id)}?{TRAINING}"
 
     def artifact(self, run_id: str, path: str) -> str:
-        return f"{self.run(run_id)}/artifacts/{quote(path)}"
+        return f"{self._run(run_id)}/artifacts/{quote(path)}?{TRAINING}"
+
+    def _run(self, run_id: str) -> str:
+        return f"#/experiments/{self._experiment}/runs/{run_id}"
 
     def compared(self, run_ids: Sequence[str]) -> str:
         """Runs beside each other, their parallel coordinates first."""
         runs, experiments = (quote(json.dumps(ids)) for ids in (list(run_ids), [self._experiment]))
-        return f"#/compare-runs?runs={runs}&experiments={experiments}"
+        return f"#/compare-runs?runs={runs}&experiments={experiments}&{TRAINING}"
 
 
 def block_note(

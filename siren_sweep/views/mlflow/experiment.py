@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 TAG = "sweep_id"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # by which its pages are those of training runs
 _ARTIFACTS = {
     "experiments": ["artifact_location"],
     "runs": ["artifact_uri"],
@@ -57,7 +58,7 @@ def experiment_of(client: MlflowClient, sweep: Sweep, artifacts: str | None) -> 
     found = client.search_experiments(ViewType.ALL, filter_string=sweep.tag)
     if not found:
         free = next(one for one in sweep.names if client.get_experiment_by_name(one) is None)
-        made = client.create_experiment(free, artifact_location=artifacts, tags={TAG: sweep.id})
+        made = client.create_experiment(free, artifact_location=artifacts, tags={TAG: sweep.id, **KIND})
         return client.get_experiment(made)
     if found[0].lifecycle_stage == "deleted":
         raise OutputError(

@@ -73,27 +73,32 @@ class Mirror:
         """Send what is new; `over` says that the sweep has come to its end."""
         if not blocks:
             return
-        name, first = self._paths.root.name, read_block(blocks[min(blocks)])
-        sweep = self._run("sweep", name, None, first, params=described.sweep_params(first))
+        first = read_block(blocks[min(blocks)])
+        news = False
+        began = _first_ms(read_trials(blocks[min(blocks)]))
+        sweep = self._run("sweep", self._sweep.name, None, first, began, params=described.sweep_params(first))
         for number, study in blocks.items():
             known = read_block(study)
-            own_name, params = described.block_name(name, number), described.block_params(known)
-            block = self._run(study.study_name, own_name, sweep, known, described.block_tags(known), params)
             studies = [study] + ([validations[number]] if number in validations else [])
             trials = [(own.study_name, trial) for own in studies for trial in read_trials(own)]
+            name, tags = described.block_name(self._sweep.name, number), described.block_tags(known)
+            began = _first_ms([trial for _, trial in trials])
+            block = self._run(study.study_name, name, sweep, known, began, tags, described.block_params(known))
             begun = [(name, trial) for name, trial in trials if trial.state is not TrialState.WAITING]
             if block.ended and not block.deleted:
-                if all(_key(name, trial) in self._sent for name, trial in begun):
+                if all(_key(own, trial) in self._sent for own, trial in begun):
                     continue
                 self._client.update_run(block.run_id, status="RUNNING")  # it was over, and has more trials now
                 block.ended = False
-            for name, trial in begun:
-                self._send_trial(name, trial, block, known)
+            for own, trial in begun:
+                self._send_trial(own, trial, block, known)
             if not block.deleted:
                 self._send_best_so_far(read_trials(study), block)
                 if known.ended and (known.shown or over):
                     self._end_block(study, winner(study, validations.get(number)), number, block, sweep)
-                    self._describe_sweep(blocks, validations, sweep)
+                    news = True
+        if news and not sweep.deleted:
+            self._describe_sweep(blocks, validations, sweep)
         if over and not sweep.ended and not sweep.deleted:
             self._client.set_terminated(sweep.run_id)
             sweep.ended = True
@@ -105,19 +110,17 @@ class Mirror:
         block.n_best += len(points)
 
     def _describe_sweep(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], sweep: _Sent) -> None:
-        if sweep.deleted:
-            return
         own = {}
         for number, study in blocks.items():
             best, known = winner(study, validations.get(number)), read_block(study)
             own[number] = (known, best.final_r2 if best and known.ended else None, self._sent[study.study_name].run_id)
-        note = described.sweep_note(self._paths.root.name, own, self._links)
+        note = described.sweep_note(self._sweep.name, own, self._links)
         self._client.set_tag(sweep.run_id, described.NOTE, note)
 
     def _send_trial(self, study: str, trial: Trial, parent: _Sent, block: Block) -> None:
-        name = described.trial_name(self._paths.root.name, block.number, trial)
+        name = described.trial_name(self._sweep.name, block.number, trial)
         tags, params = described.trial_tags(trial), described.trial_params(trial)
-        run = self._run(_key(study, trial), name, parent, block, tags, params)
+        run = self._run(_key(study, trial), name, parent, block, _first_ms([trial]), tags, params)
         if run.ended or run.deleted:
             return
         self._send_reports(trial, run)
@@ -196,6 +199,7 @@ class Mirror:
         name: str,
         parent: _Sent | None,
         block: Block,
+        began_ms: int | None,
         tags: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> _Sent:
@@ -207,7 +211,7 @@ class Mirror:
         if key not in self._sent:
             own = {"key": key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent.run_id} if parent else {})
             own |= {tag: str(value)[:MAX_TEXT] for tag, value in (tags or {}).items()}
-            run = self._client.create_run(self._experiment_id, tags=own, run_name=name)
+            run = self._client.create_run(self._experiment_id, began_ms, own, name)
             self._sent[key] = _Sent(run.info.run_id)
             entries = [Param(name, str(value)[:MAX_TEXT]) for name, value in (params or {}).items()]
             for start in range(0, len(entries), 100):  # MLflow's limit of one call
@@ -288,6 +292,11 @@ def _make_schema(uri: str) -> None:
 
 def _key(study: str, trial: Trial) -> str:
     return f"{study}/trial_{trial.number:04d}"
+
+
+def _first_ms(trials: Sequence[Trial]) -> int | None:
+    """When the first of the trials began."""
+    return min((int(trial.began.timestamp() * 1000) for trial in trials if trial.began), default=None)
 
 
 def _end_ms(trial: Trial) -> int:
