@@ -105,15 +105,16 @@ class ProgressView:
         if best:
             part = f" {best.part}" if best.part else ""
             head += f", best R2 {shown_r2(best.value or 0.0)}{part} (trial {best.number})"
-        bar_width = max(6, min(24, width // 5))
+        widths = (9, max(6, min(24, width // 8)), 13, 10)
         table = Table.grid(padding=(0, 2))
-        for column_width in (9, bar_width, 13, 10):  # and the change has what is left
-            table.add_column(no_wrap=True, min_width=column_width, max_width=column_width)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        for column in widths:
+            table.add_column(no_wrap=True, min_width=column, max_width=column)
+        room = width - sum(widths) - 2 * len(widths)  # for what was changed, where it would say something
         open_ones = [(name, one) for name, some in trials.items() for one in some if not one.state.is_finished()]
         for name, trial in open_ones:
             if trial.attempt:
-                table.add_row(*self._row(name, trial))
+                change = textwrap.shorten(trial.plan.mutation or "root", room, placeholder=" …") if room > 20 else ""
+                table.add_row(*self._row(name, trial), change)
         lines = wrapped(head, width)
         if left := self._left(number, study, open_ones, trials[study.study_name], total):
             lines += wrapped(time_left.words(left), width)
@@ -121,16 +122,15 @@ class ProgressView:
         return Group(*map(Text, lines), table, *below)
 
     def _row(self, study: str, trial: Trial) -> tuple[str | ProgressBar, ...]:
-        name = _name(trial)
-        last, change = trial.reports[-1] if trial.reports else None, trial.plan.mutation or "root"
+        name, last = _name(trial), trial.reports[-1] if trial.reports else None
         begun = last_attempt(self._paths.trial(study, trial.number).lock) == trial.attempt
         bar = ProgressBar(total=1.0, completed=last.fraction if last else 0.0)
         if trial.outcome is not None:
-            return name, bar, "done", "", change
+            return name, bar, "done", ""
         if not begun or last is None:  # of a trial that goes on, an earlier attempt reported
-            return name, bar, "starts" if begun else "queued", "", change
+            return name, bar, "starts" if begun else "queued", ""
         left = time_left.duration(self._clock.left_s(study, trial) or 0.0)
-        return name, bar, f"R2 {shown_r2(last.r2)}", f"{left} left", change
+        return name, bar, f"R2 {shown_r2(last.r2)}", f"{left} left"
 
     def _left(
         self, number: int, study: Study, open_ones: Sequence[tuple[str, Trial]], of_block: Sequence[Trial], total: int
