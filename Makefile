@@ -23,10 +23,10 @@ help: ## what each target does
 setup: .venv/.ready ## the environment in .venv, from requirements.lock
 
 .venv/.ready: requirements.lock pyproject.toml
-	@command -v $(UV) >/dev/null || { echo "uv is missing: installing it into .venv-uv"; \
-		$(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install -q uv==$(UV_VERSION); }
+	@command -v $(UV) >/dev/null || { $(call dotted,uv is missing: installing it into .venv-uv,$(PYTHON) -m venv .venv-uv \
+		&& .venv-uv/bin/python -m pip install -q uv==$(UV_VERSION)); }
 	@echo "siren_sweep's environment: $$(grep -c '==' requirements.lock) packages at most, 7 GB, most of it PyTorch's"
-	$(UV) venv -q --clear --python $(PYTHON) .venv
+	@$(call dotted,making .venv anew,$(UV) venv -q --clear --python $(PYTHON) .venv)
 	@$(call dotted,installing and compiling them$(comma) minutes,$(UV) pip sync -q --compile-bytecode --python $(RUN) \
 		--require-hashes requirements.lock)
 	@$(call dotted,installing siren_sweep,$(UV) pip install -q --python $(RUN) --no-build-isolation --no-deps \

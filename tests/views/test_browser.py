@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
@@ -60,26 +57,24 @@ def report(swept: SweepPaths, browser: Browser) -> Browser:
 
 
 @pytest.fixture(scope="module")
-def server(swept: SweepPaths) -> Iterator[str]:
-    """The address of an MLflow server on the sweep's database."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = sqlite_url(OutputPaths(swept.root.parent).mlflow_db)
-    arguments = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", store]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *arguments],
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        wait_for_health(f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+def pages(swept: SweepPaths) -> Iterator[str]:
+    """The address that `siren-sweep ui` prints, which must be the one of the sweep's runs."""
+    script = Path(sys.executable).with_name("siren-sweep")
+    command = [str(script), "ui", str(swept.root.parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ui:
+        assert ui.stdout is not None
+        address = ui.stdout.readline().removeprefix("small: ").strip()
+        assert address.startswith("http://127.0.0.1:"), address
+        yield address
+        ui.send_signal(signal.SIGINT)
+        out, err = ui.communicate(timeout=60)
+        assert (ui.returncode, err.strip(), out) == (0, "MLflow ends", "Ctrl-C ends it\n")
+
+
+@pytest.fixture
+def server(pages: str) -> str:
+    """The address of the server alone."""
+    return pages.partition("/#")[0]
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +86,6 @@ def runs(swept: SweepPaths) -> dict[str, str]:
     base = f"/#/experiments/{experiment.experiment_id}/runs"
     found = client.search_runs([experiment.experiment_id])
     return {run.data.tags["key"]: f"{base}/{run.info.run_id}" for run in found}
-
-
-def wait_for_health(address: str) -> None:
-    end = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=5).close()
-            return
-        except OSError:
-            assert time.monotonic() < end, f"no MLflow server at {address}"
-            time.sleep(0.5)
 
 
 def test_report_opens_from_disk_and_asks_for_nothing_else(report: Browser, swept: SweepPaths) -> None:
@@ -187,15 +171,28 @@ def test_video_can_be_halted_and_begins_as_the_system_prefers(report: Browser, m
     report.wait(f"{shown} == '{after}'")
 
 
-def test_mlflow_shows_runs_nested_sweep_block_trial(browser: Browser, server: str, runs: dict[str, str]) -> None:
+def test_mlflow_opens_on_the_runs_nested_sweep_block_trial(browser: Browser, pages: str) -> None:
     browser.size(1600)
-    browser.open(server + runs["sweep"].rpartition("/")[0])
+    browser.open(pages)
     browser.wait("document.body.innerText.includes('matching runs')")
     assert "block 1" not in browser.text()
+    assert "Model registry" in browser.text()  # the pages of training runs, and not of language models
     for name in ("block 1", "trial 0"):
         browser.wait(f"!!{LAST_EXPANDER}")
         browser.value(f"{LAST_EXPANDER}.click()")
         browser.wait(f"document.body.innerText.includes('{name}')")
+
+
+def test_a_block_s_description_leads_to_its_trials_side_by_side(
+    browser: Browser, server: str, runs: dict[str, str]
+) -> None:
+    browser.size(1600)
+    browser.open(server + runs["block_01"])
+    link = "[...document.querySelectorAll('a')].find(one => one.innerText == 'its trials beside each other')"
+    browser.wait(f"!!{link}")
+    browser.open(f"{server}/{browser.value(f'{link}.hash')}")
+    browser.wait("document.body.innerText.includes('Comparing 4 Runs')")
+    assert browser.wait("document.querySelectorAll('.parcoords-line-layers, .parcoords').length") >= 1
 
 
 def test_mlflow_shows_a_metric_as_a_curve(browser: Browser, server: str, runs: dict[str, str]) -> None:
