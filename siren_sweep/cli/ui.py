@@ -98,7 +98,8 @@ def _server(uri: str) -> Iterator[tuple[subprocess.Popen[bytes], str, IO[bytes]]
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     arguments = ["server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ends = (signal.SIGTERM, signal.SIGHUP)  # as Ctrl-C does
+    before = [signal.signal(how, signal.default_int_handler) for how in ends]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *arguments],
@@ -114,7 +115,8 @@ def _server(uri: str) -> Iterator[tuple[subprocess.Popen[bytes], str, IO[bytes]]
             print("\nMLflow ends", file=sys.stderr)
         finally:
             _end(process)
-            signal.signal(signal.SIGTERM, before)
+            for how, handler in zip(ends, before, strict=True):
+                signal.signal(how, handler)
 
 
 def _free_port() -> int:

@@ -22,11 +22,13 @@ from siren_sweep.paths import OutputPaths
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAMS = r"(?:\S*/bin/)?(?:python|siren-sweep|make|pytest|optuna-dashboard)"
+PROGRAMS = r"(?:(?:\.venv/bin/)?(?:python|make|pytest|optuna-dashboard)|(?:\S*/bin/)?siren-sweep)"
 COMMAND = re.compile(rf"(?:(?<=`)|(?<=^)|(?<=  )|(?<=: ))(?:[A-Z_]+=\S+ )?{PROGRAMS} [^`\n]+", re.MULTILINE)
 OF_THE_READER = {  # what a page leaves for the reader to put in: what the test's own sweep has
     "outputs/demo": "outputs/s",
     "outputs/NAME": "outputs/s",
+    "outputs/A outputs/B": "outputs/s outputs/s",
+    "outputs/a outputs/b": "outputs/s outputs/s",
     "outputs/OLD": "outputs/old",
     "outputs/SWEEP": "outputs/s",
     "NAME_00": "s_00",
@@ -132,6 +134,8 @@ def check(words: list[str], there: pytest.MonkeyPatch) -> None:
 
 def run_main(words: list[str], there: pytest.MonkeyPatch) -> None:
     """A subcommand as it stands, if it is more than named; of a run, or a sweep, its config; of pages, the sweep."""
+    if words[:1] == ["video"]:  # of films that the reader has
+        return
     if words[:1] == ["ui"]:
         assert newest_sweep(Path(*words[1:])).study_db.is_file()
         return
