@@ -174,12 +174,21 @@ def _serve(cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Con
         if over is False:  # it was stopped, and the next start makes what is missing
             break
         if waiting:
-            alike = [view for view in waiting if view == waiting[0] or view.kind == waiting[0].kind == "report"]
+            alike = _next(waiting)
             views.make(alike)
             waiting = [view for view in waiting if view not in alike]
         if over is None:
             views.mirror()
     connection.send(("closed", views.mirror(over=bool(over), last=True)))
+
+
+def _next(waiting: Sequence[View]) -> list[View]:
+    """The first view that is not asked for again later, with all that it answers: in this order each is made once."""
+    for index, view in enumerate(waiting):
+        alike = [other for other in waiting if other == view or other.kind == view.kind == "report"]
+        if not any(other in alike for other in waiting[index + 1 :]):
+            return alike
+    raise AssertionError
 
 
 class _Views:
