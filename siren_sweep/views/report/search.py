@@ -51,8 +51,9 @@ def block_figures(block: ReportedBlock, ranked: Sequence[str]) -> dict[str, go.F
             found["Contours"] = plot_contour(study, params=names[:_CONTOURS], **asked)
     found["Slices"].update_layout(width=None, height=330)
     for trace in found["Slices"].data:  # the two ends alone have room
-        axis, ends = f"xaxis{(trace.xaxis or 'x')[1:]}", (min(trace.x), max(trace.x))
-        found["Slices"].layout[axis].update(tickvals=ends, ticktext=[f"{end:.3g}" for end in ends], tickangle=0)
+        if not any(isinstance(value, str) for value in trace.x):  # which are the choices of a list, few
+            ends, axis = (min(trace.x), max(trace.x)), f"xaxis{(trace.xaxis or 'x')[1:]}"
+            found["Slices"].layout[axis].update(tickvals=ends, ticktext=[f"{end:.3g}" for end in ends], tickangle=0)
     if "Contours" in found:
         found["Contours"].update_layout(height=480)
     return found
