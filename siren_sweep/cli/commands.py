@@ -94,7 +94,7 @@ def _import(options: argparse.Namespace) -> None:
     from siren_sweep.views.record.writer import write_record
     from siren_sweep.views.report import write_report
 
-    entries, unread = import_log(options.old, options.sweep_folder)
+    entries, unread = import_log(options.old, options.sweep_folder, options.data, options.n_input_neurons)
     for line in unread:
         print(line)
     for n_frames in dict.fromkeys(entry.n_frames for entry in entries):
@@ -170,6 +170,8 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
         {
             "old": {"type": Path, "help": "the folder, with configs and scores beside its log, or a *_analysis.md"},
             "--sweep-folder": {"type": Path, "required": True, "help": "a new folder; its study.db is made"},
+            "--data": {"type": Path, "help": "the field (x_list_train) on which weights in the folder are run again"},
+            "--n-input-neurons": {"type": int, "default": 1736, "help": "of the field; 1736 where not given"},
         },
         "siren-sweep import old_folder --sweep-folder outputs/OLD\nsiren-sweep -m sweep.learn_from=outputs/OLD",
     ),

@@ -26,8 +26,9 @@ from siren_sweep.config.parameters import (
 )
 from siren_sweep.config.schema import METRICS
 from siren_sweep.errors import DataError, OutputError, SweepStateError
+from siren_sweep.field.stimulus_field import StimulusField, open_field
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
-from siren_sweep.study.log_format import IMPORTED
+from siren_sweep.study.log_format import IMPORTED, one_line
 from siren_sweep.study.log_parser import Entry, parse_log
 from siren_sweep.study.old_folder import OldFolder, read_old_folder
 from siren_sweep.study.records import Block, Hypothesis, Outcome, TrialPlan
@@ -36,18 +37,20 @@ from siren_sweep.study.studies import study_name
 from siren_sweep.train.report import Status
 
 _WIDE = 1e12  # where a parameter has no bound
+Imported = tuple[list[Entry], list[str]]  # and what was not read
 _ROUNDED = 1e-3  # of an R2 that is written with three digits
 _SLOTS = 4  # of a batch in the old loop
 NOTE = "final_r2 is the log's own: the old loop's is a squared Pearson correlation on 500 frames"
 
 
-def import_log(source: Path, folder: Path) -> tuple[list[Entry], list[str]]:
+def import_log(source: Path, folder: Path, data: Path | None = None, n_neurons: int = 1736) -> Imported:
     """Write the studies of a log to `folder/study.db`; the entries, and a line for each thing that was not read.
 
     `source` is the log, or a folder with one, in which the configs that ran and the scores of the tree are read too.
-    The file is made whole or not at all. Raises DataError, OutputError and SweepStateError.
+    With the field in the folder `data`, of `n_neurons` input neurons, weights beside the log are evaluated again. The
+    file is made whole or not at all. Raises DataError, OutputError and SweepStateError.
     """
-    old = read_old_folder(source) if source.is_dir() else OldFolder(source)
+    old = read_old_folder(source) if source.is_dir() else OldFolder(source.parent, source)
     file = old.log
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
@@ -57,6 +60,8 @@ def import_log(source: Path, folder: Path) -> tuple[list[Entry], list[str]]:
     if source.is_dir():
         name = str(file.relative_to(source))
         entries, beside = _with_scores(entries, old)
+        entries, of_weights = _with_weights(entries, old, data, n_neurons)
+        beside += of_weights
         without = [one for one in old.configs if one not in {entry.iteration for entry in entries}]
         missing = [f"{old.configs[one][1]}: the log has no entry of iteration {one} that was read" for one in without]
         unread = [*(f"{name}, {line}" for line in unread), *old.unread, *beside, *missing]
@@ -72,7 +77,7 @@ def import_log(source: Path, folder: Path) -> tuple[list[Entry], list[str]]:
     return entries, unread
 
 
-def _with_scores(entries: Sequence[Entry], old: OldFolder) -> tuple[list[Entry], list[str]]:
+def _with_scores(entries: Sequence[Entry], old: OldFolder) -> Imported:
     """The entries with the parents that only the tree's scores name, and where scores and log differ."""
     known = {entry.iteration: entry for entry in entries}
     found, differ = [], []
@@ -87,6 +92,30 @@ def _with_scores(entries: Sequence[Entry], old: OldFolder) -> tuple[list[Entry],
                 differ.append(f"{where}: R2 {r2:g}, and {entry.final_r2:g} in the log, which is taken")
         found.append(entry)
     return found, differ
+
+
+def _with_weights(entries: Sequence[Entry], old: OldFolder, data: Path | None, n_neurons: int) -> Imported:
+    """The entries with the exact R2 of their weights as a note, and what could not be evaluated."""
+    found, told = [], []
+    if old.weights and data is None:
+        told.append(f"the weights of {len(old.weights)} iterations are not evaluated: no --data is named")
+    fields: dict[int, StimulusField] = {}
+    for entry in entries:
+        file = old.weights.get(entry.iteration)
+        if file is not None and data is not None:
+            from siren_sweep.study.old_weights import evaluate_weights
+
+            name, frames = str(file.relative_to(old.root)), entry.n_frames
+            try:
+                if frames not in fields:
+                    fields[frames] = open_field(data, n_frames=frames, n_input_neurons=n_neurons, cache_dir=None)
+                r2 = evaluate_weights(file, entry.config, fields[frames]).r2
+                note = f"the weights in {name} have R2 {r2:.6g} over all {frames} frames and neurons of {data}"
+                entry = dataclasses.replace(entry, note=note)
+            except DataError as error:
+                told.append(f"{name}: {one_line(error, 300)}")
+        found.append(entry)
+    return found, told
 
 
 def _fill(database: Path, entries: Sequence[Entry], source: str) -> None:
@@ -130,6 +159,7 @@ def _trial(entry: Entry, block: int, index: int, numbers: dict[int, int]) -> Fro
         mutation=entry.mutation,
         strategy=IMPORTED,
         hypothesis=Hypothesis(rationale=entry.hypothesis) if entry.hypothesis else None,
+        note=entry.note,
     )
     return create_trial(
         state=TrialState.COMPLETE if finished else TrialState.FAIL,

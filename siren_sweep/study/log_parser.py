@@ -56,6 +56,7 @@ class Entry:
     metrics: Mapping[str, float]
     mutation: str
     hypothesis: str
+    note: str = ""  # what its weights give, where they were evaluated again
 
 
 class _Draft:

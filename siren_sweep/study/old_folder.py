@@ -19,6 +19,7 @@ from siren_sweep.study.log_format import one_line
 
 _LOG, _SCORES = "_analysis.md", "_ucb_scores.txt"
 _CONFIG = re.compile(r"iter_(\d{1,9})(?:_slot_\d{1,4})?\.ya?ml")
+_WEIGHTS, _ITERATION = (".pt", ".pth"), re.compile(r"iter_(\d{1,9})(?!\d)")
 _NODE = re.compile(r"Node (\d{1,9}): .*?parent=(\w+).*?\bR2=(\S+?),.*")
 _MOST_FILES = 100_000
 
@@ -26,11 +27,14 @@ _MOST_FILES = 100_000
 @dataclass
 class OldFolder:
     """What a folder of the old loop holds beside its log: `configs` by iteration, the explorable parameters that a file
-    names, and the file; `scores` by iteration, the parent (None for a root), the R2 and where that stands."""
+    names, and the file; `scores` by iteration, the parent (None for a root), the R2 and where that stands; `weights`
+    the file by iteration, where its name says whose they are."""
 
+    root: Path
     log: Path
     configs: dict[int, tuple[dict[str, Any], str]] = field(default_factory=dict)
     scores: dict[int, tuple[int | None, float, str]] = field(default_factory=dict)
+    weights: dict[int, Path] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
 
 
@@ -41,13 +45,19 @@ def read_old_folder(folder: Path) -> OldFolder:
     if len(logs) != 1:
         found = ", ".join(str(file.relative_to(folder)) for file in logs) or "none"
         raise DataError(f"the folder must hold one *{_LOG}, or name it itself; got {found} in {str(folder)!r}")
-    old = OldFolder(logs[0])
+    old = OldFolder(folder, logs[0])
     for file in files:
         name = str(file.relative_to(folder))
         if found_config := _CONFIG.fullmatch(file.name):
             _add_config(old, int(found_config[1]), file, name)
         elif file.name.endswith(_SCORES):
             _add_scores(old, file, name)
+        elif file.suffix in _WEIGHTS:
+            of = _ITERATION.search(file.stem)
+            if of is None or int(of[1]) in old.weights:
+                old.unread.append(f"{name}: weights must have one iter_NNN in their name, each iteration one file")
+            else:
+                old.weights[int(of[1])] = file
     return old
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+import torch
 from conftest import run_command, told
+from fields import make_field_folder
 from optuna.trial import TrialState
 from planted import CONFIG, OMEGA, RATE, PlantedSweep
 
@@ -18,6 +21,7 @@ from siren_sweep.config import parameters
 from siren_sweep.config.choices import Strategy
 from siren_sweep.config.schema import Block
 from siren_sweep.errors import DataError, SweepStateError
+from siren_sweep.field.stimulus_field import open_field
 from siren_sweep.paths import SweepPaths
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.search.space import make_space
@@ -27,6 +31,7 @@ from siren_sweep.study.log_parser import parse_log
 from siren_sweep.study.studies import all_blocks, open_folder, open_storage
 from siren_sweep.sweep import warm_start
 from siren_sweep.sweep.warm_start import earlier_study
+from siren_sweep.train.siren import Siren
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.record.writer import record_files, write_record
 
@@ -228,6 +233,36 @@ def test_a_folder_s_configs_count_and_what_differs_is_told_by_file_and_line(old_
     for line in told_lines:
         assert line in unread, unread
     assert any(line.startswith("config/iter_002_slot_01.yaml: base must be a YAML file") for line in unread)
+
+
+def test_weights_are_evaluated_again_where_the_data_are_at_hand(old_folder: Path, tmp_path: Path) -> None:
+    data = make_field_folder(tmp_path / "field", n_frames=10)
+    config = parameters.defaults() | {parameters.N_LAYERS: 3, parameters.T_PERIOD: 10.0, parameters.XY_PERIOD: 4.0}
+    torch.manual_seed(1)
+    model = Siren(128, 3, 80.0)
+    (old_folder / "models").mkdir()
+    torch.save(model.state_dict(), old_folder / "models" / "iter_001_slot_00.pt")
+    torch.save({"net.0.linear.weight": torch.zeros(3)}, old_folder / "models" / "iter_002.pt")
+    torch.save(model.state_dict(), old_folder / "models" / "best.pt")
+    entries, unread = import_log(old_folder, tmp_path / "imported", data, n_neurons=152)
+    field = open_field(data, n_frames=10, n_input_neurons=152, cache_dir=None)
+    t, x, y = np.repeat(np.arange(10), 19), *np.tile(field.positions.T, 10)
+    scales = (config[parameters.T_PERIOD], config[parameters.XY_PERIOD], config[parameters.XY_PERIOD])
+    inputs = np.stack([values * 2 * np.pi / scale for values, scale in zip((t, x, y), scales, strict=True)], 1)
+    error = model(torch.from_numpy(inputs)).detach().numpy().reshape(10, 19) - field.targets
+    r2 = 1 - (np.square(error) @ field.multiplicity).sum() / field.sst
+    found = re.fullmatch(
+        r"the weights in models/iter_001_slot_00\.pt have R2 (\S+) over all 10 frames .*", entries[0].note
+    )
+    assert found is not None
+    assert float(found[1]) == pytest.approx(r2, rel=1e-4)
+    assert any(
+        line.startswith("models/iter_002.pt: must be a state dict of 5 hidden layers of width") for line in unread
+    )
+    assert "models/best.pt: weights must have one iter_NNN in their name, each iteration one file" in unread
+    assert entries[0].final_r2 == 0.85, "the log's figures stay comparable with one another"
+    studies = open_folder(tmp_path / "imported")[2]
+    assert entries[0].note in record_files("imported", read_blocks(studies, {}))["imported_analysis.md"]
 
 
 def test_a_folder_of_no_log_or_of_two_is_told(old_folder: Path, tmp_path: Path) -> None:
