@@ -168,7 +168,7 @@ def test_the_memory_says_when_no_llm_took_part_and_that_the_cheapest_of_solved_c
     metrics = {8: {"total_params": 100}, 64: {"total_params": 9000}}
     sweep.batch(1, [{"score": 12.0, **cheap, "metrics": metrics[8]}, {"score": 15.0, **dear, "metrics": metrics[64]}])
     memory = record_files("planted", read_blocks(sweep.studies, {}))["planted_memory.md"]
-    assert "- **LLM-driven exploration**: no LLM took part; 2 trials in 1 blocks, laid out by tree;" in memory
+    assert "- **LLM-driven exploration**: no LLM took part; 2 trials in 1 block, laid out by tree;" in memory
     assert "at iteration 1 (hidden_dim=8" in memory[: memory.index("## Knowledge Base")]
     assert "the cheapest of those with R2 0.9999 or more" in memory
     sweep.batch(1, [{"score": 5.0, "strategy": "agent"}])

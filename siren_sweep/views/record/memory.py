@@ -55,12 +55,16 @@ def _summary(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
     ways = sorted({one.strategy for one in told if one.strategy})
     optimization = "; ".join(best) or "[pending first results]"
     exploration = (
-        f"{'' if AGENT in ways else 'no LLM took part; '}{len(told)} trials in {len(blocks)} blocks, laid out by "
+        f"{'' if AGENT in ways else 'no LLM took part; '}{len(told)} trials in {_blocks(len(blocks))}, laid out by "
         f"{', '.join(ways) or 'hand'}; statements: {levels}"
         if told
         else "[pending first results]"
     )
     return f"- **INR optimization**: {optimization}\n- **LLM-driven exploration**: {exploration}"
+
+
+def _blocks(n: int) -> str:
+    return f"{n} block{'s' if n > 1 else ''}"
 
 
 def _table(judged: Sequence[Judged]) -> str:
