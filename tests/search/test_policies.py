@@ -48,7 +48,8 @@ def test_a_sampler_proposes_distinct_configs_batch_after_batch(name: str) -> Non
 
 @pytest.mark.parametrize("name", names("pruner"))
 def test_a_pruner_is_asked_at_every_report(name: str) -> None:
-    study = optuna.create_study(direction="maximize", pruner=make_pruner(composed(f"pruner={name}")))
+    pruner = make_pruner(composed(f"pruner={name}"))
+    study = optuna.create_study(study_name="block_01", direction="maximize", pruner=pruner)  # by which Hyperband draws
     stopped_at = []
     for number in range(12):
         trial = study.ask()
