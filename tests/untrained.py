@@ -38,6 +38,18 @@ class Launcher:
         return [JobReturn(status=JobStatus.COMPLETED)] * len(job_overrides)
 
 
+class Unseen:
+    """Makes no view, since there are no weights to be seen."""
+
+    failed, unsent, busy_with = (), False, ""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def ask(self, *_: object, **__: object) -> None: ...
+
+    listen = close = kill = ask
+
+
 def pend(file: Path, *lines: str) -> None:
     user_input.create(file)
     text = file.read_text()
@@ -46,7 +58,7 @@ def pend(file: Path, *lines: str) -> None:
 
 def run(folder: Path, said: dict[int, list[str]], monkeypatch: pytest.MonkeyPatch, *more: str) -> dict[int, Any]:
     """The tiny sweep, as far as it comes: the configs of each block."""
-    monkeypatch.setattr("siren_sweep.views.export.export_block", lambda *_: None)
+    monkeypatch.setattr("siren_sweep.sweep.monitor.Beside", Unseen)
     given = [f"outputs_dir={folder}", "sweep.name=s", "blocks=tiny", "tracking=none", "storage=sqlite", *more]
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         cfg = typed(compose("config", given))
