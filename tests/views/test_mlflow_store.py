@@ -143,8 +143,9 @@ def test_models_go_where_mlflow_s_own_variable_says(outputs: OutputPaths, monkey
     sweep = planted(outputs)
     finish(sweep)
     sent(sweep, outputs)
-    assert [model.name for model in MlflowClient(registry_uri=registry).search_registered_models()] == ["s"]
-    assert not MlflowClient(registry_uri=sqlite_url(outputs.mlflow_db)).search_registered_models()
+    assert [model.name for model in MlflowClient(registry, registry).search_registered_models()] == ["s"]
+    own = sqlite_url(outputs.mlflow_db)
+    assert not MlflowClient(own, own).search_registered_models()
 
 
 def test_a_sweep_of_the_same_name_has_an_experiment_and_a_model_of_its_own(outputs: OutputPaths) -> None:
