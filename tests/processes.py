@@ -134,11 +134,11 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 def workers(parent: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes that the forkserver of a sweep has made."""
+    """The processes of a sweep that train."""
     with contextlib.suppress(psutil.NoSuchProcess):
         children = psutil.Process(parent.pid).children()
         servers = [child for child in children if "forkserver" in " ".join(child.cmdline())]
-        return [worker for server in servers for worker in server.children()]
+        return [worker for server in servers for worker in server.children() if trial_of(worker)]
     return []
 
 
