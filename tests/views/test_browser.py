@@ -61,7 +61,13 @@ def pages(swept: SweepPaths) -> Iterator[str]:
     """The address that `siren-sweep ui` prints, which must be the one of the sweep's runs."""
     script = Path(sys.executable).with_name("siren-sweep")
     command = [str(script), "ui", str(swept.root.parent)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ui:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in a shell's background
+    ) as ui:
         assert ui.stdout is not None
         address = ui.stdout.readline().removeprefix("small: ").strip()
         assert address.startswith("http://127.0.0.1:"), address
