@@ -157,6 +157,7 @@ def _serve(cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Con
     """In the process: make what is asked for, and between any two send to MLflow what is new."""
     threading.Thread(target=die_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
     os.nice(NICENESS)
     logging.captureWarnings(True)
     file = logging.FileHandler(paths.views_log, delay=True)
@@ -171,6 +172,8 @@ def _serve(cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Con
                 waiting.append(received)
             else:
                 over = received
+                with contextlib.suppress(OSError):  # nothing trains any more; not everybody may ask for as much again
+                    os.setpriority(os.PRIO_PROCESS, 0, usual)
         if over is False:  # it was stopped, and the next start makes what is missing
             break
         if waiting:

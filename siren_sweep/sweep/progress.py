@@ -164,13 +164,13 @@ def _name(trial: Trial) -> str:
     plan = trial.plan
     if plan.validation_of is not None:
         return f"seed {plan.seed}"
-    return f"trial {trial.number if plan.whole_of is None else plan.whole_of}"
+    return f"trial {trial.number}" if plan.whole_of is None else f"whole {plan.whole_of}"
 
 
 def _ended_line(block: int, trial: Trial) -> str:
     outcome, plan = trial.outcome, trial.plan
     assert outcome is not None
-    head = f"block {block}  {_name(trial):8}  "
+    head = f"block {block}  {_name(trial)}  "
     change = f"  {plan.mutation}" if plan.mutation else ""
     if outcome.succeeded:
         flag = f"  {outcome.reason}" if outcome.reason else ""
