@@ -73,8 +73,8 @@ def pages(swept: SweepPaths) -> Iterator[str]:
         assert address.startswith("http://127.0.0.1:"), address
         yield address
         ui.send_signal(signal.SIGINT)
-        out, err = ui.communicate(timeout=60)
-        assert (ui.returncode, err.strip(), out) == (0, "MLflow ends", "Ctrl-C ends it\n")
+        _, err = ui.communicate(timeout=60)
+        assert (ui.returncode, err.strip()) == (0, "MLflow ends")
 
 
 @pytest.fixture

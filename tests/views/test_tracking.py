@@ -7,6 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 from conftest import run_command, told
 from mlflow import MlflowClient
 
@@ -53,6 +54,25 @@ def test_what_an_outage_kept_back_is_sent_later_in_order_and_once(own_data: list
         "sweep",
     ]
     assert {run.info.status for run in runs} == {"FINISHED"}
+    by_key = {run.data.tags["key"]: run for run in runs}
+    assert [by_key[key].info.run_name for key in ("sweep", "block_02", "block_02/trial_0000")] == [
+        "s",
+        "s, block 2",
+        "s, block 2, trial 0",
+    ]
+    best = client.get_metric_history(by_key["sweep"].info.run_id, "best_r2")
+    assert [(point.step, point.value) for point in best] == [
+        (number, by_key[f"block_0{number}"].data.metrics["final_r2"]) for number in (1, 2)
+    ]
+    for run in runs:
+        (data,) = run.inputs.dataset_inputs
+        assert {tag.key: tag.value for tag in data.tags}["data_hash"].startswith(data.dataset.digest)
+        assert run.data.params
+        assert run.data.tags["torch"] == torch.__version__
+    assert by_key["sweep"].data.params["blocks.schedule.2.n_training_frames"] == "8"
+    note = by_key["block_02"].data.tags["mlflow.note.content"]
+    for link in (f"#/compare-runs?runs=%5B%22{by_key['block_02/trial_0000'].info.run_id}%22%5D", "report/report.html"):
+        assert link in note
     for run in runs:
         if "trial" in run.data.tags["key"]:
             steps = [point.step for point in client.get_metric_history(run.info.run_id, "r2")]
