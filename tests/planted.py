@@ -17,6 +17,7 @@ from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Block, Outcome, TrialPlan
 from siren_sweep.study.stored import trial_values
 from siren_sweep.study.studies import create, open_storage, study_name, validation_name
+from siren_sweep.train.report import Report
 from siren_sweep.views.record.trials import BlockView, State, TrialView
 
 OMEGA, RATE, WIDTH = parameters.OMEGA, parameters.RATE, parameters.HIDDEN_DIM
@@ -50,7 +51,10 @@ def view(number: int, score: float | None, parent: int | None = None, **fields: 
         "state": State.complete if score is not None else State.failed,
         "value": r2_of(score) if score is not None else None,
     }
-    return TrialView(number=number, parent=parent, config=CONFIG | changes, **(values | fields))
+    values |= fields
+    values.setdefault("told_in", values["batch"] if values["state"] is not State.open else None)
+    values.setdefault("place", (values["batch"], values["slot"]))
+    return TrialView(number=number, parent=parent, config=CONFIG | changes, **values)
 
 
 def block_of(*trials: TrialView, number: int = 1, **fields: Any) -> BlockView:
@@ -78,7 +82,7 @@ class PlantedSweep:
         return self.studies[block]
 
     def batch(self, block: int, slots: Sequence[dict[str, Any]]) -> None:
-        """Add a batch; a slot's keys: score, parent, changes, state, metrics, and any attribute of a trial."""
+        """Add a batch; a slot's keys: score, parent, changes, state, metrics, intermediate; or any attribute."""
         study = self.studies[block]
         batch = 1 + max((trial.user_attrs["batch"] for trial in study.trials), default=0)
         for slot, given in enumerate(slots):
@@ -93,6 +97,21 @@ class PlantedSweep:
             outcome = Outcome(1, "finished", metrics={"final_r2": r2_of(score)})
             study.add_trial(create_trial(value=r2_of(score), user_attrs=trial_values(plan, outcome, attempt=1)))
         self.validations[block] = study
+
+
+def paused(bound: float | None = None, n_reports: int = 5, r2: float = 0.5, **more: Any) -> dict[str, Any]:
+    """A slot whose trial was stopped after so many of twenty reports."""
+    fraction = n_reports / 20
+    reports = [Report(index, index / 20, index, r2, 0.1, 1e-3, 9.0, 1.0) for index in range(1, n_reports + 1)]
+    return {
+        "state": TrialState.RUNNING,
+        "attempt": 1,
+        "intermediate": {report.index: report.r2 for report in reports},
+        "reports": [vars(report) for report in reports],
+        "stop": {"fraction": fraction, "r2": r2, "bound": bound, "best": 0.999},
+        "outcome": vars(Outcome(1, "stopped", f"stopped at {fraction:.0%} of its steps", {}, n_reports)),
+        **more,
+    }
 
 
 def _trial(
@@ -116,4 +135,5 @@ def _trial(
         "outcome": {"attempt": 1, "status": "finished", "reason": given.pop("reason", None), "metrics": metrics},
     }
     value = r2_of(score) if score is not None and state is TrialState.COMPLETE else None
-    return create_trial(state=state, value=value, user_attrs=attributes | given)
+    reported = given.pop("intermediate", None)
+    return create_trial(state=state, value=value, user_attrs=attributes | given, intermediate_values=reported)

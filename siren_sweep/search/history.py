@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from siren_sweep.search.curves import Gains, Scale, curve
 from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.search.tree import Node
+from siren_sweep.study.seen import seen_trials
 from siren_sweep.study.stored import failure, n_training_frames, stated_parent
 from siren_sweep.train.report import Status
 
@@ -50,7 +51,7 @@ class History:
     """The trials of a study that have a value for every parameter of a space, in order."""
 
     def __init__(self, study: optuna.Study, space: Sequence[Axis], n_reports: int) -> None:
-        trials = [t for t in study.get_trials(deepcopy=False) if all(axis.name in t.params for axis in space)]
+        trials = [t for t in seen_trials(study) if all(axis.name in t.params for axis in space)]
         self._n_reports = n_reports
         self.n_frames: float | None = n_training_frames(study)
         self.scale = Scale(study, trials)

@@ -19,7 +19,8 @@ class Proposal:
 
     `parent` is a trial number of the same study, also one of the same batch (the proposals are numbered in their
     order, on from the study's last trial); None for a root. `sampler_state` is what the sampler wrote to the trial for
-    itself: some of Optuna's keep their state there. `note` says what became of an agent's word.
+    itself: some of Optuna's keep their state there. `note` says what became of an agent's word. `goes_on` is the number
+    of a paused trial, with these params, that is taken up again from its checkpoint; None for a new config.
     """
 
     params: dict[str, Any]
@@ -29,6 +30,7 @@ class Proposal:
     hypothesis: Hypothesis | None
     sampler_state: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    goes_on: int | None = None
 
 
 def mutation_text(old: Params, new: Params) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from siren_sweep.search import layouts
 from siren_sweep.search.encoding import Axis, Params, axes
 from siren_sweep.search.plan import Plan
 from siren_sweep.search.proposal import Proposal
+from siren_sweep.study.seen import seen_trials
 from siren_sweep.study.stored import sampler_state
 
 _REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
@@ -37,10 +39,11 @@ class Proposer(Protocol):
         earlier: Sequence[optuna.Study] = (),
         within: Mapping[str, BaseDistribution] | None = None,
     ) -> list[Proposal]:
-        """Up to n configs, none of them in the study or pending; fewer only where none is left.
+        """Up to n configs, new ones, and paused trials that go on; fewer only where no config is left.
 
-        `distributions` are the block's. `pending` are configs planned for the same batch; `earlier` are studies of
-        earlier blocks, the last one last. `within` are narrower distributions that all proposals lie in.
+        No new one is in the study or pending. `distributions` are the block's. `pending` are configs planned for the
+        same batch; `earlier` are studies of earlier blocks, the last one last. `within` are narrower distributions that
+        all new ones lie in.
         """
         ...
 
@@ -96,13 +99,15 @@ class OneByOne:
         what Optuna's samplers know is one study."""
         part = dict(within or distributions)
         plan = Plan(axes(part), study, n, pending)
+        if plan.full:
+            return []
         scratch = self._scratch(study, part, pending, plan.space)
         for _ in range(_REPEATS * n):
-            if plan.full:
-                return plan.proposals
             number = scratch.ask(part).number
             asked = scratch.get_trials(deepcopy=False)[number]
             plan.add(asked.params, type(self._sampler).__name__, None, kept=asked.system_attrs)
+            if plan.full:
+                return plan.proposals
         for params in _random_configs(plan):
             plan.add(params, "random", None)
         return plan.proposals
@@ -116,7 +121,7 @@ class OneByOne:
     ) -> optuna.Study:
         """A study of the same trials, those that are pending among them as running ones."""
         scratch = optuna.create_study(direction=study.direction, sampler=self._sampler)
-        for trial in study.get_trials():
+        for trial in copy.deepcopy(seen_trials(study)):
             if trial.state is not TrialState.WAITING and _inside(space, trial.params):
                 if trial.distributions == distributions:
                     trial.system_attrs = {**trial.system_attrs, **sampler_state(trial)}

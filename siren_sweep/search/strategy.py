@@ -17,6 +17,7 @@ from siren_sweep.search.encoding import Axis, Params, axes
 from siren_sweep.search.plan import ASKED_FOR, Plan
 from siren_sweep.search.proposal import Proposal, changed, hypothesis
 from siren_sweep.search.proposer import Proposer
+from siren_sweep.study.seen import seen_trials
 from siren_sweep.study.stored import n_training_frames
 
 
@@ -102,7 +103,8 @@ def _lay_out(plan: Plan, strategy: Strategy, centre: dict[str, Any]) -> None:
 
 def _best_params(study: optuna.Study, space: Sequence[Axis]) -> dict[str, Any] | None:
     """The best trial's config: of the finished ones, or by the last report where none has finished."""
-    known = [trial for trial in study.trials if trial.value is not None and all(a.name in trial.params for a in space)]
+    names = {axis.name for axis in space}
+    known = [trial for trial in seen_trials(study) if trial.value is not None and names <= trial.params.keys()]
     return dict(max(known, key=_standing).params) if known else None
 
 

@@ -60,15 +60,32 @@ class TrialPlan:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One slot of a batch's plan: the point of the search space, and the rest."""
+    """One slot of a batch's plan: the point of the search space, and the rest.
+
+    `goes_on` is the number of a paused trial that is taken up again; `plan` then has its place in this batch.
+    """
 
     params: Mapping[str, Any]
     plan: TrialPlan
+    goes_on: int | None = None
+
+
+@dataclass(frozen=True)
+class Stint:
+    """A paused trial taken up again: its place there, and what was before: the last attempt, the fraction that it had
+    come to, the bound on its final R2. `began` is in seconds since 1970."""
+
+    batch: int
+    slot: int
+    attempt: int
+    fraction: float
+    bound: float | None = None
+    began: float = 0.0
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why the pruner stopped a trial: its last R2, and, where the pruner gives reasons, the bound on its final one."""
+    """Why the pruner paused a trial: its last R2, and, where the pruner gives reasons, the bound on its final one."""
 
     fraction: float
     r2: float
@@ -116,7 +133,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial as the study has it now."""
+    """One trial as the study has it now.
+
+    One that the pruner stops is paused: it is not told, keeps its checkpoint, and may be taken up again in a later
+    batch of its block. At the block's end it is told PRUNED.
+    """
 
     number: int
     state: TrialState
@@ -126,15 +147,72 @@ class Trial:
     attempt: int = 0
     deaths: tuple[str, ...] = ()  # reasons, of workers that died of it
     reports: tuple[Report, ...] = ()
-    stop: Stop | None = None
+    stop: Stop | None = None  # None again once it has gone on
     outcome: Outcome | None = None
+    stints: tuple[Stint, ...] = ()
+    given_up: int | None = None  # the batch after which a paused trial was told that it does not go on
     began: datetime.datetime | None = None
     told: datetime.datetime | None = None
 
     @property
     def current(self) -> Outcome | None:
-        """The outcome of the current attempt."""
-        return self.outcome if self.outcome is not None and self.outcome.attempt == self.attempt else None
+        """The outcome of the current attempt; None while it trains, the first time or again."""
+        if self.outcome is None or self.outcome.attempt != self.attempt:
+            return None
+        return None if self.stints and self.outcome.attempt <= self.stints[-1].attempt else self.outcome
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was stopped and not told: it may go on."""
+        return not self.state.is_finished() and self.current is not None and self.current.status == Status.stopped
+
+    @property
+    def batch(self) -> int:
+        """The batch in which it trains, or did last."""
+        return self.stints[-1].batch if self.stints else self.plan.batch
+
+    @property
+    def slot(self) -> int:
+        """Its slot there."""
+        return self.stints[-1].slot if self.stints else self.plan.slot
+
+    @property
+    def spells(self) -> list[tuple[int, datetime.datetime, datetime.datetime]]:
+        """Slot, begin and end of each time that it has trained; a pause begins at a report."""
+        if self.began is None:
+            return []
+        begins = [(self.plan.slot, self.began, 0.0)]
+        begins += [(one.slot, datetime.datetime.fromtimestamp(one.began), one.fraction) for one in self.stints]
+        found = []
+        for (slot, begin, since), until in zip(begins, [one.fraction for one in self.stints] + [1.0], strict=True):
+            end: datetime.datetime | None = begin + self._elapsed(until) - self._elapsed(since)
+            if until == 1.0 and not self.paused and self.state is not TrialState.PRUNED:
+                end = self.told
+            if end is not None:
+                found.append((slot, begin, end))
+        return found
+
+    def _elapsed(self, fraction: float) -> datetime.timedelta:
+        """How long it had trained at a fraction of its steps."""
+        seconds = [report.elapsed_s for report in self.reports if report.fraction <= fraction]
+        return datetime.timedelta(seconds=max(seconds, default=0.0))
+
+    @property
+    def reached(self) -> float:
+        """The fraction of its steps at its last report."""
+        return self.reports[-1].fraction if self.reports else 0.0
+
+    @property
+    def spent(self) -> float:
+        """What it has used of a block's budget, in full trials: the part of its steps that it has run.
+
+        One that failed counts whole, whatever it ran of it, and so does one that used up its time.
+        """
+        if self.outcome is not None and self.outcome.status in (Status.stopped, Status.finished) and self.reports:
+            return self.reached
+        if self.state in (TrialState.COMPLETE, TrialState.FAIL) or self.current is not None:
+            return 1.0
+        return self.reached
 
     @property
     def metrics(self) -> Mapping[str, Any]:

@@ -16,7 +16,17 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.errors import SweepStateError
-from siren_sweep.study.records import Block, Instruction, Outcome, PlannedTrial, Stop, TrackedTo, Trial, TrialPlan
+from siren_sweep.study.records import (
+    Block,
+    Instruction,
+    Outcome,
+    PlannedTrial,
+    Stint,
+    Stop,
+    TrackedTo,
+    Trial,
+    TrialPlan,
+)
 from siren_sweep.study.values import (
     SAMPLER_STATE,
     as_instruction,
@@ -35,6 +45,7 @@ _INSTRUCTIONS, _ANSWERED = "instructions", "instructions_answered"  # of the fir
 _TRACKED_TO, _SWEEP_ID = "tracked_to", "sweep_id"  # of the first block's study
 _NOTES = "notes"
 _ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME = "attempt", "deaths", "reports", "stop", "outcome"
+_STINTS, _GOES_ON, _GIVEN_UP = "stints", "goes_on", "given_up"
 
 
 def read_block(study: Study) -> Block:
@@ -78,6 +89,8 @@ def read_trial(trial: FrozenTrial) -> Trial | None:
     if not {"iteration", "config"} <= values.keys():
         return None
     where = f"trial {trial.number}"
+    stints = tuple(as_record(Stint, one, where) for one in values.get(_STINTS) or ())
+    stop = as_record(Stop, values[_STOP], where) if values.get(_STOP) else None
     return Trial(
         number=trial.number,
         state=trial.state,
@@ -87,8 +100,10 @@ def read_trial(trial: FrozenTrial) -> Trial | None:
         attempt=int(values.get(_ATTEMPT) or 0),
         deaths=tuple(values.get(_DEATHS) or ()),
         reports=tuple(as_record(Report, one, where) for one in values.get(_REPORTS) or ()),
-        stop=as_record(Stop, values[_STOP], where) if values.get(_STOP) else None,
+        stop=stop if stop and (not stints or stop.fraction > stints[-1].fraction) else None,
         outcome=as_record(Outcome, values[_OUTCOME], where) if values.get(_OUTCOME) else None,
+        stints=stints,
+        given_up=values.get(_GIVEN_UP),
         began=trial.datetime_start,
         told=trial.datetime_complete,
     )
@@ -97,7 +112,8 @@ def read_trial(trial: FrozenTrial) -> Trial | None:
 def read_plan(study: Study, batch: int) -> list[PlannedTrial]:
     """The plan of a batch; empty where none was stored."""
     entries = _attributes(study).get(_plan_key(batch)) or []
-    return [PlannedTrial(one["params"], as_plan(one["attributes"], f"the plan of batch {batch}")) for one in entries]
+    where = f"the plan of batch {batch}"
+    return [PlannedTrial(one["params"], as_plan(one["attributes"], where), one.get(_GOES_ON)) for one in entries]
 
 
 def last_batch(study: Study) -> int:
@@ -166,7 +182,11 @@ def write_format(study: Study) -> None:
 
 def write_plan(study: Study, planned: Sequence[PlannedTrial]) -> None:
     """Store a batch in one write, so that it is there whole or not at all."""
-    entries = [{"params": dict(one.params), "attributes": plan_values(one.plan)} for one in planned]
+    entries = [
+        {"params": dict(one.params), "attributes": plan_values(one.plan)}
+        | ({} if one.goes_on is None else {_GOES_ON: one.goes_on})
+        for one in planned
+    ]
     study.set_user_attr(_plan_key(planned[0].plan.batch), entries)
 
 
@@ -234,6 +254,13 @@ class TrialWriter:
 
     def stop(self, stop: Stop) -> None:
         self._set(_STOP, {key: value for key, value in vars(stop).items() if value is not None})
+
+    def stints(self, stints: Sequence[Stint]) -> None:
+        """Take a paused trial up again, in one write: it then has no current outcome."""
+        self._set(_STINTS, [dict(vars(stint)) for stint in stints])
+
+    def given_up(self, batch: int) -> None:
+        self._set(_GIVEN_UP, batch)
 
     def outcome(self, outcome: Outcome) -> None:
         self._set(_OUTCOME, outcome_values(outcome))

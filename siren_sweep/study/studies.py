@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def trial_id(storage: BaseStorage, study: Study, number: int) -> int:
 
 
 def n_trials_of(asked: Sequence[Instruction], block: int, n_iter_block: int) -> int:
-    """How many trials a block is to have: `n_iter_block`, and what a person added by the instructions."""
+    """A block's budget in full trials: `n_iter_block`, and what a person added by the instructions."""
     return n_iter_block + sum(one.more for one in asked if one.block == block)
 
 
@@ -165,16 +166,29 @@ def finished(study: Study) -> list[FrozenTrial]:
 
 
 def open_batch(study: Study) -> int | None:
-    """The batch that is planned and not told to its end, or None."""
+    """The batch that is planned and not over, or None: a trial of it is neither told nor paused."""
     batch = last_batch(study)
     planned = len(read_plan(study, batch)) if batch else 0
-    told = sum(trial.plan.batch == batch for trial in told_trials(study))
-    return batch if told < planned else None
+    over = sum(trial.batch == batch and (trial.state.is_finished() or trial.paused) for trial in read_trials(study))
+    return batch if over < planned else None
 
 
 def told_trials(study: Study) -> list[Trial]:
     """The trials that were told: complete, pruned or failed."""
     return [trial for trial in read_trials(study) if trial.state.is_finished()]
+
+
+def paused_trials(study: Study) -> list[Trial]:
+    """The trials that the pruner stopped and that may go on."""
+    return [trial for trial in read_trials(study) if trial.paused]
+
+
+def n_affordable(study: Study, n_trials: int) -> int:
+    """How many trials at their full length a block of `n_trials` has left, to the nearest whole number.
+
+    What a paused trial has not run is there for others.
+    """
+    return math.floor(n_trials - sum(trial.spent for trial in read_trials(study)) + 0.5 + 1e-9)
 
 
 def complete(study: Study) -> list[Trial]:

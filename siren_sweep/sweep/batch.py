@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from hydra.core.utils import JobReturn
@@ -18,20 +19,19 @@ from siren_sweep.paths import SweepPaths, trial_folder
 from siren_sweep.search.plan import ASKED_FOR
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.dashboard import write_note
-from siren_sweep.study.records import Outcome, PlannedTrial, Trial, TrialPlan
+from siren_sweep.study.records import Outcome, PlannedTrial, Stint, Trial, TrialPlan
 from siren_sweep.study.storage import wait_for
 from siren_sweep.study.stored import TrialWriter, read_plan, read_trial, read_trials, trial_values
 from siren_sweep.study.studies import trial_id
 from siren_sweep.sweep.hydra_jobs import job_error
 from siren_sweep.sweep.lock import wait_for_end
-from siren_sweep.train.report import Status
 
 MAX_DEATHS = 2  # a config that took its worker with it so often is failed
 
 
 def open_trials(study: Study) -> list[int]:
-    """The trials that are planned but not told, in order: what a stopped sweep left, or a batch just planned."""
-    return [trial.number for trial in read_trials(study) if not trial.state.is_finished()]
+    """The trials that train or are to, or are to be told: what a stopped sweep left, or a batch just planned."""
+    return [trial.number for trial in read_trials(study) if not trial.state.is_finished() and not trial.paused]
 
 
 def planned(proposal: Proposal, own: TrialPlan) -> PlannedTrial:
@@ -45,12 +45,15 @@ def planned(proposal: Proposal, own: TrialPlan) -> PlannedTrial:
         note=proposal.note,
         sampler_state=proposal.sampler_state,
     )
-    return PlannedTrial(proposal.params, plan)
+    return PlannedTrial(proposal.params, plan, proposal.goes_on)
 
 
-def enqueue_plan(study: Study, batch: int, distributions: Mapping[str, BaseDistribution]) -> None:
-    """Add what the plan of a batch holds and the study does not yet, each trial whole in one write."""
+def enqueue_plan(storage: BaseStorage, study: Study, batch: int, distributions: Mapping[str, BaseDistribution]) -> None:
+    """Add what the plan of a batch holds and the study does not yet, and take up what goes on: a write a trial."""
     for one in read_plan(study, batch):
+        if one.goes_on is not None:
+            _take_up(storage, study, one.goes_on, one.plan)
+            continue
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(one.params),
@@ -66,6 +69,15 @@ def _add_once(study: Study, trial: FrozenTrial, place: tuple[int, int]) -> None:
         study.add_trial(trial)
 
 
+def _take_up(storage: BaseStorage, study: Study, number: int, plan: TrialPlan) -> None:
+    """Give a paused trial its place in another batch, if it does not have it yet."""
+    trial = next(known for known in read_trials(study) if known.number == number)
+    if trial.batch != plan.batch:
+        bound = trial.stop.bound if trial.stop else None
+        stint = Stint(plan.batch, plan.slot, trial.attempt, trial.reached, bound, time.time())
+        TrialWriter(storage, trial_id(storage, study, number)).stints([*trial.stints, stint])
+
+
 class _NotBegun(Exception):
     """A job that was never started: no worker died of it."""
 
@@ -74,7 +86,7 @@ class BatchRun:
     """Launches the open trials of a batch until each has an outcome, and tells the study, slot by slot.
 
     All are told when the batch is over and not before: what a pruner may compare with is then the same on every
-    machine, however busy, and after every crash.
+    machine, however busy, and after every crash. Those that the pruner stopped are not told: they are paused.
     """
 
     def __init__(
@@ -96,7 +108,7 @@ class BatchRun:
             self._note(number)
         while missing := [number for number in numbers if self._trial(number).current is None]:
             self._launch_once(missing, n_threads)
-        for number in numbers:
+        for number in [number for number in numbers if not self._trial(number).paused]:
             wait_for(functools.partial(self._tell, number))
             for callback in self._callbacks:
                 callback(self._study, self._study.get_trials(deepcopy=False)[number])
@@ -152,8 +164,6 @@ class BatchRun:
         tell = functools.partial(self._study.tell, number, skip_if_finished=True)
         if outcome.succeeded:
             tell(outcome.r2)
-        elif outcome.status == Status.stopped:
-            tell(state=TrialState.PRUNED)
         else:
             tell(state=TrialState.FAIL)
 
@@ -168,7 +178,7 @@ class BatchRun:
             "trial.study": self._study.study_name,
             "trial.number": trial.number,
             "trial.attempt": trial.attempt,
-            "trial.slot": plan.slot,
+            "trial.slot": trial.slot,
             "trial.folder": trial_folder(self._study.study_name, trial.number),
         }
         return [*self._inherited, *(f"{name}={value}" for name, value in own.items())]

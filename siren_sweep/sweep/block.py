@@ -20,7 +20,7 @@ from siren_sweep.config.parameters import (
 )
 from siren_sweep.config.schema import Block, Config
 from siren_sweep.search.space import Space, make_space, network_frames, usual_steps
-from siren_sweep.study.studies import finished
+from siren_sweep.study.studies import n_affordable, open_batch
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ def at_frames(
 
 
 class BlockCallback:
-    """Called as Optuna calls its callbacks, after each tell: ends the block when its last trial was told."""
+    """Called as Optuna calls its callbacks, after each tell: ends the block when its budget is used."""
 
     def __init__(self, n_iter_block: int, on_block_end: Callable[[Study], None]) -> None:
         self._n_iter_block, self._on_block_end = n_iter_block, on_block_end
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
-        if len(finished(study)) == self._n_iter_block:
+        if n_affordable(study, self._n_iter_block) <= 0 and open_batch(study) is None:
             self._on_block_end(study)

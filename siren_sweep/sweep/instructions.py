@@ -23,7 +23,7 @@ from siren_sweep.search.limits import Limit, dimension_of, fault, limit_text, li
 from siren_sweep.search.space import Space
 from siren_sweep.study.records import Instruction
 from siren_sweep.study.stored import last_batch, n_answered, read_instructions, write_answered, write_instructions
-from siren_sweep.study.studies import best_trial, finished, load, n_trials_of, study_name
+from siren_sweep.study.studies import best_trial, load, n_affordable, n_trials_of, study_name
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.block import BlockStart
 from siren_sweep.sweep.user_input import Bound, EndSweep, Fix, More, Refused, StopBlock, Try
@@ -61,7 +61,7 @@ class Instructions:
         return [dict(one.wanted) for one in self._records() if one.block == block and one.wanted is not None]
 
     def n_trials(self, block: int) -> int:
-        """How many trials a block has in all."""
+        """A block's budget, in full trials."""
         return n_trials_of(self._records(), block, self._n_iter_block)
 
     def stop_block(self, block: int) -> bool:
@@ -217,7 +217,7 @@ class _Block:
     def _more(self, n_trials: int) -> Instruction:
         self._refuse_at_end()
         total = self._n_trials() + n_trials
-        return _decision(f"block {self._start.number} has {total} trials", more=n_trials)
+        return _decision(f"block {self._start.number} has the steps of {total} full trials", more=n_trials)
 
     def _try(self, values: Mapping[str, float]) -> Instruction:
         self._refuse_at_end()
@@ -235,8 +235,7 @@ class _Block:
         if wrong:
             raise ValueError("; ".join(wrong))
         waiting = self._refuse_repeated(params)
-        n_left = self._n_trials() - len(finished(self._study))
-        more = 0 if waiting < n_left else 1
+        more = 0 if waiting < n_affordable(self._study, self._n_trials()) else 1
         return _decision("it is in the next batch" + (", one trial more" if more else ""), wanted=params, more=more)
 
     def _refuse_repeated(self, params: Mapping[str, Any]) -> int:

@@ -28,8 +28,8 @@ from siren_sweep.study.studies import (
     all_blocks,
     best_trial,
     create,
-    finished,
     load,
+    n_affordable,
     open_batch,
     open_storage,
     study_name,
@@ -45,6 +45,7 @@ from siren_sweep.sweep.interrupts import interrupts
 from siren_sweep.sweep.lock import locked
 from siren_sweep.sweep.monitor import Monitor
 from siren_sweep.sweep.mps import shared_gpus
+from siren_sweep.sweep.paused import give_up_all
 from siren_sweep.sweep.planning import Planner
 from siren_sweep.sweep.slots import slots, warm_up
 from siren_sweep.sweep.validation import Validation
@@ -184,6 +185,7 @@ class Sweep:
                 save_copy(self._paths)
         if best_trial(study) is None and self._instructions.end_sweep(start.number):
             return  # the block can still be gone on with
+        give_up_all(self._storage, study, self._paths)
         inherited, n_threads = self._overrides.inherited, self._slots.n_threads
         again = Validation(self._storage, study, self._paths, self._launcher, inherited, n_threads)
         again.train_whole()
@@ -200,7 +202,7 @@ class Sweep:
             return True
         self._instructions.take(start, study)
         asked = self._instructions
-        return not asked.stop_block(start.number) and len(finished(study)) < asked.n_trials(start.number)
+        return not asked.stop_block(start.number) and n_affordable(study, asked.n_trials(start.number)) > 0
 
     def _study(self, start: BlockStart) -> Study:
         block = Block(

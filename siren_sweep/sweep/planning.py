@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import sys
+from collections.abc import Sequence
 
 from optuna.storages import BaseStorage
 from optuna.study import Study
@@ -12,14 +15,15 @@ from siren_sweep.paths import SweepPaths
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.proposer import make_proposer
 from siren_sweep.search.strategy import plan_batch
-from siren_sweep.study.records import TrialPlan
-from siren_sweep.study.stored import last_batch, read_block, write_plan
-from siren_sweep.study.studies import all_blocks, all_validations, finished, open_batch
+from siren_sweep.study.records import PlannedTrial, TrialPlan
+from siren_sweep.study.stored import last_batch, read_block, read_trials, write_plan
+from siren_sweep.study.studies import all_blocks, all_validations, n_affordable, open_batch
 from siren_sweep.sweep import warm_start
 from siren_sweep.sweep.agent.proposer import AgentProposer
 from siren_sweep.sweep.batch import enqueue_plan, planned
 from siren_sweep.sweep.block import BlockStart
 from siren_sweep.sweep.instructions import Instructions
+from siren_sweep.sweep.paused import give_up_beyond
 
 
 class Planner:
@@ -33,32 +37,39 @@ class Planner:
         """Plan the next batch where none is open, and enqueue it; False where no config is left to run."""
         batch = open_batch(study)
         if batch is None:
-            done, n_iter = len(finished(study)), self._instructions.n_trials(start.number)
+            give_up_beyond(self._storage, study, self._paths)
             batch = last_batch(study) + 1
-            proposals = self._propose(study, start, batch, min(self._cfg.claude.n_parallel, n_iter - done))
+            n_left = n_affordable(study, self._instructions.n_trials(start.number))
+            proposals = self._propose(study, start, batch, min(self._cfg.claude.n_parallel, n_left))
             if not proposals:
-                print(f"block {start.number} ends after {done} trials: its space has no config left", file=sys.stderr)
+                n_run = len(read_trials(study))
+                print(f"block {start.number} ends after {n_run} trials: its space has no config left", file=sys.stderr)
                 return False
-            first = 1 + sum(len(finished(other)) for other in all_blocks(self._storage).values())
-            plans = [
-                planned(
-                    proposal,
-                    TrialPlan(
-                        iteration=first + slot,
-                        config=start.space.config(proposal.params),
-                        block=start.number,
-                        batch=batch,
-                        slot=slot,
-                        n_training_frames=start.n_training_frames,
-                        seed=self._cfg.training.seed,
-                        data_hash=read_block(study).data_hash,
-                    ),
-                )
-                for slot, proposal in enumerate(proposals)
-            ]
-            write_plan(study, plans)
-        enqueue_plan(study, batch, start.space.distributions())
+            write_plan(study, self._placed(study, start, batch, proposals))
+        enqueue_plan(self._storage, study, batch, start.space.distributions())
         return True
+
+    def _placed(self, study: Study, start: BlockStart, batch: int, proposals: Sequence[Proposal]) -> list[PlannedTrial]:
+        """The slots of a batch; new trials get the next iterations, one that goes on keeps its own."""
+        iterations = {trial.number: trial.plan.iteration for trial in read_trials(study)}
+        proposals = renumbered(proposals, len(study.get_trials(deepcopy=False)))
+        following = itertools.count(1 + sum(len(read_trials(other)) for other in all_blocks(self._storage).values()))
+        return [
+            planned(
+                proposal,
+                TrialPlan(
+                    iteration=next(following) if proposal.goes_on is None else iterations[proposal.goes_on],
+                    config=start.space.config(proposal.params),
+                    block=start.number,
+                    batch=batch,
+                    slot=slot,
+                    n_training_frames=start.n_training_frames,
+                    seed=self._cfg.training.seed,
+                    data_hash=read_block(study).data_hash,
+                ),
+            )
+            for slot, proposal in enumerate(proposals)
+        ]
 
     def _propose(self, study: Study, start: BlockStart, batch: int, n: int) -> list[Proposal]:
         seed = self._cfg.training.seed + 1000 * start.number + batch
@@ -85,3 +96,15 @@ class Planner:
             within=part,
             wanted=self._instructions.wanted(start.number),
         )
+
+
+def renumbered(proposals: Sequence[Proposal], first: int) -> list[Proposal]:
+    """The proposals of a batch with parents of the same batch by the numbers that these get as trials."""
+    new = itertools.count(first)
+    numbers = [next(new) if one.goes_on is None else one.goes_on for one in proposals]
+    return [
+        dataclasses.replace(one, parent=numbers[one.parent - first])
+        if one.parent is not None and one.parent >= first
+        else one
+        for one in proposals
+    ]

@@ -17,7 +17,7 @@ from siren_sweep.config.schema import Config
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Trial
 from siren_sweep.study.stored import read_block, read_plan, read_trials
-from siren_sweep.study.studies import best_trial, finished, instructions, n_trials_of
+from siren_sweep.study.studies import best_trial, instructions, n_affordable, n_trials_of, open_batch
 from siren_sweep.sweep import time_left
 from siren_sweep.sweep.lock import last_attempt
 from siren_sweep.sweep.slots import slots
@@ -33,7 +33,7 @@ class ProgressView:
         self._cfg, self._paths = cfg, paths
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
-        self._told: set[tuple[int, str, int]] | None = None  # (block, study, trial); None before the first look
+        self._told: set[tuple[int, str, int, int]] | None = None  # (block, study, trial, attempt); None at first
         self._announced: tuple[str, int] | None = None  # study and batch that were announced last
         self._clock = time_left.Clock()
         self._n_slots = slots(cfg.claude.n_parallel, cfg.training.device).concurrency
@@ -47,7 +47,7 @@ class ProgressView:
             own = [study] + ([validations[number]] if number in validations else [])
             trials[number] = {one.study_name: read_trials(one) for one in own}
         ended = {
-            (number, name, trial.number): trial
+            (number, name, trial.number, trial.outcome.attempt): trial
             for number, of_block in trials.items()
             for name, some in of_block.items()
             for trial in some
@@ -86,8 +86,8 @@ class ProgressView:
 
     def _say_batch(self, number: int, study: Study, trials: _Trials) -> None:
         for name, some in trials.items():
-            running = [trial for trial in some if not trial.state.is_finished()]
-            batch = (name, max(trial.plan.batch for trial in running)) if running else None
+            running = [trial for trial in some if not trial.state.is_finished() and not trial.paused]
+            batch = (name, max(trial.batch for trial in running)) if running else None
             if batch is None or batch == self._announced:
                 continue
             self._announced = batch
@@ -101,7 +101,8 @@ class ProgressView:
     def _table(self, number: int, study: Study, trials: _Trials, total: int, beside: str) -> Group:
         width, best = self._console.width, best_trial(study)
         head = f"block {number} of {len(self._cfg.blocks.schedule)}, {read_block(study).n_training_frames} frames, "
-        head += f"{len(finished(study))} of {total} trials"
+        own = trials[study.study_name]
+        head += f"{len(own)} configs, {sum(trial.spent for trial in own):.1f} of {total} full trials"
         if best:
             part = f" {best.part}" if best.part else ""
             head += f", best R2 {shown_r2(best.value or 0.0)}{part} (trial {best.number})"
@@ -110,7 +111,13 @@ class ProgressView:
         for column in widths:
             table.add_column(no_wrap=True, min_width=column, max_width=column)
         room = width - sum(widths) - 2 * len(widths)  # for what was changed, where it would say something
-        open_ones = [(name, one) for name, some in trials.items() for one in some if not one.state.is_finished()]
+        batch = open_batch(study)
+        open_ones = [
+            (name, one)
+            for name, some in trials.items()
+            for one in some
+            if not one.state.is_finished() and (not one.paused or one.batch == batch)
+        ]
         for name, trial in open_ones:
             if trial.attempt:
                 change = textwrap.shorten(trial.plan.mutation or "root", room, placeholder=" …") if room > 20 else ""
@@ -125,8 +132,8 @@ class ProgressView:
         name, last = _name(trial), trial.reports[-1] if trial.reports else None
         begun = last_attempt(self._paths.trial(study, trial.number).lock) == trial.attempt
         bar = ProgressBar(total=1.0, completed=last.fraction if last else 0.0)
-        if trial.outcome is not None:
-            return name, bar, "done", ""
+        if trial.current is not None:
+            return name, bar, "paused" if trial.paused else "done", ""
         if not begun or last is None:  # of a trial that goes on, an earlier attempt reported
             return name, bar, "starts" if begun else "queued", ""
         left = time_left.duration(self._clock.left_s(study, trial) or 0.0)
@@ -141,11 +148,12 @@ class ProgressView:
         typical = time_left.typical_s(of_block, steps)
         if typical is None:
             return {}
-        running = [self._clock.left_s(name, trial) for name, trial in open_ones if trial.outcome is None]
+        running = [self._clock.left_s(name, trial) for name, trial in open_ones if trial.current is None]
         left = [seconds for seconds in running if seconds is not None]
         batch = time_left.queue_s(left, [typical] * (len(running) - len(left)), n_slots)
         validating = any(name != study.study_name for name, _ in open_ones)
-        planned = 0 if validating else max(0, total - len(of_block))
+        waiting = sum(trial.current is None for _, trial in open_ones)
+        planned = 0 if validating else max(0, n_affordable(study, total) - waiting)
         seeds = 0 if validating else self._cfg.claude.n_validation_seeds
         block = batch + time_left.queue_s([], [typical] * planned, n_slots) + -(-seeds // n_slots) * typical
         n_trials = self._cfg.claude.n_iter_block + self._cfg.claude.n_validation_seeds

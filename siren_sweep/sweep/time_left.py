@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from siren_sweep.config.parameters import TOTAL_STEPS
 from siren_sweep.config.schema import Block
 from siren_sweep.study.records import Trial
+from siren_sweep.train.report import Status
 
 
 class Clock:
@@ -29,13 +30,14 @@ class Clock:
 
 
 def took_s(trial: Trial) -> float | None:
-    """Seconds that a trial took, or will have taken."""
+    """Seconds that a trial took, or would take to its end."""
     if (minutes := trial.metrics.get("training_time_min")) is not None:
         return float(minutes) * 60
     if not trial.reports:
         return None
     last = trial.reports[-1]
-    return last.elapsed_s if trial.outcome else last.elapsed_s + last.left_s
+    over = trial.outcome is not None and trial.outcome.status != Status.stopped
+    return last.elapsed_s if over else last.elapsed_s + last.left_s
 
 
 def typical_s(trials: Sequence[Trial], total_steps: int) -> float | None:

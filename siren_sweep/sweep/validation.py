@@ -114,7 +114,7 @@ class Validation:
     def _launch(self, runs: Sequence[TrialPlan]) -> None:
         own, whole = self._beside(), runs[0].whole_of is not None
         (searched,) = [one for one in self._study.get_trials(deepcopy=False) if one.number == _origin(runs[0])]
-        enqueue_plan(own, runs[0].batch, searched.distributions)
+        enqueue_plan(self._storage, own, runs[0].batch, searched.distributions)
         overrides = [*self._inherited, *(WHOLE if whole else UNPRUNED)]
         job = BatchRun(self._storage, own, self._paths, self._launcher.launch, overrides, [])
         job.run(n_cores() if whole else self._n_threads)

@@ -121,7 +121,9 @@ class Worker:
         # What an earlier attempt reported and went on from is decided: training is deterministic, so the same
         # values come again, and the pruner must not be asked about a point that lies behind.
         self._decided = self._frozen().last_step or 0
-        self._began_s = time.time()
+        before, stints = self.trial().outcome, self.trial().stints
+        self._began_s = before.began_s if before and before.began_s is not None else time.time()  # before it paused
+        self._gone_on_from = stints[-1].fraction if stints else 0.0  # up to there nothing is asked again
         self._asked_for = self.trial().plan.strategy == ASKED_FOR  # by a person, who wants to know how it ends
 
     def trial(self) -> Trial:
@@ -138,7 +140,8 @@ class Worker:
         self._writer.reports(self._reports)
         if report.index > self._decided:
             self._trial.report(report.r2, step=report.index)
-        if report.index < self._decided or self._asked_for or report.solved:
+        decided = report.index < self._decided or report.fraction <= self._gone_on_from
+        if decided or self._asked_for or report.solved:
             return None
         own = copy.deepcopy(self._frozen())
         if not self._study.pruner.prune(self._study, own):
@@ -146,7 +149,7 @@ class Worker:
         why = own.user_attrs  # where a pruner that has reasons says them
         stop = Stop(report.fraction, report.r2, why.get("bound"), why.get("best"))
         self._writer.stop(stop)
-        return _why_pruned(stop)
+        return _why_stopped(stop)
 
     def write(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
         """The trial's end, in one write; the parent tells the study from it."""
@@ -168,8 +171,8 @@ class Worker:
             raise Superseded(f"attempt {self._attempt} at trial {self._number} is not the current one")
 
 
-def _why_pruned(stop: Stop) -> str:
-    text = f"pruned at {stop.fraction:.0%} of its steps, R2 "
+def _why_stopped(stop: Stop) -> str:
+    text = f"stopped at {stop.fraction:.0%} of its steps, R2 "
     if stop.bound is None or stop.best is None:
         return text + shown_r2(stop.r2)
     now, bound, best = told_apart(stop.r2, stop.bound, stop.best)

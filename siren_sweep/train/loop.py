@@ -147,6 +147,8 @@ class _Run:
         if status == Status.truncated:
             self._look(None)
             self._save()
+        elif status == Status.stopped:
+            self._save()  # so that it can go on
         elif self._file is not None:
             checkpoints.discard(self._file)
         stop_step = self._engine.step

@@ -105,10 +105,10 @@ class Sweep:
     def trials(self) -> pd.DataFrame:
         """A row a trial, in the order in which they were planned.
 
-        `state` is waiting, running, complete, pruned or fail. `r2` is a complete trial's R2, and the last that was
-        seen of any other; `part` says over which windows it is, and is empty where it is over all frames. `status` and
-        `reason` say how the run ended, `minutes` how long it trained. `parent` is a number of the same block. A column
-        a parameter follows, by the last part of its name.
+        `state` is waiting, running, paused, complete, pruned or fail. `r2` is a complete trial's R2, and the last that
+        was seen of any other; `part` says over which windows it is, and is empty where it is over all frames. `status`
+        and `reason` say how the run ended, `minutes` how long it trained. `parent` is a number of the same block. A
+        column a parameter follows, by the last part of its name.
         """
         return trials_frame((read.block, trial) for read in self._read.values() for trial in read.trials)
 
@@ -221,7 +221,7 @@ def _trial_row(block: Block, trial: Trial) -> dict[str, Any]:
         "block": block.number,
         "number": trial.number,
         **{name: getattr(plan, name) for name in ("iteration", "batch", "slot", "parent", "mutation", "seed")},
-        "state": trial.state.name.lower(),
+        "state": "paused" if trial.paused else trial.state.name.lower(),
         "r2": trial.last_r2,
         "part": trial.part,
         "status": outcome.status if outcome else None,

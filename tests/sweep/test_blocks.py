@@ -6,8 +6,11 @@ import optuna
 
 from siren_sweep.config.parameters import T_PERIOD, TOTAL_STEPS
 from siren_sweep.config.schema import Block, Blocks, Config, SearchSpace
+from siren_sweep.study.records import Outcome, TrialPlan
+from siren_sweep.study.stored import trial_values
 from siren_sweep.sweep.block import BlockCallback, start_block, start_config
 from siren_sweep.sweep.checks import SweepOverrides, all_faults, sweep_texts
+from siren_sweep.train.report import Report
 
 TEXTS = {"graph_model.omega_f": "tag(log,interval(5,500))", "T_period_ratio": "tag(log,interval(1,300))"}
 START = {"graph_model.omega_f": 20.0, "training.learning_rate_NNR_f": 2e-4}
@@ -85,10 +88,11 @@ def test_the_callback_ends_a_block_once_whatever_became_of_its_trials() -> None:
     ended = []
     callback = BlockCallback(3, lambda study: ended.append(len(study.trials)))
     study = optuna.create_study(direction="maximize")
-    for state in ("COMPLETE", "FAIL", "PRUNED"):
-        trial = study.ask({"graph_model.omega_f": optuna.distributions.FloatDistribution(5, 500)})
-        for name, of_a_sweep in (("iteration", 1), ("config", {})):
-            trial.set_user_attr(name, of_a_sweep)
-        value = 0.5 if state == "COMPLETE" else None
-        callback(study, study.tell(trial, value, state=optuna.trial.TrialState[state]))
+    for number, (status, state) in enumerate((("finished", "COMPLETE"), ("failed", "FAIL"), ("stopped", "PRUNED"))):
+        reports = [vars(Report(at, at / 20, at, 0.5, 0.1, 1e-3, 9.0, 1.0)) for at in range(1, 16)]
+        values = trial_values(TrialPlan(number + 1, {}, slot=number), Outcome(1, status), attempt=1)
+        own = values | ({"reports": reports} if status == "stopped" else {})
+        study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING, user_attrs=own))
+        value = 0.5 if status == "finished" else None
+        callback(study, study.tell(number, value, state=optuna.trial.TrialState[state]))
     assert ended == [3]

@@ -113,7 +113,7 @@ def test_every_line_is_answered_in_its_order_with_what_was_done_or_why_not(sweep
     sweep.ask("more 3", "make it better", "fix omega_f = 2", "bound omega_f 1 .. 50", "fix xy = 3", "fix omega_f = 30")
     when = "before the first batch of block 1"
     assert sweep.answers() == [
-        f"block 1 has 11 trials (no. 1, {when})",
+        f"block 1 has the steps of 11 full trials (no. 1, {when})",
         "not done: must begin with fix, bound, try or more, or be 'stop block' or 'end sweep' " + f"(no. 2, {when})",
         f"not done: omega_f must lie in 5 .. 4096 in this block, got 2 (no. 3, {when})",
         f"from now on omega_f is 5 .. 50 (no. 4, {when})",
@@ -237,8 +237,8 @@ def test_a_crash_after_the_answer_is_written_neither_loses_nor_doubles(
     sweep.restart()
     sweep.ask("more 8")  # again, by the person
     assert [answer.partition(" (")[0] for answer in sweep.answers()] == [
-        "block 1 has 16 trials",
-        "block 1 has 24 trials",
+        "block 1 has the steps of 16 full trials",
+        "block 1 has the steps of 24 full trials",
     ]
     assert sweep.instructions.n_trials(1) == N_ITER + 16
 
@@ -303,7 +303,10 @@ def test_what_comes_after_the_end_is_answered_too(sweep: Sweep) -> None:
 def test_the_record_names_what_was_asked_for(sweep: Sweep) -> None:
     sweep.ask("more 8")
     files = record_files("s", read_blocks(all_blocks(sweep.storage), {}))
-    assert 'A person asked "more 8": block 1 has 16 trials' in files["s_memory.md"].partition("### Emerging")[2]
+    assert (
+        'A person asked "more 8": block 1 has the steps of 16 full trials'
+        in files["s_memory.md"].partition("### Emerging")[2]
+    )
 
 
 @pytest.mark.parametrize("sampler", ["ucb_tree", "tpe", "random"])

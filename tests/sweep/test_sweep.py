@@ -107,15 +107,19 @@ def test_nothing_appears_in_the_working_directory(paths: SweepPaths, home: Path)
 def test_every_state_occurs_and_none_is_left_open(studies: dict[int, optuna.Study]) -> None:
     states = [trial.state for study in studies.values() for trial in study.trials]
     assert {*states} == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
-    assert len(states) == 12
+    for study in studies.values():
+        halves = sum(trial.state is TrialState.PRUNED for trial in study.trials)
+        assert len(study.trials) - halves / 2 == pytest.approx(6, abs=0.5), "a budget of six full trials"
 
 
 def test_a_batch_is_distinct_and_none_is_run_again(studies: dict[int, optuna.Study]) -> None:
     for study in studies.values():
         configs = [json.dumps(trial.user_attrs["config"], sort_keys=True) for trial in study.trials]
-        assert len(set(configs)) == len(configs) == 6
-        assert [trial.user_attrs["batch"] for trial in study.trials] == [1, 1, 1, 1, 2, 2]
-        assert [trial.user_attrs["slot"] for trial in study.trials] == [0, 1, 2, 3, 0, 1]
+        assert len(set(configs)) == len(configs)
+        places = [(trial.user_attrs["batch"], trial.user_attrs["slot"]) for trial in study.trials]
+        sizes = [sum(batch == own for own, _ in places) for batch in range(1, 1 + places[-1][0])]
+        assert sizes[0] == 4
+        assert places == [(batch, slot) for batch, size in enumerate(sizes, 1) for slot in range(size)]
 
 
 def test_trials_hold_what_makes_them(studies: dict[int, optuna.Study]) -> None:
@@ -127,7 +131,7 @@ def test_trials_hold_what_makes_them(studies: dict[int, optuna.Study]) -> None:
             assert attributes["n_training_frames"] == {1: 4, 2: 8}[number]
             assert attributes["config"]["claude.total_steps"] == 40
             assert attributes["config"].items() >= FIXED.items()
-            assert attributes["iteration"] == trial.number + 1 + 6 * (number - 1)
+            assert attributes["iteration"] == trial.number + 1 + (number - 1) * len(studies[1].trials)
             parent = attributes["parent"]
             if parent is not None:
                 before = study.trials[parent].user_attrs["config"]
@@ -160,7 +164,7 @@ def test_a_pruned_trial_says_why_and_a_failed_one_too(studies: dict[int, optuna.
     for trial in trials:
         outcome = trial.user_attrs["outcome"]
         if trial.state is TrialState.PRUNED:
-            assert outcome["reason"].startswith("pruned at 50% of its steps")
+            assert outcome["reason"].startswith("stopped at 50% of its steps")
             assert trial.user_attrs["stop"]["fraction"] == 0.5
         elif trial.state is TrialState.FAIL:
             assert outcome["status"] == "diverged"
@@ -172,7 +176,7 @@ def test_mlflow_has_a_run_for_every_trial_in_its_state(
 ) -> None:
     client = MlflowClient(sqlite_url(OutputPaths(paths.root.parent).mlflow_db))
     statuses = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
-    assert len(mlflow_runs) == 1 + 2 + 12 + 2
+    assert len(mlflow_runs) == 1 + 2 + sum(len(study.trials) for study in studies.values()) + 2
     assert mlflow_runs["sweep"].info.status == "FINISHED"
     for number, study in studies.items():
         block = mlflow_runs[f"block_{number:02d}"]
@@ -373,4 +377,4 @@ def test_a_second_call_runs_nothing_again(
     assert result.returncode == 0, result.stderr
     now = all_blocks(open_storage(None, paths))
     assert [trial.user_attrs["attempt"] for study in now.values() for trial in study.trials] == attempts
-    assert attempts == [1] * 12
+    assert {*attempts} == {1}

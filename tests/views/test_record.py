@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 from conftest import N_NEURONS, run_command, told
 from optuna.trial import TrialState
-from planted import CONFIG, OMEGA, RATE, WIDTH, PlantedSweep
+from planted import CONFIG, OMEGA, RATE, WIDTH, PlantedSweep, paused
 
 from siren_sweep.cli.main import main
 from siren_sweep.errors import OutputError
-from siren_sweep.study.stored import mark_ended
+from siren_sweep.study.records import Outcome, Stint
+from siren_sweep.study.stored import TrialWriter, mark_ended
+from siren_sweep.study.studies import trial_id
+from siren_sweep.sweep.paused import give_up_all
 from siren_sweep.train.report import Report
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.record.writer import record_files, write_record
@@ -112,6 +115,39 @@ def test_the_analysis_only_grows_at_its_end(sweep: PlantedSweep) -> None:
     assert text.count(">>> BLOCK END <<<\n") == 1
     assert "## Revision of iteration 2\n" in text
     assert not re.search(r"Observation:.*\b\w+=", text.replace("final_r2=7", ""))
+
+
+def test_the_entry_of_a_paused_trial_comes_once_when_it_is_told_and_what_was_written_stays(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "s")
+    study = sweep.begin(1)
+    analysis, seen = sweep.paths.record / "s_analysis.md", [""]
+
+    def entries() -> list[int]:
+        write(sweep)
+        seen.append(analysis.read_text())
+        assert seen[-1].startswith(seen[-2])
+        return [int(found) for found in re.findall(r"^## Iter (\d+)", seen[-1], re.MULTILINE)]
+
+    sweep.batch(1, [{"score": 3.0}, paused(0.9), paused(0.8), paused(None)])
+    assert entries() == [1]
+    sweep.batch(1, [{"score": 4.0, "parent": 1, "changes": {OMEGA: 40.0}}])
+    assert entries() == [1, 5]
+    assert "Verdict: supported" in seen[-1]  # by the bound that its parent had then
+    again = [TrialWriter(sweep.storage, trial_id(sweep.storage, study, number)) for number in (1, 2)]
+    for writer in again:
+        writer.stints([Stint(3, 0, 1, 0.25, 0.9)])
+    assert entries() == [1, 5], "those that go on are in no entry"
+    for writer, outcome in zip(again, (Outcome(2, "finished", None, {"final_r2": 0.99}, 20), None), strict=True):
+        writer.attempt(2)
+        writer.outcome(outcome or Outcome(2, "stopped", "stopped at 50% of its steps", {}, 10))
+    study.tell(1, 0.99)
+    sweep.batch(1, [{"score": 4.5}])
+    assert entries() == [1, 5, 2, 6]
+    memory = (sweep.paths.record / "s_memory.md").read_text()
+    assert "- Iteration 3 stopped at 50% of its steps, and may go on" in memory
+    sweep.batch(1, [{"score": 4.6}])
+    give_up_all(sweep.storage, study, sweep.paths)
+    assert entries() == [1, 5, 2, 6, 7, 3, 4]
 
 
 def test_the_record_is_made_again_byte_for_byte(sweep: PlantedSweep) -> None:

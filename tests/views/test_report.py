@@ -259,8 +259,8 @@ def test_names_and_reasons_are_text_not_markup(page: Page) -> None:
 def test_every_block_has_its_place_whatever_became_of_it(page: Page) -> None:
     assert "3 of 4 blocks begun, 12 trials" in page.text
     assert "4 finished, 1 pruned, 1 failed" in page.text
-    assert "0 finished, 0 pruned, 4 failed; 6 planned" in page.text
-    assert "0 finished, 0 pruned, 0 failed, 2 open; 6 planned" in page.text
+    assert "0 finished, 0 pruned, 4 failed; 6 full trials planned" in page.text
+    assert "0 finished, 0 pruned, 0 failed, 2 open; 6 full trials planned" in page.text
     assert page.text.count("No trial of this block has finished, so there is no model to show.") == 2
 
 

@@ -54,6 +54,16 @@ def test_three_standard_deviations_of_a_difference_are_found_in_four_cases_of_fi
     assert calls(sign * 3 * math.sqrt(2) * sd, sd, n_validated)[right] >= 0.8
 
 
+def test_a_stopped_trial_is_compared_at_the_last_report_that_both_have_reached() -> None:
+    parent = view(0, 5.0, curve=[r2_of(score) for score in (1.0, 2.0, 3.0, 4.0, 5.0)])
+    child = view(1, None, 0, state=State.paused, changes={OMEGA: 40.0}, curve=[r2_of(1.0), r2_of(1.0)])
+    verdict = judge(child, block_of(parent, child), QUIET)
+    assert verdict.call is Call.inconclusive
+    assert verdict.why == (
+        "stopped early: at 10% of the steps 2.72 times the unexplained variance of iteration 1, which settles nothing"
+    )
+
+
 def sweep_of_equals(sd: float, rng: np.random.Generator, n_blocks: int = 4, n_trials: int = 12) -> list:
     """Blocks in which nothing matters; each winner is validated with two more seeds, as a sweep does."""
     blocks = []

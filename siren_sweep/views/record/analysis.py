@@ -1,7 +1,8 @@
-"""`{name}_analysis.md`: one entry a trial, in the order of iterations; what stands in it never changes.
+"""`{name}_analysis.md`: one entry a trial, in the order in which they were told; what stands in it never changes.
 
-Entries come batch by batch, once all slots of the batch were told, and rest on nothing that came later. At a block's
-end its marker follows, and the verdicts that its validation revises.
+Entries come batch by batch, once the batch is over, and rest on nothing that came later. That of a paused trial comes
+when it has gone on to its end, or was given up. At a block's end its marker follows, and the verdicts that its
+validation revises.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def _block(block: BlockView, blocks: Sequence[BlockView]) -> list[str]:
     for batch in sorted(block.told):
         seen = block.after(batch)
         ranking = ranked(seen)
-        own = [judged for judged in judgements if judged.trial.batch == batch]
+        own = [judged for judged in judgements if judged.trial.told_in == batch]
         parts += [_entry(judged, next_parent(seen, ranking, judged.trial.iteration)) for judged in own]
     if block.ended:
         parts.append(f"{BLOCK_END}\n")

@@ -81,8 +81,8 @@ def judge_block(block: BlockView, noise: Noise) -> list[Judged]:
     found = []
     for batch in sorted(block.told):
         seen = block.after(batch)
-        for trial in seen.trials:
-            if trial.batch == batch:
+        for trial in sorted(seen.trials, key=lambda trial: trial.given_up):  # which comes after all that trained
+            if trial.told_in == batch:
                 found.append(Judged(trial, seen.trial(trial.parent), judge(trial, seen, noise), noise))
     return found
 

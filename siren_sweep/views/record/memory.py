@@ -135,6 +135,7 @@ def _current_block(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> lis
         *_effects(own),
         f"A difference counts from a factor of {noise.factor:.3g} in the unexplained variance on ({noise})",
         *(f"Iteration {one.iteration} {words.result(one)}" for one in block.entries() if one.state is State.failed),
+        *(f"Iteration {one.iteration} {words.result(one)}" for one in block.trials if one.state is State.paused),
         *_asked(block),
     ]
     return [

@@ -24,7 +24,7 @@ def ucb_text(block: BlockView) -> str:
 
 
 def ranked(block: BlockView) -> list[Score]:
-    """The PUCT scores of the block's nodes, highest first; a pruned one's value is its last."""
+    """The PUCT scores of the block's nodes, highest first; a stopped one's value is its last."""
     nodes = [Node(trial.number, trial.parent, _value(trial)) for trial in block.trials]
     return ranking(nodes, block.settings)
 
@@ -50,5 +50,5 @@ def _row(score: Score, trials: dict[int, TrialView]) -> str:
 
 
 def _value(trial: TrialView) -> float | None:
-    """The R2 of a complete or pruned trial."""
-    return trial.r2 if trial.state in (State.complete, State.pruned) else None
+    """The R2 of a complete trial, or the last one of a stopped trial."""
+    return trial.r2 if trial.state is State.complete or trial.state.stopped else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -11,9 +11,10 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
-from siren_sweep.study.records import Hypothesis, Outcome, Trial, finite
-from siren_sweep.study.stored import read_block, read_notes, read_plan, read_trials
-from siren_sweep.study.studies import best_trial, instructions, seed_runs, whole_runs, winner
+from siren_sweep.config.schema import N_REPORTS
+from siren_sweep.study.records import Hypothesis, Outcome, Stint, Trial, finite
+from siren_sweep.study.stored import read_block, read_notes, read_trials
+from siren_sweep.study.studies import best_trial, instructions, open_batch, seed_runs, whole_runs, winner
 from siren_sweep.train.report import Status
 
 
@@ -22,8 +23,14 @@ class State(StrEnum):
 
     open = "open"
     complete = "complete"
+    paused = "paused"  # it may go on, or does
     pruned = "pruned"
     failed = "failed"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the pruner stopped it, so far or for good."""
+        return self in (State.paused, State.pruned)
 
 
 _STATES = {TrialState.COMPLETE: State.complete, TrialState.PRUNED: State.pruned, TrialState.FAIL: State.failed}
@@ -33,9 +40,11 @@ _STATES = {TrialState.COMPLETE: State.complete, TrialState.PRUNED: State.pruned,
 class TrialView:
     """One trial of a block.
 
-    `value` is the final R2 of a complete trial. `bound` is what a pruned trial's final R2 is at most, where the
-    pruner said so, and `last_r2` the last R2 that was seen. `config` holds the explorable parameters by dotted name,
-    `params` the point of the search space, where that is known.
+    `value` is the final R2 of a complete trial. `bound` is what a stopped trial's final R2 is at most, where the pruner
+    said so, `last_r2` the last R2 that was seen, and `curve` the R2 at each twentieth of its steps. `config` holds the
+    explorable parameters by dotted name, `params` the point of the search space, where that is known. `told_in` is the
+    batch after which it was told, None before; `given_up` says that it was paused until then. `place` is the batch and
+    the slot in which it trained last.
     """
 
     number: int
@@ -50,6 +59,11 @@ class TrialView:
     value: float | None = None
     bound: float | None = None
     last_r2: float | None = None
+    curve: Sequence[float] = ()
+    told_in: int | None = None
+    given_up: bool = False
+    place: tuple[int, int] = (0, 0)
+    stints: Sequence[Stint] = ()
     mutation: str = ""
     strategy: str = ""
     hypothesis: Hypothesis | None = None
@@ -69,6 +83,23 @@ class TrialView:
     def r2(self) -> float | None:
         """The final R2, or the last one seen of a trial that was stopped."""
         return self.value if self.value is not None else self.last_r2
+
+    def after(self, batch: int) -> TrialView:
+        """The trial as it stood when a batch was over: paused, where it was told later."""
+        if self.state is State.open or (self.told_in is not None and self.told_in <= batch):
+            return self
+        later = next((stint for stint in self.stints if stint.batch > batch), None)
+        curve = self.curve[: round(later.fraction * N_REPORTS)] if later else self.curve
+        return replace(
+            self,
+            state=State.paused,
+            value=None,
+            bound=later.bound if later else self.bound,
+            last_r2=curve[-1] if curve else None,
+            curve=curve,
+            told_in=None,
+            metrics=None,
+        )
 
 
 @dataclass(frozen=True)
@@ -109,12 +140,12 @@ class BlockView:
         return next((trial for trial in self.trials if trial.number == number), None)
 
     def entries(self) -> list[TrialView]:
-        """The trials of the batches that are over."""
-        return [trial for trial in self.trials if trial.batch in self.told]
+        """The trials that were told, in batches that are over."""
+        return [trial for trial in self.trials if trial.told_in in self.told]
 
     def after(self, batch: int) -> BlockView:
-        """The block as it stood when a batch had just been told."""
-        trials = [trial for trial in self.trials if trial.batch <= batch]
+        """The block as it stood when a batch was just over."""
+        trials = [trial.after(batch) for trial in self.trials if trial.batch <= batch]
         told = frozenset(known for known in self.told if known <= batch)
         return BlockView(self.number, self.n_training_frames, trials, told=told, settings=self.settings)
 
@@ -154,14 +185,10 @@ def _block(
 
 
 def _told(trials: Sequence[TrialView], study: Study) -> frozenset[int]:
-    """The batches of which every planned trial was told."""
-    told = set()
-    for batch in {trial.batch for trial in trials}:
-        own = [trial for trial in trials if trial.batch == batch]
-        planned = len(read_plan(study, batch)) or len(own)
-        if len(own) >= planned and all(trial.state is not State.open for trial in own):
-            told.add(batch)
-    return frozenset(told)
+    """The batches that are over."""
+    known = {trial.batch for trial in trials} | {trial.told_in for trial in trials if trial.told_in is not None}
+    trains = {trial.batch for trial in trials if trial.state is State.open} | {open_batch(study)}
+    return frozenset(known - trains)
 
 
 def _validation(study: Study, trials: Sequence[TrialView]) -> list[list[float]]:
@@ -177,7 +204,7 @@ def _validation(study: Study, trials: Sequence[TrialView]) -> list[list[float]]:
 
 def _trial(trial: Trial) -> TrialView:
     plan, stop = trial.plan, trial.stop
-    state = _STATES.get(trial.state, State.open)
+    state = _STATES.get(trial.state, State.paused if trial.paused or trial.stints else State.open)
     value = finite(trial.value) if state is State.complete else None
     return TrialView(
         number=trial.number,
@@ -191,8 +218,13 @@ def _trial(trial: Trial) -> TrialView:
         n_training_frames=plan.n_training_frames,
         state=State.failed if state is State.complete and value is None else state,
         value=value,
-        bound=finite(stop.bound) if stop and state is State.pruned else None,
+        bound=finite(stop.bound) if stop and state.stopped else None,
         last_r2=trial.last_r2,
+        curve=[report.r2 for report in trial.reports],
+        told_in=_told_in(trial),
+        given_up=trial.given_up is not None,
+        place=(trial.batch, trial.slot),
+        stints=trial.stints,
         mutation=plan.mutation,
         strategy=plan.strategy,
         hypothesis=plan.hypothesis,
@@ -201,3 +233,10 @@ def _trial(trial: Trial) -> TrialView:
         reason=trial.outcome.reason if trial.outcome else None,
         metrics=trial.metrics,
     )
+
+
+def _told_in(trial: Trial) -> int | None:
+    """The batch after which a trial was told."""
+    if not trial.state.is_finished():
+        return None
+    return trial.given_up if trial.given_up is not None else trial.batch

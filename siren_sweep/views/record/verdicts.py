@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from siren_sweep.config.parameters import EXPLORABLE, RATIOS, WINDOW
+from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.views.record.noise import Noise, score
 from siren_sweep.views.record.trials import BlockView, State, TrialView
 
@@ -96,7 +97,7 @@ def _comparison(trial: TrialView, parent: TrialView, names: tuple[str, ...], noi
         )
         return Verdict(Call.inconclusive, mixed, names)
     if not math.isfinite(high - low):
-        return Verdict(Call.inconclusive, f"stopped early, which settles nothing against {against}", names)
+        return Verdict(Call.inconclusive, _so_far(trial, parent, against), names)
     return Verdict(Call.inconclusive, f"{_words(low, against, trial, parent)}, within the noise", names)
 
 
@@ -141,10 +142,20 @@ def _singles(trial: TrialView, parent: TrialView, block: BlockView, names: tuple
 
 
 def _range(trial: TrialView) -> tuple[float, float]:
-    """The lowest and the highest score that a trial may have: a point, or what a pruned one's bound proves."""
+    """The lowest and the highest score that a trial may end with: a point, or what a stopped one's bound proves."""
     if trial.value is not None:
         return (score(trial.value),) * 2
     return -math.inf, score(trial.bound) if trial.bound is not None else math.inf
+
+
+def _so_far(trial: TrialView, parent: TrialView, against: str) -> str:
+    """How two trials stand at the last report that both have reached; how they would end, nobody knows."""
+    n_reports = min(len(trial.curve), len(parent.curve))
+    if n_reports == 0:
+        return f"stopped early, which settles nothing against {against}"
+    there = score(trial.curve[n_reports - 1]) - score(parent.curve[n_reports - 1])
+    where = f"{n_reports / N_REPORTS:.0%} of the steps"
+    return f"stopped early: at {where} {_times(there)} of {against}, which settles nothing"
 
 
 def _words(difference: float, against: str, trial: TrialView, parent: TrialView) -> str:

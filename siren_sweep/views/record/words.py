@@ -91,7 +91,7 @@ def result(trial: TrialView) -> str:
         return "not finished"
     if trial.state is State.failed:
         return f"failed: {one_line(trial.reason or 'no reason was left')}"
-    if trial.state is State.pruned:
-        return one_line(trial.reason or "pruned")
+    if trial.state.stopped:
+        return one_line(trial.reason or "stopped") + (", and may go on" if trial.state is State.paused else "")
     part = f" {trial.sample}" if trial.sample else ""
     return f"{kind_of_r2(trial)} {r2(trial.value)}{part}" + (f" ({one_line(trial.reason)})" if trial.reason else "")

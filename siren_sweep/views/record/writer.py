@@ -41,8 +41,9 @@ def record_files(name: str, blocks: Sequence[BlockView]) -> dict[str, str]:
         for trial in block.trials:
             text = config_text(trial, block)
             files[f"config/iter_{trial.iteration:03d}_slot_{trial.slot:02d}.yaml"] = text
-            if block is blocks[-1] and trial.batch == block.trials[-1].batch:
-                files[f"{name}_{trial.slot:02d}.yaml"] = text
+            batch, slot = trial.place
+            if block is blocks[-1] and batch == max(one.place[0] for one in block.trials):
+                files[f"{name}_{slot:02d}.yaml"] = text
     if blocks:
         files[f"{name}_ucb_scores.txt"] = ucb_text(blocks[-1])
     return files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
@@ -18,8 +19,22 @@ from siren_sweep.views.report.view import ReportedBlock, curve_of, state_of
 from siren_sweep.views.ucb import ranking
 
 # Colours that keep apart on white, on black and in grey; an order that the legend keeps.
-STATES = {"best": "#0b7fd1", "finished": "#7f8c99", "pruned": "#c08a2b", "failed": "#c0402b", "running": "#6b5bd2"}
-SYMBOLS = {"best": "star", "finished": "circle", "pruned": "x", "failed": "line-ns-open", "running": "triangle-right"}
+STATES = {
+    "best": "#0b7fd1",
+    "finished": "#7f8c99",
+    "pruned": "#c08a2b",
+    "failed": "#c0402b",
+    "running": "#6b5bd2",
+    "paused": "#3f9a7a",
+}
+SYMBOLS = {
+    "best": "star",
+    "finished": "circle",
+    "pruned": "x",
+    "failed": "line-ns-open",
+    "running": "triangle-right",
+    "paused": "line-ew-open",
+}
 SEEDS = "#0b7fd1"
 TRACES = ("#8a939b", "#cf3f55")  # truth, prediction
 
@@ -66,14 +81,17 @@ def r2_by_block(blocks: Sequence[ReportedBlock]) -> go.Figure:
 
 
 def learning_curves(block: ReportedBlock) -> go.Figure:
-    """1 - R2 of each trial of a block at its reports; the last report of one that did not finish is marked."""
+    """1 - R2 of each trial of a block at its reports; marked are the last report of one that did not finish, and those
+    at which one paused and went on."""
     figure = go.Figure()
     named = set()
     for trial in sorted(block.trials, key=lambda trial: trial is block.best):
         points, state = curve_of(trial), _state(block, trial)
         if not points:
             continue
-        end = SYMBOLS[state] if state in ("pruned", "failed", "running") else "circle"
+        end = "circle" if state in ("best", "finished") else SYMBOLS[state]
+        paused = {stint.fraction for stint in trial.stints}
+        at = [report.fraction in paused for report in trial.reports if math.isfinite(report.r2)]
         figure.add_scatter(
             x=[step for step, _ in points],
             y=[error(r2) for _, r2 in points],
@@ -83,7 +101,10 @@ def learning_curves(block: ReportedBlock) -> go.Figure:
             legendgroup=state,
             showlegend=state not in named,
             line={"color": STATES[state], "width": 3 if state == "best" else 1.3},
-            marker={"symbol": end, "size": [0] * (len(points) - 1) + [0 if end == "circle" else 8]},
+            marker={
+                "symbol": [SYMBOLS["paused"] if here else end for here in at],
+                "size": [8 if here else 0 for here in at[:-1]] + [8 if at[-1] or end != "circle" else 0],
+            },
             hovertemplate=f"{trial_words(block, trial)}<br>step %{{x}}: %{{text}}<extra></extra>",
         )
         named.add(state)
@@ -139,12 +160,12 @@ def tree(block: ReportedBlock) -> go.Figure:
 
 
 def timeline(block: ReportedBlock) -> go.Figure:
-    """When each slot trained what: the true start and end of the block's trials."""
+    """When each slot trained what: the true start and end of the block's trials, in parts where one paused."""
     rows = [
-        {"slot": f"slot {trial.plan.slot}", "begin": trial.began, "end": end, "state": _state(block, trial)}
+        {"slot": f"slot {slot}", "begin": begin, "end": end, "state": _state(block, trial)}
         | {"trial": trial_words(block, trial)}
         for trial in block.trials
-        if trial.began and (end := trial.told)
+        for slot, begin, end in trial.spells
     ]
     frame = pd.DataFrame(rows, columns=["slot", "begin", "end", "state", "trial"])
     figure = px.timeline(

@@ -96,7 +96,7 @@ def _charts(blocks: Sequence[ReportedBlock]) -> tuple[dict[str, go.Figure], str]
         if block.trials:
             own["tree"] = figures.tree(block)
         own |= search.block_figures(block, ranked)
-        if any(trial.began and trial.told for trial in block.trials):
+        if any(trial.spells for trial in block.trials):
             own["timeline"] = figures.timeline(block)
         charts |= {f"{name}-{block.number}": figure for name, figure in own.items()}
     return charts, told
@@ -165,8 +165,8 @@ def _card(block: ReportedBlock) -> dict[str, str]:
     finished, pruned, failed = map(block.count, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     still_open = len(block.trials) - finished - pruned - failed
     counts = f"{finished} finished, {pruned} pruned, {failed} failed" + (f", {still_open} open" if still_open else "")
-    if len(block.trials) < block.n_planned:
-        counts += f"; {block.n_planned} planned"
+    if round(sum(trial.spent for trial in block.trials)) < block.n_planned:
+        counts += f"; {block.n_planned} full trials planned"
     if block.best is None:
         return {"name": block.title, "r2": "no result", "counts": counts, "told": "", "colour": "var(--grid)"}
     r2 = f"{block.r2_name} {shown_r2(block.r2)} {block.sample}".strip()

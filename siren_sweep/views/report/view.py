@@ -109,6 +109,6 @@ def curve_of(trial: Trial) -> list[tuple[int, float]]:
 
 
 def state_of(trial: Trial) -> str:
-    """finished, pruned, failed, running or waiting."""
+    """finished, pruned, failed, paused, running or waiting."""
     names = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-    return names.get(trial.state, trial.state.name.lower())
+    return names.get(trial.state, "paused" if trial.paused else trial.state.name.lower())

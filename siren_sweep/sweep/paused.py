@@ -1,0 +1,59 @@
+"""What becomes of paused trials that are not taken up again, and of their checkpoints."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from siren_sweep.paths import SweepPaths
+from siren_sweep.study.records import Trial
+from siren_sweep.study.storage import wait_for
+from siren_sweep.study.stored import TrialWriter, read_trials
+from siren_sweep.study.studies import finished, paused_trials, trial_id
+
+MOST_BYTES = 4 << 30  # of the checkpoints of a block's paused trials
+
+
+def give_up_beyond(storage: BaseStorage, study: Study, paths: SweepPaths, most_bytes: int = MOST_BYTES) -> None:
+    """Tell those paused trials PRUNED for whose checkpoints there is no room, the least promising ones first."""
+    held, beyond = 0, []
+    for trial in sorted(paused_trials(study), key=lambda trial: (-_promise(trial), trial.number)):
+        file = paths.trial(study.study_name, trial.number).checkpoint
+        held += file.stat().st_size if file.exists() else 0
+        if held > most_bytes:
+            beyond.append(trial)
+    _give_up(storage, study, beyond)
+    discard_checkpoints(study, paths)
+
+
+def give_up_all(storage: BaseStorage, study: Study, paths: SweepPaths) -> None:
+    """At a block's end: tell all that are paused PRUNED."""
+    _give_up(storage, study, paused_trials(study))
+    discard_checkpoints(study, paths)
+
+
+def discard_checkpoints(study: Study, paths: SweepPaths) -> None:
+    """Delete the checkpoints of trials that were told PRUNED."""
+    for trial in finished(study):
+        if trial.state is TrialState.PRUNED:
+            paths.trial(study.study_name, trial.number).checkpoint.unlink(missing_ok=True)
+
+
+def _give_up(storage: BaseStorage, study: Study, trials: Sequence[Trial]) -> None:
+    """PRUNED, with the last value that they reported."""
+    batch = max((trial.batch for trial in read_trials(study)), default=0)
+    for trial in trials:
+        TrialWriter(storage, trial_id(storage, study, trial.number)).given_up(batch)
+        wait_for(functools.partial(study.tell, trial.number, state=TrialState.PRUNED, skip_if_finished=True))
+
+
+def _promise(trial: Trial) -> float:
+    """The final R2 that a paused trial could reach: its bound, or where the pruner gave none the last R2."""
+    bound = trial.stop.bound if trial.stop else None
+    known = bound if bound is not None else trial.last_r2
+    return known if known is not None else -math.inf
