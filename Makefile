@@ -77,8 +77,8 @@ audit: setup ## known vulnerabilities among the locked dependencies; exit code 3
 bench: setup ## the training step against the plain loop and the machine's matrix products
 	$(RUN) bench/engine.py
 
-bench-search: setup ## samplers and pruners against tables of real learning curves: an hour on one core
-	for table in frames_100 frames_1000; do \
+bench-search: setup ## samplers and pruners against tables of real learning curves: hours on one core
+	for table in $(notdir $(basename $(filter-out %_seeds.npz,$(wildcard bench/search/tables/*.npz)))); do \
 		OMP_NUM_THREADS=1 $(RUN) bench/search/replay.py --table bench/search/tables/$$table.npz \
 			--json bench/results/search_$$table.json && \
 		$(RUN) bench/search/plots.py bench/results/search_$$table.json $$table && \

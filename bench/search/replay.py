@@ -2,9 +2,11 @@
 
     python bench/search/replay.py --table FILE --repetitions N --json FILE [--pairs ours|all]
 
-Batches of four advance together, report by report; a trial may be stopped at each, as the pruner would in a sweep. A
-config that has run does not run again: the nearest one that has not takes its place. Cost is training steps times
-network parameters (times batch size, where that varies) in units of the table's median full trial.
+Batches of four advance together, report by report; a trial may be stopped at each, as the pruner would in a sweep. For
+`ucb_tree` with `ucb` it is paused then, and may go on in a later batch; for all others it ends. A config that has run
+does not run again: the nearest one that has not takes its place. Cost is training steps times network parameters (times
+the batch size, where that varies) in units of the table's median full trial. With --hidden, samplers and pruners see
+other names.
 """
 
 from __future__ import annotations
@@ -27,8 +29,12 @@ from table import Table
 
 from siren_sweep.search.pruner import UCBPruner
 from siren_sweep.search.sampler import UCBTreeSampler
+from siren_sweep.study.records import Outcome, TrialPlan
+from siren_sweep.study.stored import trial_values
+from siren_sweep.train.report import Status
 
-BATCH, BLOCK, LONG, LONGEST = 4, 12, 48, 96  # trials: at once, of a block, for the pruner's figures, before giving up
+BATCH, BLOCK, LONG, LONGEST = 4, 12, 48, 96  # trials: at once; full ones: of a block, for the figures, before giving up
+PAUSES = (1, 4)  # as conf/sampler/ucb_tree.yaml has it
 N_REPORTS = 20
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "ucb_tree": lambda seed: UCBTreeSampler(seed),
@@ -66,7 +72,8 @@ class Run:
     """One repetition."""
 
     cost: float  # until a top config had finished; infinite where none did
-    best_after_block: float  # log10(1 - R2)
+    best_after_block: float  # log10(1 - R2) of the best finished, after so many trials
+    best_at_block: float  # the same at the cost of so many median full trials; 0 where none has finished
     steps_share: float  # of the steps that the first LONG trials would have taken in full
     winner_stopped: bool
     path: list[tuple[float, float]]  # cost, and log10(1 - R2) of the best finished, after each batch
@@ -79,7 +86,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=400)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--pairs", choices=("ours", "all"), default="all")
-    parser.add_argument("--hidden", action="store_true", help="hide the parameters' names from samplers")
+    parser.add_argument("--hidden", action="store_true", help="hide the parameters' names")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -94,101 +101,139 @@ def main() -> None:
 
 
 def repeat(table: Table, sampler_name: str, pruner_name: str, seed: int, least: int = LONG) -> Run:
-    """One search, until a top config has finished and at least so many trials have run."""
+    """One search, until a top config has finished and at least the steps of so many trials have been planned."""
     sampler = SAMPLERS[sampler_name](seed)
-    study = optuna.create_study(
-        study_name=f"replay {seed}", direction="maximize", sampler=sampler, pruner=PRUNERS[pruner_name]()
-    )
-    seen, replayed = np.zeros(len(table.final), bool), _Replayed(table, study)
-    while len(replayed.rows) + BATCH <= min(LONGEST, len(table.final)):
-        if len(replayed.rows) >= least and np.isfinite(replayed.cost_to_top):
+    pruner = UCBPruner(pauses_at=PAUSES) if (sampler_name, pruner_name) == FULL else PRUNERS[pruner_name]()
+    study = optuna.create_study(study_name=f"replay {seed}", direction="maximize", sampler=sampler, pruner=pruner)
+    replayed = _Replayed(table, study, goes_on=isinstance(sampler, UCBTreeSampler))
+    while replayed.planned + BATCH <= min(LONGEST, len(table.final)):
+        if replayed.planned >= least and np.isfinite(replayed.cost_to_top):
             break
-        if isinstance(sampler, UCBTreeSampler):
-            trials = [study.ask(table.values()) for _ in _enqueued(study, sampler, table, seen)]
+        if not isinstance(sampler, UCBTreeSampler):
+            replayed.batch([replayed.start(study.ask(table.positions()), positions=True) for _ in range(BATCH)])
+        elif slots := _planned(study, sampler, table, replayed):
+            replayed.batch(slots)
         else:
-            trials = [study.ask(table.positions()) for _ in range(BATCH)]
-        rows = []
-        for trial in trials:
-            positions = not isinstance(sampler, UCBTreeSampler)
-            rows.append(table.nearest_unseen(trial.params, seen, positions=positions))
-            seen[rows[-1]] = True
-        replayed.batch(trials, rows)
+            break
     return replayed.result()
 
 
-def _enqueued(study: optuna.Study, sampler: UCBTreeSampler, table: Table, seen: np.ndarray) -> Iterable[None]:
-    """Plan a batch of ours and enqueue it; what a table of a part of its grid lacks is not proposed while it can be
-    helped."""
-    taken = seen.copy()
+def _planned(study: optuna.Study, sampler: UCBTreeSampler, table: Table, replayed: _Replayed) -> list[_Slot]:
+    """A batch of ours; a config that the table does not have cannot be proposed, where there are others."""
+    slots = []
     for proposal in sampler.propose(study, table.values(), BATCH, pending=table.holes):
-        row = table.nearest_unseen(proposal.params, taken, positions=False)
-        taken[row] = True
-        study.enqueue_trial(table.params(row), user_attrs={"parent": proposal.parent})
-        yield
+        if proposal.goes_on is not None:
+            slots.append(replayed.slots[proposal.goes_on])
+        elif not replayed.seen.all():
+            row = table.nearest_unseen(proposal.params, replayed.seen, positions=False)
+            study.enqueue_trial(table.params(row), user_attrs={"parent": proposal.parent})
+            slots.append(replayed.start(study.ask(table.values()), positions=False))
+    return slots
+
+
+@dataclass
+class _Slot:
+    """A trial, its row of the table, and the report that it has reached."""
+
+    trial: optuna.Trial
+    row: int
+    reached: int = 0
+    finished: bool = False
 
 
 class _Replayed:
-    """Feeds the table's curves to a study, and keeps the account."""
+    """Feeds the table's curves to a study, and keeps the account. A trial that is stopped ends, or is paused where it
+    may go on: then it is not told, and shows in the study as a sweep's paused trial does."""
 
-    def __init__(self, table: Table, study: optuna.Study) -> None:
-        self._table, self._study = table, study
-        self.rows: list[int] = []
-        self._stopped_at: list[int | None] = []
-        self._steps: list[int] = []
-        self._cost, self._best, self._best_after_block = 0.0, -np.inf, -np.inf
+    def __init__(self, table: Table, study: optuna.Study, *, goes_on: bool) -> None:
+        self._table, self._study, self._goes_on = table, study, goes_on
+        self.slots: dict[int, _Slot] = {}  # by trial number
+        self.seen = np.zeros(len(table.final), bool)
+        self.planned = 0.0  # full trials: of those that may go on, what they have run
         self.cost_to_top = np.inf
+        self._cost, self._best = 0.0, -np.inf
+        self._best_after_block: float | None = None
+        self._long: tuple[float, bool] | None = None
         self._path: list[tuple[float, float]] = []
+        self._stops: list[int] = []
 
-    def batch(self, trials: list[optuna.Trial], rows: list[int]) -> None:
+    def start(self, trial: optuna.Trial, *, positions: bool) -> _Slot:
+        """A new trial on the nearest row that has not run."""
+        row = self._table.nearest_unseen(trial.params, self.seen, positions=positions)
+        self.seen[row] = True
+        self.slots[trial.number] = _Slot(trial, row)
+        return self.slots[trial.number]
+
+    def batch(self, slots: list[_Slot]) -> None:
         """Run a batch in step; the study is told at its end, as in a sweep."""
-        alive, first = dict(enumerate(trials)), len(self.rows)
-        self.rows += rows
-        self._stopped_at += [None] * len(rows)
-        self._steps += [0] * len(rows)
-        states: dict[int, TrialState] = {}
+        before = [slot.reached for slot in slots]
+        states = dict(self._run(slots))
+        for slot, start in zip(slots, before, strict=True):
+            self._cost += self._table.cost[slot.row] * (slot.reached - start) / N_REPORTS
+            self.planned += (slot.reached - start) / N_REPORTS if self._goes_on else 1
+        for slot in slots:
+            self._tell(slot, states[slot.trial.number])
+        self._account(slots)
+
+    def _run(self, slots: list[_Slot]) -> Iterable[tuple[int, TrialState]]:
+        """How each trial ends, by its number."""
+        alive = list(slots)
         for report in range(1, N_REPORTS + 1):
-            for slot, trial in list(alive.items()):
-                value = self._table.curves[rows[slot], report - 1]
-                self._steps[first + slot] = report
+            for slot in [slot for slot in alive if slot.reached < report]:
+                value = self._table.curves[slot.row, report - 1]
+                slot.reached, state = report, None
                 if np.isnan(value):
-                    states[slot] = TrialState.FAIL
-                    del alive[slot]
-                    continue
-                trial.report(value, report)
-                if report < N_REPORTS and trial.should_prune():
-                    states[slot] = TrialState.PRUNED
-                    self._stopped_at[first + slot] = report
-                    del alive[slot]
-        self._account(rows, first, set(alive))
-        for slot, trial in enumerate(trials):
-            if slot in alive:
-                self._study.tell(trial, self._table.final[rows[slot]])
-            else:
-                self._study.tell(trial, state=states[slot])
+                    state = TrialState.FAIL
+                else:
+                    slot.trial.report(value, report)
+                    if report < N_REPORTS and slot.trial.should_prune():
+                        state = TrialState.PRUNED
+                if state is not None:
+                    alive.remove(slot)
+                    yield slot.trial.number, state
+        yield from ((slot.trial.number, TrialState.COMPLETE) for slot in alive)
+
+    def _tell(self, slot: _Slot, state: TrialState) -> None:
+        slot.finished = state is TrialState.COMPLETE
+        if state is TrialState.PRUNED:
+            self._stops += [slot.reached] if self.planned <= LONG else []
+            if self._goes_on:
+                plan = TrialPlan(slot.trial.number, {}, parent=slot.trial.user_attrs["parent"])
+                for name, value in trial_values(plan, Outcome(1, Status.stopped), attempt=1).items():
+                    slot.trial.set_user_attr(name, value)
+                return
+        self._study.tell(slot.trial, self._table.final[slot.row] if slot.finished else None, state=state)
+
+    def _account(self, slots: list[_Slot]) -> None:
+        finished = [slot.row for slot in slots if slot.finished]
+        self._best = max([self._best, *self._table.final[finished]])
+        if self._table.is_top[finished].any():
+            self.cost_to_top = min(self.cost_to_top, self._cost)
+        logged = float(np.log10(max(1 - self._best, 1e-12))) if np.isfinite(self._best) else 0.0
+        self._path.append((self._cost, logged))
+        if self._best_after_block is None and self.planned >= BLOCK:
+            self._best_after_block = logged
+        if self._long is None and self.planned >= LONG:
+            self._long = self._at_end()
+
+    def _at_end(self) -> tuple[float, bool]:
+        """The share of all trials' steps that were run, and whether the one that would be best has not finished."""
+        slots = list(self.slots.values())
+        winner = max(slots, key=lambda slot: float(self._table.final[slot.row]))
+        return sum(slot.reached for slot in slots) / (N_REPORTS * len(slots)), not winner.finished
 
     def result(self) -> Run:
-        rows, steps = np.array(self.rows[:LONG]), self._steps[:LONG]
-        winner = int(np.argmax(self._table.final[rows]))
+        steps_share, winner_stopped = self._long or self._at_end()
+        at_block = [best for cost, best in self._path if cost <= BLOCK]
         return Run(
             self.cost_to_top,
-            self._best_after_block,
-            sum(steps) / (N_REPORTS * len(steps)),
-            self._stopped_at[winner] is not None,
+            self._path[-1][1] if self._best_after_block is None else self._best_after_block,
+            at_block[-1] if at_block else 0.0,
+            steps_share,
+            winner_stopped,
             self._path,
-            [report for report in self._stopped_at[:LONG] if report is not None],
+            self._stops,
         )
-
-    def _account(self, rows: list[int], first: int, finished: set[int]) -> None:
-        self._cost += sum(
-            self._table.cost[row] * self._steps[first + slot] / N_REPORTS for slot, row in enumerate(rows)
-        )
-        self._best = max([self._best] + [self._table.final[rows[slot]] for slot in finished])
-        if any(self._table.is_top[rows[slot]] for slot in finished):
-            self.cost_to_top = min(self.cost_to_top, self._cost)
-        logged = float(np.log10(max(1 - self._best, 1e-12)))
-        self._path.append((self._cost, logged))
-        if first + len(rows) == BLOCK:
-            self._best_after_block = logged
 
 
 def summary(sampler: str, pruner: str, runs: list[Run]) -> dict[str, Any]:
@@ -207,6 +252,7 @@ def summary(sampler: str, pruner: str, runs: list[Run]) -> dict[str, Any]:
         "cost_q25": q25,
         "cost_q75": q75,
         "best_after_12": float(np.median(logs)),
+        "best_at_cost_12": float(np.median([run.best_at_block for run in runs])),
         "steps_share": float(share.mean()),
         "winner_stopped": float(stopped.mean()),
         "median_cost_ci": _interval(costs, _median),

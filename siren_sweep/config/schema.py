@@ -211,6 +211,7 @@ class Config(TrialConfig):
     sampler: dict[str, Any] = field(default_factory=dict)
     asked_by: str = "siren_sweep.search.proposer.OneByOne"  # how the sampler is asked for a batch
     agent: Agent = field(default_factory=Agent)
+    pauses_at: list[int] = field(default_factory=list)  # reports where a trial waits for the sampler to say: go on
     pruner: dict[str, Any] = field(default_factory=dict)
     tracking: Tracking = field(default_factory=Tracking)
     storage: Storage = field(default_factory=Storage)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -21,24 +20,6 @@ from siren_sweep.train.size import n_parameters
 OMEGA, RATE, WIDTH, DEPTH = "omega_f", "learning_rate_NNR_f", "hidden_dim_nnr_f", "n_layers_nnr_f"
 XY_PERIOD, T_PERIOD, T_RATIO = "nnr_f_xy_period", "nnr_f_T_period", "T_period_ratio"
 BATCH, STEPS, STEPS_RATIO = "inr_batch_size", "total_steps", "total_steps_ratio"
-_ALIASES = {
-    "omega": OMEGA,
-    "omega_0": OMEGA,
-    "learning_rate": RATE,
-    "lr": RATE,
-    "hidden_dim": WIDTH,
-    "hidden": WIDTH,
-    "width": WIDTH,
-    "n_layers": DEPTH,
-    "layers": DEPTH,
-    "depth": DEPTH,
-    "xy_period": XY_PERIOD,
-    "t_period": T_PERIOD,
-    "batch_size": BATCH,
-    "batch": BATCH,
-    "n_steps": STEPS,
-    "steps": STEPS,
-}
 
 
 @dataclass(frozen=True)
@@ -57,12 +38,6 @@ COUPLINGS = (
     Coupling(OMEGA, T_PERIOD, -1, "time enters the phase by their quotient"),
     Coupling(OMEGA, T_RATIO, 1, "time enters the phase by their product"),
 )
-
-
-@cache
-def canonical(name: str) -> str:
-    """The leaf by which a parameter is known here, whatever it is called in a table."""
-    return _ALIASES.get(leaf(name).lower(), leaf(name))
 
 
 def cost(params: Params) -> float:
@@ -102,12 +77,12 @@ def features_of_prior(params: Params, n_frames: float | None) -> dict[str, float
 def _known(params: Params) -> dict[str, float]:
     """The numbers above zero, by the names that are used here."""
     numbers = {name: value for name, value in params.items() if isinstance(value, int | float) and value > 0}
-    return {canonical(name): float(value) for name, value in numbers.items()}
+    return {leaf(name): float(value) for name, value in numbers.items()}
 
 
 def couplings(space: Sequence[Axis]) -> list[tuple[str, str, Coupling]]:
     """The couplings of which a space varies both parameters, with the names that these have there."""
-    names = {canonical(axis.name): axis.name for axis in space if axis.positive and not axis.fixed}
+    names = {leaf(axis.name): axis.name for axis in space if axis.positive and not axis.fixed}
     return [(names[c.first], names[c.second], c) for c in COUPLINGS if c.first in names and c.second in names]
 
 

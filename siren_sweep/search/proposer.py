@@ -16,6 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from siren_sweep.config.schema import Config
+from siren_sweep.field import cut
 from siren_sweep.search import layouts
 from siren_sweep.search.encoding import Axis, Params, axes
 from siren_sweep.search.plan import Plan
@@ -23,6 +24,7 @@ from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.seen import seen_trials
 from siren_sweep.study.stored import sampler_state
 
+_SHORT = 2000  # steps of a trial that take no longer than to start its process again
 _REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
 
 
@@ -55,9 +57,20 @@ def make_proposer(cfg: Config, seed: int = 0) -> Proposer:
 
 
 def make_pruner(cfg: Config) -> BasePruner:
-    """What `pruner` of the config names. Raises whatever a person's class raises."""
-    pruner: BasePruner = _instantiate(cfg.pruner)
+    """What `pruner` of the config names, for a trial of that config. Raises whatever a person's class raises."""
+    n_windows = len(cut(cfg.training.n_training_frames, cfg.graph_model.window_frames))
+    n_trained = min(n_windows, cfg.claude.search_windows or n_windows)
+    node = dict(cfg.pruner)
+    if "pauses_at" in node:
+        node["pauses_at"] = pauses(cfg, n_trained * cfg.claude.total_steps)
+    pruner: BasePruner = _instantiate(node)
     return pruner
+
+
+def pauses(cfg: Config, n_steps: int) -> list[int]:
+    """The reports at which a trial of so many steps, of all its networks, is paused: none where it is soon over."""
+    at: list[int] = cfg.pruner.get("pauses_at", [])
+    return at if n_steps >= _SHORT else []
 
 
 def _instantiate(node: Mapping[str, Any], **more: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,18 +22,27 @@ class UCBPruner(BasePruner):
     Reports are steps 1 to `n_reports`, equal fractions of a trial's run, so that trials of different lengths compare.
     `confidence` is the probability with which a trial that ends as the best is never stopped, shared out over
     the reports at which it is asked. Fewer finished trials than `n_startup_trials` stop nothing. What it decides
-    follows from the study alone, and from no trial that still runs.
+    follows from the study alone, and from no trial that still runs. At the reports `pauses_at` it stops every trial,
+    for a sampler that says then which of them go on.
     """
 
-    def __init__(self, confidence: float = 0.95, n_startup_trials: int = 4, n_reports: int = N_REPORTS) -> None:
+    def __init__(
+        self,
+        confidence: float = 0.95,
+        n_startup_trials: int = 4,
+        n_reports: int = N_REPORTS,
+        pauses_at: Sequence[int] = (),
+    ) -> None:
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
         self._tail = (1 - confidence) / n_reports
         self._n_startup = n_startup_trials
-        self._n_reports = n_reports
+        self._n_reports, self._pauses_at = n_reports, tuple(pauses_at)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether the trial should stop at its last report; why stands in its attributes `bound` and `best`."""
+        if trial.last_step in self._pauses_at:
+            return True
         found = self.explain(study, trial)
         if found is None or not _worse(study, found["bound"], found["best"]):
             return False

@@ -12,13 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.config.choices import Strategy
 from siren_sweep.search import layouts
-from siren_sweep.search.boundary import adapted
 from siren_sweep.search.encoding import Axis, Params, axes
 from siren_sweep.search.plan import ASKED_FOR, Plan
-from siren_sweep.search.proposal import Proposal, changed, hypothesis
+from siren_sweep.search.proposal import Proposal, changed
 from siren_sweep.search.proposer import Proposer
 from siren_sweep.study.seen import seen_trials
-from siren_sweep.study.stored import n_training_frames
 
 
 class SearchSpace(Protocol):
@@ -43,8 +41,7 @@ def plan_batch(
     """Up to n proposals, all different and none of them in the study; fewer only where the space has no more.
 
     `base` is the block's starting config. `carried` are configs that the first batch of a block must hold, its best
-    guess first; `earlier` are the studies of the blocks before, the last one last, from which a proposer may learn,
-    and by which the best guess adapts.
+    guess first; `earlier` are the studies of the blocks before, the last one last, from which a proposer may learn.
     `within` is a part of the space that all proposals lie in, but for the `wanted` configs, which come before all else.
     The proposer must be made anew for each batch, with a seed that follows from the batch, so that a resumed sweep
     proposes what the undisturbed one would have.
@@ -61,7 +58,7 @@ def plan_batch(
     if chosen is not Strategy.none:
         centre = layouts.within(plan.space, best or (carried[0] if carried else base))
         if carried and not study.trials:
-            _carry(plan, chosen, carried, n_training_frames(study), earlier)
+            _carry(plan, chosen, carried)
         _lay_out(plan, chosen, centre)
     planned = [proposal.params for proposal in plan.proposals]
     return plan.proposals + proposer.propose(
@@ -69,18 +66,12 @@ def plan_batch(
     )
 
 
-def _carry(
-    plan: Plan, strategy: Strategy, carried: Sequence[Params], n_frames: float | None, earlier: Sequence[optuna.Study]
-) -> None:
-    """The configs of before, then the best guess as it adapts to the frames. They are roots, for others to be compared
-    with, but for those that differ from the best guess in one parameter."""
+def _carry(plan: Plan, strategy: Strategy, carried: Sequence[Params]) -> None:
+    """The configs of before. They are roots, for others to be compared with, but for those that differ from the best
+    guess in one parameter."""
     guess = layouts.within(plan.space, carried[0])
     for params in (layouts.within(plan.space, one) for one in carried):
         plan.add(params, strategy, guess if len(changed(guess, params)) == 1 else None)
-    if n_frames and (found := adapted(plan.space, guess, n_frames, earlier)):
-        falsified = "a final R2 below that of the config carried as it was by more than the noise"
-        stated = hypothesis(guess, found.params, found.expectation, found.rationale, falsified)
-        plan.add(found.params, strategy, guess if len(changed(guess, found.params)) == 1 else None, stated=stated)
 
 
 def _lay_out(plan: Plan, strategy: Strategy, centre: dict[str, Any]) -> None:

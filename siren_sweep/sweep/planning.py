@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
-from siren_sweep.config.schema import Config
+from siren_sweep.config.schema import N_REPORTS, Config
 from siren_sweep.paths import SweepPaths
 from siren_sweep.search.proposal import Proposal
-from siren_sweep.search.proposer import make_proposer
+from siren_sweep.search.proposer import make_proposer, pauses
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import PlannedTrial, TrialPlan
 from siren_sweep.study.stored import last_batch, read_block, read_trials, write_plan
@@ -40,7 +40,9 @@ class Planner:
             give_up_beyond(self._storage, study, self._paths)
             batch = last_batch(study) + 1
             n_left = n_affordable(study, self._instructions.n_trials(start.number))
-            proposals = self._propose(study, start, batch, min(self._cfg.claude.n_parallel, n_left))
+            ends = [*pauses(self._cfg, start.space.block.total_steps), N_REPORTS]
+            n = self._cfg.claude.n_parallel if len(ends) > 1 else min(self._cfg.claude.n_parallel, n_left)
+            proposals = _affordable(study, self._propose(study, start, batch, n), n_left, ends)
             if not proposals:
                 n_run = len(read_trials(study))
                 print(f"block {start.number} ends after {n_run} trials: its space has no config left", file=sys.stderr)
@@ -108,3 +110,11 @@ def renumbered(proposals: Sequence[Proposal], first: int) -> list[Proposal]:
         else one
         for one in proposals
     ]
+
+
+def _affordable(study: Study, proposals: Sequence[Proposal], n_left: int, ends: Sequence[int]) -> list[Proposal]:
+    """The first of the proposals that `n_left` full trials pay for, each up to the next of the reports `ends`."""
+    reached = {trial.number: trial.reports[-1].index for trial in read_trials(study) if trial.reports}
+    begins = [0 if one.goes_on is None else reached[one.goes_on] for one in proposals]
+    spent = itertools.accumulate(min(end for end in ends if end > begin) - begin for begin in begins)
+    return [one for one, reports in zip(proposals, spent, strict=True) if reports <= n_left * N_REPORTS]

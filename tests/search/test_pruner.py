@@ -127,3 +127,9 @@ def test_coverage_of_its_bound_is_what_its_confidence_says() -> None:
         found = [pruner.explain(study, running(values[:report])) for report in range(1, N)]
         misses += any(one is not None and one["bound"] < values[-1] for one in found)
     assert misses / 150 < 0.1
+
+
+def test_every_trial_is_stopped_where_it_is_to_pause_and_the_best_one_nowhere_else() -> None:
+    study, values = study_of(0.5, 1.0, 2.0, 3.0), curve(4.0)
+    pruner = UCBPruner(pauses_at=(1, 4))
+    assert [k for k in range(1, N) if pruner.prune(study, running(values[:k]))] == [1, 4]

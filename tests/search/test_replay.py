@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -59,16 +60,22 @@ def test_cost_to_a_top_config_counts_whole_batches() -> None:
     assert any(run.cost == pytest.approx(cost) for cost, best in run.path if best <= run.path[-1][1])
 
 
-def test_ours_takes_fewer_steps_with_its_pruner() -> None:
-    assert repeat(table(), "ucb_tree", "ucb", seed=0).steps_share < repeat(table(), "ucb_tree", "none", 0).steps_share
+def test_ours_pauses_and_goes_on_and_the_same_seed_repeats_it() -> None:
+    first, again = (repeat(table(), "ucb_tree", "ucb", seed=3, least=2) for _ in range(2))
+    assert first == again
+    assert set(first.stops) & {1, 4} == {1, 4}
+    assert np.isfinite(first.cost)
+    assert all(later[0] > sooner[0] for sooner, later in itertools.pairwise(first.path))
 
 
-def test_same_seed_repeats_a_search() -> None:
-    assert repeat(table(), "ucb_tree", "ucb", seed=3) == repeat(table(), "ucb_tree", "ucb", seed=3)
+def test_a_stock_sampler_takes_up_no_trial_that_was_stopped() -> None:
+    run = repeat(table(), "random", "successive_halving", seed=0)
+    assert run.winner_stopped or run.steps_share < 1
+    assert all(stop < 20 for stop in run.stops)
 
 
 def test_searches_that_never_got_there_are_infinite_in_the_quantiles() -> None:
-    runs = [Run(cost, -1.0, 0.5, False, [(1.0, -1.0)], [3]) for cost in (2.0, np.inf, np.inf)]
+    runs = [Run(cost, -1.0, -1.0, 0.5, False, [(1.0, -1.0)], [3]) for cost in (2.0, np.inf, np.inf)]
     row = summary("random", "none", runs)
     assert (row["cost_q25"], row["median_cost"], row["never"]) == (2.0, None, pytest.approx(2 / 3))
 

@@ -18,16 +18,17 @@ from siren_sweep.search.history import History
 from siren_sweep.search.knowledge import couplings
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
-from siren_sweep.study.records import TrialPlan
-from siren_sweep.study.stored import read_plan, write_plan
+from siren_sweep.study.records import Outcome, TrialPlan
+from siren_sweep.study.stored import read_plan, trial_values, write_plan
 from siren_sweep.sweep.batch import planned
+from siren_sweep.train.report import Status
 
 OMEGA, RATE = "graph_model.omega_f", "training.learning_rate_NNR_f"
 SPACE: dict[str, BaseDistribution] = {
     OMEGA: FloatDistribution(5, 1000, log=True),
     RATE: FloatDistribution(1e-6, 1e-2, log=True),
     "graph_model.hidden_dim_nnr_f": CategoricalDistribution([64, 128, 256]),
-    "depth": IntDistribution(2, 6),
+    "graph_model.n_layers_nnr_f": IntDistribution(2, 6),
 }
 OTHER: dict[str, BaseDistribution] = {
     "kind": CategoricalDistribution(["a", "b", "c"]),
@@ -191,13 +192,13 @@ def test_pruned_failed_and_running_trials_are_taken_as_they_are() -> None:
 )
 def test_nothing_larger_than_an_infeasible_config_is_proposed(outcome: dict[str, Any]) -> None:
     study = searched(2)
-    params = {**study.trials[0].params, "graph_model.hidden_dim_nnr_f": 64, "depth": 4}
+    params = {**study.trials[0].params, "graph_model.hidden_dim_nnr_f": 64, "graph_model.n_layers_nnr_f": 4}
     study.add_trial(told(params, None, SPACE, state=TrialState.FAIL, user_attrs={"outcome": outcome}))
     proposals = UCBTreeSampler(0).propose(study, SPACE, 4)
     assert proposals
     for one in proposals:
         assert one.params["graph_model.hidden_dim_nnr_f"] == 64
-        assert one.params["depth"] <= 4
+        assert one.params["graph_model.n_layers_nnr_f"] <= 4
 
 
 def test_neighbours_of_an_infeasible_config_are_avoided_where_no_name_tells_a_cost() -> None:
@@ -237,10 +238,52 @@ def test_plain_optimize_improves_with_any_distributions() -> None:
     assert all(trial.params["fixed"] == 4 for trial in study.trials)
 
 
+def paused_study(curves: Mapping[float, Sequence[float]]) -> optuna.Study:
+    """Trials by omega_f: with twenty reports they are finished, with fewer they are paused."""
+    study = optuna.create_study(direction="maximize")
+    for omega, values in curves.items():
+        study.enqueue_trial({OMEGA: omega}, user_attrs=trial_values(TrialPlan(1, {}), None, 1))
+        trial = study.ask({OMEGA: SPACE[OMEGA]})
+        for report, value in enumerate(values, 1):
+            trial.report(value, report)
+        if len(values) == 20:
+            study.tell(trial, values[-1])
+        else:
+            for name, value in trial_values(TrialPlan(1, {}), Outcome(1, Status.stopped), 1).items():
+                trial.set_user_attr(name, value)
+    return study
+
+
+def rising(nines: float) -> list[float]:
+    return [float(1 - 10 ** -(nines * report / 20)) for report in range(1, 21)]
+
+
+def test_the_paused_trial_that_promises_most_goes_on() -> None:
+    study = paused_study({10.0: rising(1.0), 30.0: rising(2.0), 300.0: rising(4.0)[:4], 900.0: rising(0.1)[:4]})
+    again = [one for one in UCBTreeSampler(0).propose(study, {OMEGA: SPACE[OMEGA]}, 4) if one.goes_on is not None]
+    assert [(one.goes_on, one.params) for one in again] == [(2, {OMEGA: 300.0})]
+
+
+def test_a_paused_trial_is_proposed_once_and_never_as_a_new_config() -> None:
+    study = paused_study({10.0: rising(1.0), 30.0: rising(2.0), 300.0: rising(4.0)[:4], 400.0: rising(4.0)[:4]})
+    proposals = UCBTreeSampler(0).propose(study, {OMEGA: SPACE[OMEGA]}, 6)
+    again = [one.goes_on for one in proposals if one.goes_on is not None]
+    assert len(set(again)) == len(again)
+    new = [one.params[OMEGA] for one in proposals if one.goes_on is None]
+    assert not set(new) & {10.0, 30.0, 300.0, 400.0}
+
+
+def test_trials_that_ended_for_good_do_not_go_on() -> None:
+    study = paused_study({10.0: rising(1.0), 30.0: rising(2.0), 300.0: rising(4.0)[:4], 900.0: rising(0.1)[:4]})
+    study.tell(2, state=TrialState.PRUNED)
+    study.tell(3, state=TrialState.PRUNED)
+    assert {one.goes_on for one in UCBTreeSampler(0).propose(study, {OMEGA: SPACE[OMEGA]}, 4)} == {None}
+
+
 def test_asking_for_four_grows_no_faster_than_linearly() -> None:
-    """Counted in the trials that the model is fitted to, not in seconds: at most 100 of however many."""
+    """Counted in the trials that the model is fitted to, not in seconds: at most 70 of however many."""
     study = optuna.create_study(direction="maximize")
     first = searched(1).trials[0].params
     grid = [{**first, "graph_model.omega_f": 5.0 + index} for index in range(600)]
     study.add_trials([told(params, r2(params), SPACE) for params in grid])
-    assert len(History(study, axes(SPACE), 20).fitted) == 100
+    assert len(History(study, axes(SPACE), 20).fitted) == 70
