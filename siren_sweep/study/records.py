@@ -206,9 +206,10 @@ class Trial:
     def spent(self) -> float:
         """What it has used of a block's budget, in full trials: the part of its steps that it has run.
 
-        One that failed counts whole, whatever it ran of it, and so does one that used up its time.
+        One that failed counts whole, whatever it ran of it, and so does one that used up its time, or was solved before
+        its last step: a block in which every config is solved at once has seen enough of them.
         """
-        if self.outcome is not None and self.outcome.status in (Status.stopped, Status.finished) and self.reports:
+        if self.outcome is not None and self.outcome.status == Status.stopped and self.reports:
             return self.reached
         if self.state in (TrialState.COMPLETE, TrialState.FAIL) or self.current is not None:
             return 1.0
