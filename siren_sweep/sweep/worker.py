@@ -140,7 +140,7 @@ class Worker:
         self._writer.reports(self._reports)
         if report.index > self._decided:
             self._trial.report(report.r2, step=report.index)
-        decided = report.index < self._decided or report.fraction <= self._gone_on_from
+        decided = report.index < self._decided or report.fraction <= self._gone_on_from or report.fraction == 1
         if decided or self._asked_for or report.solved:
             return None
         own = copy.deepcopy(self._frozen())
