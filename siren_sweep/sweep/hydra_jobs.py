@@ -7,8 +7,9 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import cloudpickle
 from hydra import version
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job, setup_globals
 from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -27,33 +28,38 @@ def launch_in_slots(
     task_function: TaskFunction,
     job_overrides: Sequence[Sequence[str]],
     initial_job_idx: int,
+    n_parallel: int,
+    device: str,
+    time_budget_min: float,
 ) -> list[JobReturn]:
     """Run the jobs of a batch; a job whose process died is FAILED, and no other is touched by it."""
-    device, concurrency = config.training.device, slots(config.claude.n_parallel, config.training.device).concurrency
+    concurrency = slots(n_parallel, device).concurrency
+    limit_s = time_budget_min * 60 * HARD_LIMIT_FACTOR + HARD_LIMIT_EXTRA_S
     # A process with a GPU reserves more address space than it uses, so its limit is on the GPU's memory instead.
     memory_bytes = None if n_gpus(device) else int(SHARE * machine_bytes() / concurrency)
-    limit_s = config.claude.time_budget_min * 60 * HARD_LIMIT_FACTOR + HARD_LIMIT_EXTRA_S
-    jobs = [
-        Job((hydra_context, task_function, config, list(overrides), index), limit_s, memory_bytes)
+    version.base_at_least("1.1")  # a caller that said nothing of it has Hydra's default from here on
+    shared = hydra_context, task_function, config, version.getbase()
+    jobs = [  # pickled with what `__main__` defines: a task may be of it
+        Job((cloudpickle.dumps((*shared, list(overrides), index)),), limit_s, memory_bytes)
         for index, overrides in enumerate(job_overrides, start=initial_job_idx)
     ]
     run_jobs(run_hydra_job, jobs, concurrency)
     return [_job_return(job, overrides) for job, overrides in zip(jobs, job_overrides, strict=True)]
 
 
-def run_hydra_job(
-    hydra_context: HydraContext, task_function: TaskFunction, sweep: DictConfig, overrides: list[str], index: int
-) -> None:
-    """In the worker's process: Hydra's globals, the job's config, then the task. Raises SweepError where the config
-    cannot be composed, as where a config file was changed since the sweep began."""
-    version.setbase("1.3")
+def run_hydra_job(job: bytes) -> JobReturn:
+    """In the worker's process: Hydra's globals as they are in the parent, the job's config, then the task. Raises
+    SweepError where the config cannot be composed, as where a config file was changed since the sweep began."""
+    hydra_context, task_function, sweep, base, overrides, index = cloudpickle.loads(job)
+    version.VersionBase.instance().setbase(base)
     setup_globals()
+    JobRuntime.instance().set("name", sweep.hydra.job.name)
     try:
         config = hydra_context.config_loader.load_sweep_config(sweep, overrides)
     except HydraException as refused:
         raise SweepError(f"the config of a job cannot be composed: {refused}") from refused
     with open_dict(config):
-        config.hydra.job.id = config.hydra.job.num = index
+        config.hydra.job.id, config.hydra.job.num = str(index), index
     folder = Path(config.hydra.sweep.dir)
     if not folder.is_dir():  # and Hydra would make it again, with the study nowhere
         raise OutputError(f"the sweep's folder {str(folder)!r} is gone")
@@ -66,6 +72,7 @@ def run_hydra_job(
     )
     if (error := job_error(result)) is not None:
         raise error
+    return result
 
 
 def job_error(result: JobReturn) -> Exception | None:
@@ -81,7 +88,8 @@ def job_error(result: JobReturn) -> Exception | None:
 
 
 def _job_return(job: Job, overrides: Sequence[str]) -> JobReturn:
-    failed = SweepError(job.fault) if job.fault else RuntimeError(job.end) if job.end else None
-    return JobReturn(
-        overrides=list(overrides), _return_value=failed, status=JobStatus.FAILED if failed else JobStatus.COMPLETED
-    )
+    if job.result is not None and not job.end:
+        returned: JobReturn = job.result
+        return returned
+    failed = SweepError(job.fault) if job.fault else RuntimeError(job.end or "the worker left no result")
+    return JobReturn(overrides=list(overrides), _return_value=failed, status=JobStatus.FAILED)

@@ -6,7 +6,6 @@ study, and its slot takes the next trial. Workers die with their parent.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -56,6 +55,7 @@ class Job:
     oom_kills: int = 0  # of the whole machine, when it began
     said: Connection | None = None
     end: str | None = field(default=None)  # how the process ended, once it has: "" for well
+    result: Any = None  # what its function returned
     fault: str | None = None  # what it met that a person can mend, of which no trial is to be blamed
 
     @property
@@ -75,7 +75,7 @@ def warm_up() -> ForkServerContext:
     return context
 
 
-def run_jobs(target: Callable[..., None], jobs: Sequence[Job], concurrency: int) -> None:
+def run_jobs(target: Callable[..., Any], jobs: Sequence[Job], concurrency: int) -> None:
     """Run every job in a process of its own, `concurrency` at a time; `job.end` says how each ended.
 
     On KeyboardInterrupt, or whatever else ends this call, the workers are stopped first.
@@ -115,7 +115,7 @@ def stop(jobs: Sequence[Job]) -> None:
             job.end = "stopped"
 
 
-def _start(context: ForkServerContext, target: Callable[..., None], job: Job) -> None:
+def _start(context: ForkServerContext, target: Callable[..., Any], job: Job) -> None:
     job.oom_kills, job.started = _oom_kills(), time.monotonic()
     job.said, says = context.Pipe(duplex=False)
     # A daemon, so that one started in the moment of an interrupt does not keep the parent from ending.
@@ -125,22 +125,31 @@ def _start(context: ForkServerContext, target: Callable[..., None], job: Job) ->
 
 
 def _wait(running: Sequence[Job]) -> None:
-    """Until a process ends or runs over its time."""
-    sentinels = {job.process.sentinel: job for job in running if job.process is not None}
-    for ready in multiprocessing.connection.wait(list(sentinels), timeout=1.0):
-        assert isinstance(ready, int)
-        job = sentinels[ready]
-        assert job.process is not None
-        job.process.join()
-        job.end = _how_it_ended(job.process.exitcode, _oom_kills() > job.oom_kills)
-        assert job.said is not None
-        if job.said.poll():
-            with contextlib.suppress(EOFError):
-                job.fault = job.said.recv_bytes().decode()
+    """Until a process says something, ends or runs over its time."""
+    sources: dict[Any, Job] = {job.process.sentinel: job for job in running if job.process is not None}
+    sources |= {job.said: job for job in running if job.said is not None}
+    for ready in multiprocessing.connection.wait(list(sources), timeout=1.0):
+        job = sources[ready]
+        _listen(job)
+        if ready is not job.said and isinstance(ready, int):
+            assert job.process is not None
+            job.process.join()
+            _listen(job)
+            job.end = _how_it_ended(job.process.exitcode, _oom_kills() > job.oom_kills)
     for job in running:
         if job.running and time.monotonic() - job.started > job.time_limit_s:
             stop([job])
             job.end = f"the worker was stopped at its hard limit of {job.time_limit_s / 60:.1f} minutes"
+
+
+def _listen(job: Job) -> None:
+    """Take what a process has said: its function's result, or a fault. A long one it can only send to who listens."""
+    while job.said is not None and job.said.poll():
+        try:
+            job.result, job.fault = job.said.recv()
+        except EOFError:
+            job.said.close()
+            job.said = None
 
 
 def _how_it_ended(code: int | None, memory_ran_out: bool) -> str:
@@ -162,7 +171,7 @@ def _oom_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def _worker(target: Callable[..., None], args: tuple[Any, ...], memory_bytes: int | None, says: Connection) -> None:
+def _worker(target: Callable[..., Any], args: tuple[Any, ...], memory_bytes: int | None, says: Connection) -> None:
     """In the new process: die with the parent, leave Ctrl-C to it, stop at a step's end on SIGTERM."""
     from siren_sweep.sweep.worker import Interrupted, Superseded, interrupt
 
@@ -172,14 +181,14 @@ def _worker(target: Callable[..., None], args: tuple[Any, ...], memory_bytes: in
     if memory_bytes is not None:
         limit_process(memory_bytes)
     try:
-        target(*args)
+        says.send((target(*args), None))
     except (Interrupted, Superseded):
         os._exit(3)
     except SweepError as error:
-        says.send_bytes(str(error).encode())
+        says.send((None, str(error)))
         os._exit(2)
     except OSError as error:  # the machine's, whatever the config: a disk that is full, a folder that is gone
-        says.send_bytes(str(OutputError(f"a worker could not go on: {type(error).__name__}: {error}")).encode())
+        says.send((None, str(OutputError(f"a worker could not go on: {type(error).__name__}: {error}"))))
         os._exit(2)
 
 

@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import II, DictConfig, OmegaConf, open_dict, read_write
 
 from siren_sweep.config.schema import ADDRESSES
 
@@ -26,9 +26,12 @@ class SirenSweeperConf:
 
 @dataclass
 class SlotsLauncherConf:
-    """`hydra/launcher: slots`; how many run at once follows from the machine and `claude.n_parallel`."""
+    """`hydra/launcher: slots`; how many run at once follows from the machine and `n_parallel`."""
 
     _target_: str = "hydra_plugins.siren_sweep_plugins.SlotsLauncher"
+    n_parallel: int = II("claude.n_parallel")
+    device: str = II("training.device")
+    time_budget_min: float = II("claude.time_budget_min")
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="siren_sweep", node=SirenSweeperConf, provider="siren_sweep")
@@ -91,6 +94,9 @@ def without_addresses(config: DictConfig) -> DictConfig:
 class SlotsLauncher(Launcher):
     """One process a job, forked from a server that starts as the launcher is made; see `siren_sweep.sweep.slots`."""
 
+    def __init__(self, n_parallel: int, device: str, time_budget_min: float) -> None:
+        self._n_parallel, self._device, self._time_budget_min = n_parallel, device, time_budget_min
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from siren_sweep.sweep.slots import warm_up
 
@@ -100,4 +106,9 @@ class SlotsLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from siren_sweep.sweep.hydra_jobs import launch_in_slots
 
-        return launch_in_slots(self.config, self.hydra_context, self.task_function, job_overrides, initial_job_idx)
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.task_function is not None
+        batch = [list(overrides) for overrides in job_overrides]
+        limits = (self._n_parallel, self._device, self._time_budget_min)
+        return launch_in_slots(self.config, self.hydra_context, self.task_function, batch, initial_job_idx, *limits)
