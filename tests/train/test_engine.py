@@ -17,6 +17,7 @@ from siren_sweep.config.choices import LrSchedule, Precision, Sampling
 from siren_sweep.config.schema import TrialConfig, trial_config
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, cut, open_field
+from siren_sweep.train import machine
 from siren_sweep.train.engine import initial_model, learning_rate
 from siren_sweep.train.engine.autograd import TorchEngine
 from siren_sweep.train.engine.base import update_limit
@@ -333,6 +334,7 @@ def test_missing_device_is_told() -> None:
     ("device", "slot", "expected"), [("auto", 3, "cuda:1"), ("cuda", 2, "cuda:0"), ("cpu", 1, "cpu")]
 )
 def test_slots_take_the_gpus_in_turn(device: str, slot: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_has_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device(device, slot) == expected

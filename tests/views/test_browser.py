@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from browser import CHROMIUM, Browser
 from conftest import run_command
@@ -71,6 +72,9 @@ def pages(swept: SweepPaths) -> Iterator[str]:
         assert ui.stdout is not None
         address = ui.stdout.readline().removeprefix("small: ").strip()
         assert address.startswith("http://127.0.0.1:"), address
+        family = [psutil.Process(ui.pid), *psutil.Process(ui.pid).children(recursive=True)]
+        listening = {one.laddr.ip for own in family for one in own.net_connections() if one.status == "LISTEN"}
+        assert listening == {"127.0.0.1"}  # this machine alone
         yield address
         ui.send_signal(signal.SIGINT)
         _, err = ui.communicate(timeout=60)
