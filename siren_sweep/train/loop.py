@@ -110,6 +110,7 @@ class _Run:
         kind = f"{type(self._engine).__name__} {self._engine.device.type}"  # on whichever of several GPUs
         self._identity = checkpoints.fingerprint(cfg, field.data_hash, kind, len(self._windows))
         self._reports: list[Report] = []
+        self._stopped = False  # by `on_report`, at the last report
         self._best_r2 = -math.inf
         self._best_index: int | None = None
         self._best_weights = self._engine.weights()
@@ -124,6 +125,8 @@ class _Run:
     def go(self, on_report: Callable[[Report], str | None], on_step: Callable[[int], None]) -> _Ending:
         """Train to the end, or to the reason to stop before it."""
         total = self._cfg.claude.total_steps
+        if self._stopped and (reason := on_report(self._reports[-1])):  # whoever stopped it may have died of it
+            return Status.stopped, reason
         for index in range(len(self._reports) + 1, N_REPORTS + 1):
             if ending := self._advance(index * total // N_REPORTS, on_step):
                 return ending
@@ -148,6 +151,7 @@ class _Run:
             self._look(None)
             self._save()
         elif status == Status.stopped:
+            self._stopped = True
             self._save()  # so that it can go on
         elif self._file is not None:
             checkpoints.discard(self._file)
@@ -288,6 +292,7 @@ class _Run:
             "reports": [dataclasses.asdict(report) for report in self._reports],
             "best": {"r2": self._best_r2, "index": self._best_index, "weights": self._best_weights},
             "elapsed_s": self._elapsed_s,
+            "stopped": self._stopped,
         }
         checkpoints.save(self._file, state, self._identity)
         self._saved = monotonic()
@@ -298,3 +303,4 @@ class _Run:
         best = state["best"]
         self._best_r2, self._best_index, self._best_weights = (best["r2"], best["index"], best["weights"])
         self._started -= state["elapsed_s"]
+        self._stopped = state.get("stopped", False)

@@ -27,7 +27,8 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture(scope="module")
 def command(own_data: list[str]) -> list[str]:
-    return ["-m", "blocks=tiny", *own_data, SCHEDULE, "sweep.name=s", "outputs_dir=out", "claude.n_iter_block=3"]
+    whole = "pauses_at=[]"  # trials long enough to be killed
+    return ["-m", "blocks=tiny", *own_data, SCHEDULE, "sweep.name=s", "outputs_dir=out", "claude.n_iter_block=3", whole]
 
 
 @pytest.fixture(scope="module")

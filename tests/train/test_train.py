@@ -208,6 +208,19 @@ def interrupted(field: StimulusField, cfg: TrialConfig, file: Path) -> None:
         train(field, cfg, on_step=kill_at(100), checkpoint=file)
 
 
+def test_a_run_that_was_stopped_is_asked_again_about_its_last_report(field: StimulusField, tmp_path: Path) -> None:
+    file, cfg, asked = tmp_path / "checkpoint.pt", config(), list[int]()
+
+    def stop_at_three(report: Report) -> str | None:
+        asked.append(report.index)
+        return "paused" if report.index == 3 else None
+
+    for _ in range(2):  # the second time as if the first had been killed before it could say so
+        assert train(field, cfg, on_report=stop_at_three, checkpoint=file).status == Status.stopped
+    assert asked == [1, 2, 3, 3]
+    assert same_weights(train(field, cfg, checkpoint=file), train(field, cfg))
+
+
 def test_a_truncated_checkpoint_is_ignored_with_a_warning(field: StimulusField, tmp_path: Path) -> None:
     file, cfg = tmp_path / "checkpoint.pt", config()
     interrupted(field, cfg, file)
