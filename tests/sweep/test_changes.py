@@ -100,6 +100,7 @@ def test_what_a_sweep_learns_from_is_the_same_where_both_were_moved(own_data: li
     assert known("/a/out", "/elsewhere/old") == "/elsewhere/old"
 
 
+@pytest.mark.slow  # three blocks, twice
 def test_a_finished_sweep_goes_on_with_more_trials_and_blocks(
     own_data: list[str], told_here: Callable[..., str], tmp_path: Path
 ) -> None:
