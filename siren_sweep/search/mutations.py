@@ -22,7 +22,6 @@ class Candidate:
 
     params: dict[str, Any]
     parent: int | None
-    n_changed: int
 
 
 def mutations(
@@ -51,13 +50,12 @@ def mutations(
         if all(drawn[name] != params[name] for name in pair):
             configs.append((number, {**params, **drawn}))
     known = dict(parents)
-    children = [Candidate(params, number, len(changed(known[number], params))) for number, params in configs]
-    return [child for child in children if child.n_changed]
+    return [Candidate(params, number) for number, params in configs if changed(known[number], params)]
 
 
 def fresh(space: Sequence[Axis], rng: np.random.Generator, n: int) -> list[Candidate]:
     """Random configs without a parent."""
-    return [Candidate(_at(space, row), None, len(space)) for row in rng.uniform(size=(n, len(space)))]
+    return [Candidate(_at(space, row), None) for row in rng.uniform(size=(n, len(space)))]
 
 
 def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> list[Candidate]:
@@ -67,7 +65,7 @@ def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> 
     """
     designs = [np.stack([(rng.permutation(n) + 0.5) / n for _ in space], axis=1) for _ in range(_DESIGNS)]
     best = max(designs, key=lambda units: _squares(units, units)[~np.eye(n, dtype=bool)].min(initial=np.inf))
-    return [Candidate(_at(space, row), None, len(space)) for row in best]
+    return [Candidate(_at(space, row), None) for row in best]
 
 
 def spread(space: Sequence[Axis], candidates: Sequence[Candidate], taken: Sequence[Params], n: int) -> list[Candidate]:

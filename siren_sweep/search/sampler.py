@@ -82,12 +82,7 @@ class UCBTreeSampler(BaseSampler):
         earlier: Sequence[optuna.Study] = (),
         within: Mapping[str, BaseDistribution] | None = None,
     ) -> list[Proposal]:
-        """Up to n configs, new ones and paused trials that go on; fewer only where none is left.
-
-        No new one is in the study or pending. `pending` are configs planned for the same batch; `earlier` are studies
-        of earlier blocks, the last one last, whose trials inform the model. `within` are narrower distributions that
-        all new ones lie in.
-        """
+        """As `search.proposer.Proposer.propose`; the trials of `earlier` blocks inform the model."""
         space = axes(distributions)
         history = History(study, space, self._n_reports)
         before = [History(other, space, self._n_reports) for other in reversed(earlier)]

@@ -287,6 +287,11 @@ class TrackedTo:
     credentials: bool = False
 
 
+def solved_r2_of(settings: Mapping[str, Any]) -> float | None:
+    """The R2 from which on configs of a sweep with these settings are equal; None where none are."""
+    return finite(settings.get("claude.solved_r2"))
+
+
 def finite(value: Any) -> float | None:
     """A number that is one, or None."""
     usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -26,6 +26,7 @@ from siren_sweep.study.records import (
     TrackedTo,
     Trial,
     TrialPlan,
+    solved_r2_of,
 )
 from siren_sweep.study.values import (
     SAMPLER_STATE,
@@ -73,8 +74,7 @@ def n_training_frames(study: Study) -> int | None:
 
 def solved_r2(study: Study) -> float | None:
     """The R2 from which on configs of a block are equal; None where none are, and of any other study."""
-    found = (study.user_attrs.get("settings") or {}).get("claude.solved_r2")
-    return float(found) if found is not None else None
+    return solved_r2_of(study.user_attrs.get("settings") or {})
 
 
 def read_trials(study: Study) -> list[Trial]:

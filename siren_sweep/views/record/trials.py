@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
 from siren_sweep.config.schema import N_REPORTS
-from siren_sweep.study.records import Hypothesis, Outcome, Stint, Trial, finite
+from siren_sweep.study.records import Hypothesis, Outcome, Stint, Trial, finite, solved_r2_of
 from siren_sweep.study.stored import read_block, read_notes, read_trials
 from siren_sweep.study.studies import best_trial, instructions, open_batch, seed_runs, whole_runs, winner
 from siren_sweep.train.report import Status
@@ -129,7 +129,7 @@ class BlockView:
     @property
     def solved_r2(self) -> float | None:
         """The R2 from which on a difference is of no practical meaning; None where there is none."""
-        return finite(self.settings.get("claude.solved_r2"))
+        return solved_r2_of(self.settings)
 
     def final_r2(self, trial: TrialView) -> float | None:
         """R2 over all frames: a trial's own, or, where that is over some windows, that of its config trained whole."""
