@@ -20,7 +20,8 @@ import torch
 from plain_loop import PlainLoop
 from sklearn.metrics import r2_score
 
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.checks import trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.train.engine import initial_model, make_engine
 from siren_sweep.train.engine.batches import BatchSampler

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from siren_sweep.config.schema import trial_config
+from siren_sweep.config.checks import trial_config
 from siren_sweep.field import StimulusField, cut, open_field
 from siren_sweep.train import loop, siren
 from siren_sweep.train.fit import Fit

@@ -30,8 +30,9 @@ import numpy as np
 import torch
 from plain_loop import PlainLoop
 
+from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import Precision
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import StimulusField
 from siren_sweep.train.engine import make_engine
 from siren_sweep.train.engine.precision import hidden_products, is_reduced

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import FirstLayerInit
-from siren_sweep.config.schema import trial_config
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.train.loop import train
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from engine import N_FRAMES, N_TYPES, machine, noise_field
 
-from siren_sweep.config.schema import trial_config
+from siren_sweep.config.checks import trial_config
 from siren_sweep.sweep.mps import shared_gpus
 from siren_sweep.train.engine import make_engine
 from siren_sweep.train.machine import n_gpus, resolve_device

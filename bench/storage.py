@@ -26,7 +26,7 @@ from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.search.pruner import UCBPruner
 from siren_sweep.study.records import TrialPlan
-from siren_sweep.study.stored import trial_values
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, load, open_storage
 from siren_sweep.sweep.worker import Worker
 from siren_sweep.train.loop import Report

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study.records import Trial
-from siren_sweep.study.stored import read_trials
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import read_folder
 
 Span = tuple[float, float]  # of the clock, in seconds

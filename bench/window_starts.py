@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.checks import trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import UNSCALED, StimulusField, Window, cut, open_field
 from siren_sweep.train.engine import make_engine
 from siren_sweep.train.engine.base import key_prefix

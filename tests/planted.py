@@ -15,7 +15,7 @@ from siren_sweep.config import parameters
 from siren_sweep.config.parameters import defaults
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Block, Outcome, TrialPlan
-from siren_sweep.study.stored import trial_values
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, open_storage, study_name, validation_name
 from siren_sweep.train.report import Report
 from siren_sweep.views.record.trials import BlockView, State, TrialView

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from record import EXACT
 
+from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import LrSchedule, Sampling
-from siren_sweep.config.schema import trial_config
 from siren_sweep.field import open_field
 from siren_sweep.field.synthetic import write_synthetic
 from siren_sweep.search.prior import FEATURES, Prior, coordinates

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from siren_sweep.config.schema import N_REPORTS, TrialConfig, trial_config
+from siren_sweep.config.checks import trial_config
+from siren_sweep.config.schema import N_REPORTS, TrialConfig
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.field.synthetic import write_synthetic
 from siren_sweep.train.engine import evaluate

@@ -30,7 +30,7 @@ from table import Table
 from siren_sweep.search.pruner import UCBPruner
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.study.records import Outcome, TrialPlan
-from siren_sweep.study.stored import trial_values
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.train.report import Status
 
 BATCH, BLOCK, LONG, LONGEST = 4, 12, 48, 96  # trials: at once; full ones: of a block, for the figures, before giving up

@@ -18,8 +18,8 @@ from omegaconf import DictConfig
 from siren_sweep.cli import commands
 from siren_sweep.cli.overview import overview
 from siren_sweep.config.base import with_base
+from siren_sweep.config.checks import faults
 from siren_sweep.config.compose import conf_dir, typed
-from siren_sweep.config.schema import faults
 from siren_sweep.errors import ConfigError, SweepError
 from siren_sweep.paths import OutputPaths
 

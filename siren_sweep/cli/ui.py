@@ -78,8 +78,8 @@ def _runs(uri: str, own_id: str) -> str:
     """The place of a sweep's runs below the server's address; nothing where MLflow does not know them."""
     from mlflow.exceptions import MlflowException
 
+    from siren_sweep.views.mlflow.client import client_of
     from siren_sweep.views.mlflow.experiment import TAG
-    from siren_sweep.views.mlflow.mirror import client_of
 
     try:
         (found,) = client_of(uri).search_experiments(filter_string=f"tags.{TAG} = '{own_id}'")[:1]

@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 from hydra.core.config_store import ConfigStore
 
+from siren_sweep.config.checks import trial_config
 from siren_sweep.config.parameters import EXPLORABLE
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.unknown import nearest
 from siren_sweep.errors import ConfigError, DataError
 

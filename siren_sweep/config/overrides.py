@@ -16,8 +16,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from siren_sweep.config.checks import faults
 from siren_sweep.config.compose import conf_dir, typed
-from siren_sweep.config.schema import ADDRESSES, Config, faults
+from siren_sweep.config.schema import ADDRESSES, Config
 from siren_sweep.config.unknown import names, unknown, unknown_keys
 from siren_sweep.errors import ConfigError
 

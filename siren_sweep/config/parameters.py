@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from siren_sweep.config.schema import TrialConfig, bound_fault
+from siren_sweep.config.checks import bound_fault
+from siren_sweep.config.schema import TrialConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.checks import trial_config
+from siren_sweep.config.schema import TrialConfig
 
 
 def plain(cfg: TrialConfig) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from siren_sweep.search.curves import Scale
 from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.study.seen import is_paused
-from siren_sweep.study.stored import failure, n_training_frames, stated_parent
+from siren_sweep.study.stored import n_training_frames
+from siren_sweep.study.stored_trials import failure, stated_parent
 from siren_sweep.train.report import Status
 
 _LOOKS = (1, 4)  # reports that a model sees of each trial, beside its last

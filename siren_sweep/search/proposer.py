@@ -22,7 +22,7 @@ from siren_sweep.search.encoding import Axis, Params, axes
 from siren_sweep.search.plan import Plan
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.seen import seen_trials
-from siren_sweep.study.stored import sampler_state
+from siren_sweep.study.stored_trials import sampler_state
 
 _SHORT = 2000  # steps of a trial that take no longer than to start its process again
 _REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place

@@ -14,7 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.study.records import TrialPlan
-from siren_sweep.study.stored import read_trial
+from siren_sweep.study.stored_trials import read_trial
 
 METRIC = "R2"  # over all frames, or the windows that a trial trained
 _NOTE_LENGTH = 2045  # of one part of a note, by optuna-dashboard's own rule

@@ -32,7 +32,8 @@ from siren_sweep.study.log_format import IMPORTED, one_line
 from siren_sweep.study.log_parser import Entry, parse_log
 from siren_sweep.study.old_folder import OldFolder, read_old_folder
 from siren_sweep.study.records import Block, Hypothesis, Outcome, TrialPlan
-from siren_sweep.study.stored import mark_ended, trial_values, write_block
+from siren_sweep.study.stored import mark_ended, write_block
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import study_name
 from siren_sweep.train.report import Status
 

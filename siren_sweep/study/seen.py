@@ -7,7 +7,7 @@ import copy
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.study.stored import read_trial
+from siren_sweep.study.stored_trials import read_trial
 
 
 def seen_trials(study: Study) -> list[FrozenTrial]:

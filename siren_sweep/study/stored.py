@@ -1,43 +1,20 @@
-"""How the records of a sweep are read and written: the one place that names a stored key.
+"""How the records of a sweep and of its blocks are read and written; those of a trial are in `stored_trials`.
 
-Everything is a user attribute of Optuna's, as JSON (`values` has its form). A study is of one block, or of the runs
-beside one; its format has a number, and what another version has written is refused with one message.
+These two alone name a stored key. Everything is a user attribute of Optuna's, as JSON (`values` has its form). A study
+is of one block, or of the runs beside one; its format has a number, and what another version has written is refused with one message.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.errors import SweepStateError
-from siren_sweep.study.records import (
-    Block,
-    Instruction,
-    Outcome,
-    PlannedTrial,
-    Stint,
-    Stop,
-    TrackedTo,
-    Trial,
-    TrialPlan,
-    solved_r2_of,
-)
-from siren_sweep.study.values import (
-    SAMPLER_STATE,
-    as_instruction,
-    as_plan,
-    as_record,
-    instruction_values,
-    outcome_values,
-    plan_values,
-)
-from siren_sweep.train.report import Report
+from siren_sweep.study.records import Block, Instruction, PlannedTrial, TrackedTo, solved_r2_of
+from siren_sweep.study.values import as_instruction, as_plan, as_record, instruction_values, plan_values
 
 FORMAT = 1
 _FORMAT, _PLAN = "format", "batch_"
@@ -45,8 +22,7 @@ _ENDED, _SHOWN, _COPIED = "ended", "shown", "copied"
 _INSTRUCTIONS, _ANSWERED = "instructions", "instructions_answered"  # of the first block's study
 _TRACKED_TO, _SWEEP_ID = "tracked_to", "sweep_id"  # of the first block's study
 _NOTES = "notes"
-_ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME = "attempt", "deaths", "reports", "stop", "outcome"
-_STINTS, _GOES_ON, _GIVEN_UP = "stints", "goes_on", "given_up"
+_GOES_ON = "goes_on"  # of an entry of a plan
 
 
 def read_block(study: Study) -> Block:
@@ -75,38 +51,6 @@ def n_training_frames(study: Study) -> int | None:
 def solved_r2(study: Study) -> float | None:
     """The R2 from which on configs of a block are equal; None where none are, and of any other study."""
     return solved_r2_of(study.user_attrs.get("settings") or {})
-
-
-def read_trials(study: Study) -> list[Trial]:
-    """The trials that were planned by a sweep, or imported, in order."""
-    found = (read_trial(trial) for trial in study.get_trials(deepcopy=False))
-    return [trial for trial in found if trial is not None]
-
-
-def read_trial(trial: FrozenTrial) -> Trial | None:
-    """A trial of a sweep; None of one that another program added. Raises SweepStateError where a record is broken."""
-    values = trial.user_attrs
-    if not {"iteration", "config"} <= values.keys():
-        return None
-    where = f"trial {trial.number}"
-    stints = tuple(as_record(Stint, one, where) for one in values.get(_STINTS) or ())
-    stop = as_record(Stop, values[_STOP], where) if values.get(_STOP) else None
-    return Trial(
-        number=trial.number,
-        state=trial.state,
-        value=trial.value,
-        params=trial.params,
-        plan=as_plan(values, where),
-        attempt=int(values.get(_ATTEMPT) or 0),
-        deaths=tuple(values.get(_DEATHS) or ()),
-        reports=tuple(as_record(Report, one, where) for one in values.get(_REPORTS) or ()),
-        stop=stop if stop and (not stints or stop.fraction > stints[-1].fraction) else None,
-        outcome=as_record(Outcome, values[_OUTCOME], where) if values.get(_OUTCOME) else None,
-        stints=stints,
-        given_up=values.get(_GIVEN_UP),
-        began=trial.datetime_start,
-        told=trial.datetime_complete,
-    )
 
 
 def read_plan(study: Study, batch: int) -> list[PlannedTrial]:
@@ -235,68 +179,6 @@ def write_instructions(study: Study, instructions: Sequence[Instruction]) -> Non
 def write_answered(study: Study, n: int) -> None:
     """Store how many instructions are acknowledged."""
     study.set_user_attr(_ANSWERED, n)
-
-
-class TrialWriter:
-    """Writes what happens to one trial."""
-
-    def __init__(self, storage: BaseStorage, trial_id: int) -> None:
-        self._storage, self._trial_id = storage, trial_id
-
-    def attempt(self, number: int) -> None:
-        self._set(_ATTEMPT, number)
-
-    def deaths(self, reasons: Sequence[str]) -> None:
-        self._set(_DEATHS, list(reasons))
-
-    def reports(self, reports: Sequence[Report]) -> None:
-        self._set(_REPORTS, [dataclasses.asdict(report) for report in reports])
-
-    def stop(self, stop: Stop) -> None:
-        self._set(_STOP, {key: value for key, value in vars(stop).items() if value is not None})
-
-    def stints(self, stints: Sequence[Stint]) -> None:
-        """Take a paused trial up again, in one write: it then has no current outcome."""
-        self._set(_STINTS, [dict(vars(stint)) for stint in stints])
-
-    def given_up(self, batch: int) -> None:
-        self._set(_GIVEN_UP, batch)
-
-    def outcome(self, outcome: Outcome) -> None:
-        self._set(_OUTCOME, outcome_values(outcome))
-
-    def _set(self, key: str, value: Any) -> None:
-        self._storage.set_trial_user_attr(self._trial_id, key, value)
-
-
-def trial_values(plan: TrialPlan, outcome: Outcome | None = None, attempt: int = 0) -> dict[str, Any]:
-    """The attributes of a trial that is added whole."""
-    values = {**plan_values(plan), _ATTEMPT: attempt}
-    if outcome is not None:
-        values[_OUTCOME] = outcome_values(outcome)
-    return values
-
-
-def without_parent(trial: FrozenTrial) -> dict[str, Any]:
-    """The attributes of a trial for another study, in which its parent may not be."""
-    return {**trial.user_attrs, "parent": None}
-
-
-def sampler_state(trial: FrozenTrial) -> Mapping[str, Any]:
-    """What a sampler kept with a trial for itself."""
-    found: Mapping[str, Any] = trial.user_attrs.get(SAMPLER_STATE) or {}
-    return found
-
-
-def stated_parent(trial: FrozenTrial) -> tuple[bool, int | None]:
-    """Whether a trial says what its parent is, and which."""
-    return "parent" in trial.user_attrs, trial.user_attrs.get("parent")
-
-
-def failure(trial: FrozenTrial) -> Outcome | None:
-    """The outcome of a trial that failed, whoever added it."""
-    values = trial.user_attrs.get(_OUTCOME)
-    return as_record(Outcome, values, f"trial {trial.number}") if trial.state is TrialState.FAIL and values else None
 
 
 def _plan_key(batch: int) -> str:

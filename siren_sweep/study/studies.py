@@ -25,16 +25,8 @@ from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.study.dashboard import TimedStorage, name_metric
 from siren_sweep.study.records import Block, Instruction, Trial
 from siren_sweep.study.storage import patient, snapshot, storage_reason, wait_for
-from siren_sweep.study.stored import (
-    last_batch,
-    read_instructions,
-    read_plan,
-    read_trial,
-    read_trials,
-    solved_r2,
-    write_block,
-    write_format,
-)
+from siren_sweep.study.stored import last_batch, read_instructions, read_plan, solved_r2, write_block, write_format
+from siren_sweep.study.stored_trials import read_trial, read_trials
 
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
 BUSY_TIMEOUT_S = 120.0

@@ -21,7 +21,8 @@ from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.dashboard import write_note
 from siren_sweep.study.records import Outcome, PlannedTrial, Stint, Trial, TrialPlan
 from siren_sweep.study.storage import wait_for
-from siren_sweep.study.stored import TrialWriter, read_plan, read_trial, read_trials, trial_values
+from siren_sweep.study.stored import read_plan
+from siren_sweep.study.stored_trials import TrialWriter, read_trial, read_trials, trial_values
 from siren_sweep.study.studies import trial_id
 from siren_sweep.sweep.hydra_jobs import job_error
 from siren_sweep.sweep.lock import wait_for_end

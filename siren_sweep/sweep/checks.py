@@ -11,9 +11,10 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from siren_sweep.config.checks import faults
 from siren_sweep.config.overrides import TEXTS, parse
 from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS, RATIOS, dimension_fault, parameter_of
-from siren_sweep.config.schema import ADDRESSES, Block, Config, faults
+from siren_sweep.config.schema import ADDRESSES, Block, Config
 from siren_sweep.errors import ConfigError, redacted
 from siren_sweep.search.proposer import make_proposer, make_pruner
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Trial
 from siren_sweep.study.storage import wait_for
-from siren_sweep.study.stored import TrialWriter, read_trials
+from siren_sweep.study.stored_trials import TrialWriter, read_trials
 from siren_sweep.study.studies import finished, paused_trials, trial_id
 
 MOST_BYTES = 4 << 30  # of the checkpoints of a block's paused trials

@@ -16,7 +16,8 @@ from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.proposer import make_proposer, pauses
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import PlannedTrial, TrialPlan
-from siren_sweep.study.stored import last_batch, read_block, read_trials, write_plan
+from siren_sweep.study.stored import last_batch, read_block, write_plan
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import all_blocks, all_validations, n_affordable, open_batch
 from siren_sweep.sweep import warm_start
 from siren_sweep.sweep.agent.proposer import AgentProposer

@@ -16,7 +16,8 @@ from rich.text import Text
 from siren_sweep.config.schema import Config
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Trial
-from siren_sweep.study.stored import read_block, read_plan, read_trials
+from siren_sweep.study.stored import read_block, read_plan
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import best_trial, instructions, n_affordable, n_trials_of, open_batch
 from siren_sweep.sweep import time_left
 from siren_sweep.sweep.lock import last_attempt

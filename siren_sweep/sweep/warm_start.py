@@ -22,7 +22,8 @@ from siren_sweep.paths import SweepPaths, sqlite_url
 from siren_sweep.search.space import Space
 from siren_sweep.study.records import Block
 from siren_sweep.study.storage import storage_reason
-from siren_sweep.study.stored import mark_copied, n_copied, read_block, read_trial, without_parent, write_block
+from siren_sweep.study.stored import mark_copied, n_copied, read_block, write_block
+from siren_sweep.study.stored_trials import read_trial, without_parent
 from siren_sweep.study.studies import all_blocks, best_trial, complete, load
 
 _PREFIX = "earlier_"

@@ -27,7 +27,7 @@ from siren_sweep.search.plan import ASKED_FOR
 from siren_sweep.search.proposer import make_pruner
 from siren_sweep.study.records import Outcome, Stop, Trial
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
-from siren_sweep.study.stored import TrialWriter, read_trial
+from siren_sweep.study.stored_trials import TrialWriter, read_trial
 from siren_sweep.study.studies import load, open_storage, trial_id
 from siren_sweep.sweep import memory
 from siren_sweep.sweep.lock import training

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 import yaml
 
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.checks import trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import ConfigError, DataError, OutputError, SweepError
 from siren_sweep.field import StimulusField, load_cached, open_field
 from siren_sweep.paths import TrialPaths, make_writable, replacing

@@ -26,7 +26,8 @@ from siren_sweep.errors import ConfigError
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.log_format import OLD_R2
 from siren_sweep.study.records import Block, Trial, finite
-from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.stored import read_block
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import Winner, read_folder, winner
 from siren_sweep.train.size import n_parameters
 from siren_sweep.views.export import best_entry

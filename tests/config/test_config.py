@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import Precision
-from siren_sweep.config.schema import Claude, Dataset, GraphModel, Training, trial_config
+from siren_sweep.config.schema import Claude, Dataset, GraphModel, Training
 from siren_sweep.errors import ConfigError
 
 GROUPS: dict[str, Any] = {"dataset": Dataset, "graph_model": GraphModel, "training": Training, "claude": Claude}

@@ -19,7 +19,8 @@ from siren_sweep.search.knowledge import couplings
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.study.records import Outcome, TrialPlan
-from siren_sweep.study.stored import read_plan, trial_values, write_plan
+from siren_sweep.study.stored import read_plan, write_plan
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.sweep.batch import planned
 from siren_sweep.train.report import Status
 

@@ -11,7 +11,7 @@ from siren_sweep.config.choices import Strategy
 from siren_sweep.search.proposer import OneByOne
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import Outcome, TrialPlan
-from siren_sweep.study.stored import trial_values
+from siren_sweep.study.stored_trials import trial_values
 
 OMEGA = "graph_model.omega_f"
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState, create_trial
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.dashboard import write_note
 from siren_sweep.study.records import Block, Hypothesis, Outcome, TrialPlan
-from siren_sweep.study.stored import trial_values
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, load, open_storage, study_name, trial_id
 
 BEGAN, ENDED = datetime.datetime(2026, 1, 2, 3, 4, 5), datetime.datetime(2026, 1, 2, 3, 14, 5)

@@ -22,7 +22,8 @@ from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.proposer import make_proposer
 from siren_sweep.search.space import Space
 from siren_sweep.study.records import Block, Outcome, TrialPlan
-from siren_sweep.study.stored import read_notes, trial_values, write_block
+from siren_sweep.study.stored import read_notes, write_block
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.sweep.agent.answer import Faults, Stated, given_config, parse, placed, read_config, read_hypotheses
 from siren_sweep.sweep.agent.folder import Refused
 from siren_sweep.sweep.agent.parents import Known, child_of

@@ -7,7 +7,7 @@ import optuna
 from siren_sweep.config.parameters import T_PERIOD, TOTAL_STEPS
 from siren_sweep.config.schema import Block, Blocks, Config, SearchSpace
 from siren_sweep.study.records import Outcome, TrialPlan
-from siren_sweep.study.stored import trial_values
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.sweep.block import BlockCallback, start_block, start_config
 from siren_sweep.sweep.checks import SweepOverrides, all_faults, sweep_texts
 from siren_sweep.train.report import Report

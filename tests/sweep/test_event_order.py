@@ -25,7 +25,8 @@ from siren_sweep.config.schema import Block, Config
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.proposer import OneByOne
-from siren_sweep.study.stored import mark_shown, read_block, read_trials
+from siren_sweep.study.stored import mark_shown, read_block
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import all_blocks, all_validations, load, n_affordable, paused_trials, trial_id, winner
 from siren_sweep.sweep import checks
 from siren_sweep.sweep import loop as sweep

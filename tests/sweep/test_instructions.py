@@ -18,7 +18,7 @@ from siren_sweep.paths import SweepPaths
 from siren_sweep.search.plan import ASKED_FOR
 from siren_sweep.search.space import make_space
 from siren_sweep.study import records
-from siren_sweep.study.stored import trial_values
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import all_blocks, create, instructions, open_storage, study_name
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.block import BlockStart

@@ -21,7 +21,7 @@ from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.records import Trial
-from siren_sweep.study.stored import read_trials
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import n_affordable, paused_trials
 from siren_sweep.sweep.paused import give_up_beyond
 from siren_sweep.sweep.planning import renumbered

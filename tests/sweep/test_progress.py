@@ -12,7 +12,7 @@ from rich.console import Console
 from siren_sweep.config import schema
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Block, Outcome, TrialPlan
-from siren_sweep.study.stored import trial_values
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, study_name
 from siren_sweep.sweep import progress, time_left
 from siren_sweep.sweep.lock import training

@@ -23,8 +23,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from siren_sweep.config.checks import trial_config
 from siren_sweep.config.parameters import EXPLORABLE
-from siren_sweep.config.schema import trial_config
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.studies import all_blocks, all_validations, open_storage

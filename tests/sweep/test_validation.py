@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from siren_sweep.config.parameters import OMEGA
 from siren_sweep.study.records import Outcome
-from siren_sweep.study.stored import TrialWriter
+from siren_sweep.study.stored_trials import TrialWriter
 from siren_sweep.study.studies import load, trial_id, winner
 from siren_sweep.sweep.validation import MOST_SEEDED, Validation
 from tests.planted import PlantedSweep, r2_of

@@ -23,11 +23,11 @@ from sklearn.metrics import r2_score
 
 import siren_sweep
 from siren_sweep.cli import commands
-from siren_sweep.config.schema import trial_config
+from siren_sweep.config.checks import trial_config
 from siren_sweep.errors import ConfigError, OutputError
 from siren_sweep.field import open_field
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
-from siren_sweep.study.stored import read_trials
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import (
     all_blocks,
     all_validations,

@@ -13,8 +13,9 @@ import torch
 import zarr
 from fields import make_field_folder
 
+from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import LrSchedule, Precision, Sampling
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, cut, open_field
 from siren_sweep.train import machine

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import Sampling
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import StimulusField, cut
 from siren_sweep.train.engine import autograd
 from siren_sweep.train.engine.autograd import EAGER_STEPS, TorchEngine

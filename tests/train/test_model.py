@@ -18,7 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import r2_score
 
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.checks import trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import ConfigError, OutputError
 from siren_sweep.field import StimulusField, cut, open_field
 from siren_sweep.paths import TrialPaths

@@ -14,7 +14,8 @@ from fields import make_field_folder
 from killed import Killed, kill_at
 from sklearn.metrics import mean_squared_error, r2_score
 
-from siren_sweep.config.schema import Config, TrialConfig, TrialId, trial_config
+from siren_sweep.config.checks import trial_config
+from siren_sweep.config.schema import Config, TrialConfig, TrialId
 from siren_sweep.field import StimulusField, cut, open_field
 from siren_sweep.train import loop as train_module
 from siren_sweep.train.engine.evaluate import report_frames

@@ -13,8 +13,9 @@ import torch
 from fields import make_field_folder
 from killed import Killed, kill_at
 
+from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import Sampling
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import StimulusField, cut, frames_of, open_field, spread
 from siren_sweep.train.engine import autograd, base
 from siren_sweep.train.engine.autograd import TorchEngine

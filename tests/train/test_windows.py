@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from killed import Killed, kill_at
 from sklearn.metrics import r2_score
 
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.checks import trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, cut, frames_of, open_field, spread
 from siren_sweep.train.engine import make_engine

@@ -14,7 +14,8 @@ import pytest
 import torch
 import zarr
 
-from siren_sweep.config.schema import TrialConfig, trial_config
+from siren_sweep.config.checks import trial_config
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import UNSCALED, Scaling, cut, open_field
 from siren_sweep.field.lattice import hexagonal_lattice

@@ -17,7 +17,8 @@ from planted import CONFIG, OMEGA, RATE, WIDTH, PlantedSweep, paused
 from siren_sweep.cli.main import main
 from siren_sweep.errors import OutputError
 from siren_sweep.study.records import Outcome, Stint
-from siren_sweep.study.stored import TrialWriter, mark_ended
+from siren_sweep.study.stored import mark_ended
+from siren_sweep.study.stored_trials import TrialWriter
 from siren_sweep.study.studies import trial_id
 from siren_sweep.sweep.paused import give_up_all
 from siren_sweep.train.report import Report

@@ -14,10 +14,11 @@ from mlflow import MlflowClient
 from siren_sweep.errors import SweepError, redacted
 from siren_sweep.paths import OutputPaths, create_once, sqlite_url
 from siren_sweep.study.records import Block, TrialPlan
-from siren_sweep.study.stored import trial_values
+from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, study_name
 from siren_sweep.views.mlflow.address import VARIABLE, sync_uri, tracked_to
-from siren_sweep.views.mlflow.mirror import Mirror, client_of
+from siren_sweep.views.mlflow.client import client_of
+from siren_sweep.views.mlflow.mirror import Mirror
 
 
 def test_what_an_outage_kept_back_is_sent_later_in_order_and_once(own_data: list[str], tmp_path: Path) -> None:

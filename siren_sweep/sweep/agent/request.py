@@ -12,7 +12,7 @@ from siren_sweep.config.written import yaml_text
 from siren_sweep.paths import SweepPaths
 from siren_sweep.search.encoding import Params
 from siren_sweep.search.space import Space
-from siren_sweep.study.stored import read_trials
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.agent import texts
 from siren_sweep.sweep.agent.answer import Given, given_config

@@ -16,7 +16,8 @@ from siren_sweep.config.parameters import leaf
 from siren_sweep.errors import OutputError
 from siren_sweep.search.proposal import shown
 from siren_sweep.study.records import Block, Trial
-from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.stored import read_block
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import Winner
 from siren_sweep.train.report import shown_r2
 from siren_sweep.views.mlflow.address import TRAINING

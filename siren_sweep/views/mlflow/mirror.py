@@ -7,7 +7,6 @@ and once. What a person deletes there stays deleted, with what would come below 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,15 +16,16 @@ from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.study.records import Block, Trial
-from siren_sweep.study.stored import read_block, read_tracked_to, read_trials, sweep_id
+from siren_sweep.study.stored import read_block, sweep_id
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import Winner, winner
 from siren_sweep.views.mlflow import described
-from siren_sweep.views.mlflow.address import HOST, PORT
+from siren_sweep.views.mlflow.client import client_of, make_schema
 from siren_sweep.views.mlflow.experiment import Sweep, experiment_of, find_artifacts
 from siren_sweep.views.mlflow.registry import register
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    pass
 
 RUN_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 MAX_TEXT = 5000  # characters of a parameter or a tag; MLflow takes 6000 and 8000
@@ -54,7 +54,7 @@ class Mirror:
         self._paths, self._sweep = paths, Sweep(paths.root.name, sweep_id(first))
         own = uri in (None, sqlite_url(outputs.mlflow_db))
         if own:
-            create_once(outputs.mlflow_db, lambda file: _make_schema(sqlite_url(file)))
+            create_once(outputs.mlflow_db, lambda file: make_schema(sqlite_url(file)))
             find_artifacts(outputs)
         self._client = client_of(uri or sqlite_url(outputs.mlflow_db))
         artifacts = outputs.mlartifacts.absolute().as_uri() if own else None
@@ -244,50 +244,6 @@ class Mirror:
         metrics = [Metric(name, float(value), when, step) for name, value, when, step in points]
         for start in range(0, len(metrics), 1000):  # MLflow's limit of one call
             self._client.log_batch(run_id, metrics=metrics[start : start + 1000])
-
-
-def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
-    """The address of each run's page by its key, as `block_01/trial_0003`, of the sweep whose first block's study is
-    `first`; nothing where MLflow has none, or cannot be asked."""
-    tracked = read_tracked_to(first)
-    if tracked is None or (tracked.uri is None and not outputs.mlflow_db.is_file()):
-        return {}
-    pages = tracked.uri if tracked.uri and tracked.uri.startswith("http") else f"http://{HOST}:{PORT}"
-    found, token = {}, None
-    try:
-        client = client_of(tracked.uri or sqlite_url(outputs.mlflow_db))
-        own = client.search_experiments(filter_string=Sweep(name, sweep_id(first)).tag)
-        while own:
-            page = client.search_runs([own[0].experiment_id], max_results=1000, page_token=token)
-            for run in page:
-                address = f"{pages.rstrip('/')}/#/experiments/{own[0].experiment_id}/runs/{run.info.run_id}"
-                found[run.data.tags.get("key", "")] = address
-            token = page.token
-            if not token:
-                break
-    except Exception:  # MLflow's, the driver's and the network's own kinds
-        return {}
-    return found
-
-
-def client_of(uri: str) -> MlflowClient:
-    """A client that gives up within seconds when the server is gone."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # the address of each run, with its password
-    import logging
-
-    from mlflow import MlflowClient
-
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(uri)  # its registry is there too, unless MLFLOW_REGISTRY_URI says another
-
-
-def _make_schema(uri: str) -> None:
-    """A new database with MLflow's tables; takes it seconds, and a hundred migrations."""
-    client_of(uri).search_experiments(max_results=1)
 
 
 def _key(study: str, trial: Trial) -> str:

@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
 from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.study.records import Hypothesis, Outcome, Stint, Trial, finite, solved_r2_of
-from siren_sweep.study.stored import read_block, read_notes, read_trials
+from siren_sweep.study.stored import read_block, read_notes
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import best_trial, instructions, open_batch, seed_runs, whole_runs, winner
 from siren_sweep.train.report import Status
 

@@ -21,7 +21,7 @@ from siren_sweep.paths import OutputPaths, SweepPaths, replacing
 from siren_sweep.study.studies import instructions
 from siren_sweep.views.frames import trials_frame
 from siren_sweep.views.grades import grade
-from siren_sweep.views.mlflow.mirror import run_pages
+from siren_sweep.views.mlflow.client import run_pages
 from siren_sweep.views.record.evidence import current
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.report import figures, search, tables

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.study.log_format import OLD_R2
 from siren_sweep.study.records import Block, Instruction, Trial
-from siren_sweep.study.stored import read_block, read_trials
+from siren_sweep.study.stored import read_block
+from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import Winner, best_trial, n_trials_of, winner
 
 

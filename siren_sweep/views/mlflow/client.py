@@ -1,0 +1,60 @@
+"""MLflow's client, for stores that may be gone or hold nothing yet."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from optuna.study import Study
+
+from siren_sweep.paths import OutputPaths, sqlite_url
+from siren_sweep.study.stored import read_tracked_to, sweep_id
+from siren_sweep.views.mlflow.address import HOST, PORT
+from siren_sweep.views.mlflow.experiment import Sweep
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
+    """The address of each run's page by its key, as `block_01/trial_0003`, of the sweep whose first block's study is
+    `first`; nothing where MLflow has none, or cannot be asked."""
+    tracked = read_tracked_to(first)
+    if tracked is None or (tracked.uri is None and not outputs.mlflow_db.is_file()):
+        return {}
+    pages = tracked.uri if tracked.uri and tracked.uri.startswith("http") else f"http://{HOST}:{PORT}"
+    found, token = {}, None
+    try:
+        client = client_of(tracked.uri or sqlite_url(outputs.mlflow_db))
+        own = client.search_experiments(filter_string=Sweep(name, sweep_id(first)).tag)
+        while own:
+            page = client.search_runs([own[0].experiment_id], max_results=1000, page_token=token)
+            for run in page:
+                address = f"{pages.rstrip('/')}/#/experiments/{own[0].experiment_id}/runs/{run.info.run_id}"
+                found[run.data.tags.get("key", "")] = address
+            token = page.token
+            if not token:
+                break
+    except Exception:  # MLflow's, the driver's and the network's own kinds
+        return {}
+    return found
+
+
+def client_of(uri: str) -> MlflowClient:
+    """A client that gives up within seconds when the server is gone."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # the address of each run, with its password
+    import logging
+
+    from mlflow import MlflowClient
+
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(uri)  # its registry is there too, unless MLFLOW_REGISTRY_URI says another
+
+
+def make_schema(uri: str) -> None:
+    """A new database with MLflow's tables; takes it seconds, and a hundred migrations."""
+    client_of(uri).search_experiments(max_results=1)
