@@ -7,11 +7,21 @@ from typing import Any
 
 import optuna
 
+from siren_sweep.config.choices import Strategy
 from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.search.proposal import Proposal, layout_hypothesis, mutation_text, wanted_hypothesis
 from siren_sweep.study.records import Hypothesis
 
 ASKED_FOR = "asked for"  # the strategy of a config that a person wanted
+
+
+def is_start(strategy: str, parent: int | None) -> bool:
+    """Whether a config is what its block starts from: the root of a layout, which varies from it.
+
+    It is run without a pause. A block's other configs are held against it, and where it is of another kind than they
+    are, such as a network for each window, its first reports say nothing of where it ends.
+    """
+    return parent is None and strategy in list(Strategy)
 
 
 class Plan:

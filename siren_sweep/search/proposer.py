@@ -56,13 +56,13 @@ def make_proposer(cfg: Config, seed: int = 0) -> Proposer:
     return proposer
 
 
-def make_pruner(cfg: Config) -> BasePruner:
+def make_pruner(cfg: Config, may_pause: bool = True) -> BasePruner:
     """What `pruner` of the config names, for a trial of that config. Raises whatever a person's class raises."""
     n_windows = len(cut(cfg.training.n_training_frames, cfg.graph_model.window_frames))
     n_trained = min(n_windows, cfg.claude.search_windows or n_windows)
     node = dict(cfg.pruner)
     if "pauses_at" in node:
-        node["pauses_at"] = pauses(cfg, n_trained * cfg.claude.total_steps)
+        node["pauses_at"] = pauses(cfg, n_trained * cfg.claude.total_steps) if may_pause else []
     pruner: BasePruner = _instantiate(node)
     return pruner
 

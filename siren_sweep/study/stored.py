@@ -1,7 +1,8 @@
 """How the records of a sweep and of its blocks are read and written; those of a trial are in `stored_trials`.
 
 These two alone name a stored key. Everything is a user attribute of Optuna's, as JSON (`values` has its form). A study
-is of one block, or of the runs beside one; its format has a number, and what another version has written is refused with one message.
+is of one block, or of the runs beside one; its format has a number, and what another version has written is refused
+with one message.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from optuna.study import Study
 
 from siren_sweep.config.schema import N_REPORTS, Config
 from siren_sweep.paths import SweepPaths
+from siren_sweep.search.plan import is_start
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.proposer import make_proposer, pauses
 from siren_sweep.search.strategy import plan_batch
@@ -114,8 +115,14 @@ def renumbered(proposals: Sequence[Proposal], first: int) -> list[Proposal]:
 
 
 def _affordable(study: Study, proposals: Sequence[Proposal], n_left: int, ends: Sequence[int]) -> list[Proposal]:
-    """The first of the proposals that `n_left` full trials pay for, each up to the next of the reports `ends`."""
+    """The first of the proposals that `n_left` full trials pay for, each up to the next of the reports `ends`; what a
+    block starts from, to its last."""
     reached = {trial.number: trial.reports[-1].index for trial in read_trials(study) if trial.reports}
     begins = [0 if one.goes_on is None else reached[one.goes_on] for one in proposals]
-    spent = itertools.accumulate(min(end for end in ends if end > begin) - begin for begin in begins)
+    whole = [one.goes_on is None and is_start(one.strategy, one.parent) for one in proposals]
+    needs = (
+        (max(ends) if all_of_it else min(end for end in ends if end > begin)) - begin
+        for begin, all_of_it in zip(begins, whole, strict=True)
+    )
+    spent = itertools.accumulate(needs)
     return [one for one, reports in zip(proposals, spent, strict=True) if reports <= n_left * N_REPORTS]

@@ -23,7 +23,7 @@ from siren_sweep.config.schema import Config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
-from siren_sweep.search.plan import ASKED_FOR
+from siren_sweep.search.plan import ASKED_FOR, is_start
 from siren_sweep.search.proposer import make_pruner
 from siren_sweep.study.records import Outcome, Stop, Trial
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
@@ -70,9 +70,11 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
     assert cfg.trial.number is not None
     with storage_errors():
         storage = open_storage(cfg.storage.url, sweep, existing=True)
-        study = load(storage, cfg.trial.study, pruner=make_pruner(cfg), sampler=optuna.samplers.RandomSampler())
+        study = load(storage, cfg.trial.study, sampler=optuna.samplers.RandomSampler())
         assert study is not None
         worker = Worker(storage, study, cfg.trial.number, cfg.trial.attempt)
+        plan = worker.trial().plan
+        study.pruner = make_pruner(cfg, may_pause=not is_start(plan.strategy, plan.parent))
         try:
             with training(TrialPaths(sweep.root / cfg.trial.folder).lock, cfg.trial.attempt):
                 return _train_and_write(cfg, outputs, sweep, worker)
