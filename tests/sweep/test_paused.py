@@ -7,24 +7,29 @@ from pathlib import Path
 
 import optuna
 import pytest
+from hydra import compose, initialize_config_dir
 from mlflow import MlflowClient
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from pausing import PAUSED_AT
 from planted import PlantedSweep, paused
 from processes import Home, ended, kill, until
 from safetensors.torch import load_file
 from torch import Tensor, equal
 
+from siren_sweep.config.choices import Strategy
+from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.config.written import read_config
 from siren_sweep.field.dataset import field_of
-from siren_sweep.paths import OutputPaths, sqlite_url
+from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.search.proposal import Proposal
-from siren_sweep.study.records import Trial
-from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import n_affordable, paused_trials
+from siren_sweep.study.records import Block, Trial, TrialPlan
+from siren_sweep.study.stored_trials import read_trials, trial_values
+from siren_sweep.study.studies import create, n_affordable, open_storage, paused_trials
 from siren_sweep.sweep.paused import give_up_beyond
 from siren_sweep.sweep.planning import renumbered
+from siren_sweep.sweep.worker import run_trial
 from siren_sweep.train.loop import train
 from siren_sweep.views.report import figures
 from siren_sweep.views.report.view import view_block
@@ -169,3 +174,30 @@ def test_checkpoints_of_paused_trials_are_bounded_and_the_most_promising_stay(tm
     assert [trial.value for trial in study.trials if trial.state is PRUNED] == [0.5, 0.5]
     left = sorted(file.parent.name for file in sweep.paths.root.rglob("checkpoint"))
     assert left == ["trial_0001", "trial_0003"]
+
+
+@pytest.mark.parametrize(("parent", "n_reports"), [(None, N_REPORTS), (0, 1)])
+def test_what_a_block_starts_from_runs_without_a_pause_and_its_variations_wait(
+    parent: int | None, n_reports: int, own_data: list[str], tmp_path: Path
+) -> None:
+    outputs, paths = OutputPaths(tmp_path), SweepPaths(tmp_path / "s")
+    paths.root.mkdir()
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        of_trial = [
+            "trial.study=block_01",
+            "trial.number=0",
+            "trial.attempt=1",
+            "trial.folder=t",
+            "training.device=cpu",
+        ]
+        sizes = ["graph_model.hidden_dim_nnr_f=8", "graph_model.n_layers_nnr_f=1", "claude.total_steps=2000"]
+        cfg = typed(compose("config", [*own_data, *of_trial, *sizes, "training.n_training_frames=8"]))
+    storage = open_storage(None, paths)
+    study = create(storage, "block_01", Block(1, 8))
+    plan = TrialPlan(
+        1, defaults(), strategy=Strategy.focused, parent=parent, data_hash=field_of(cfg, outputs).data_hash
+    )
+    study.add_trial(create_trial(state=RUNNING, user_attrs=trial_values(plan, attempt=1)))
+    run_trial(cfg, outputs, paths)
+    (trial,) = read_trials(study)
+    assert len(trial.reports) == n_reports
