@@ -27,7 +27,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"postgresql+psycopg://somebody:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://somebody:{PASSWORD}@127.0.0.1:{self.port}/postgres"
 
     def ctl(self, *arguments: str) -> None:
         command = [self.pg_ctl, "-w", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), *arguments]

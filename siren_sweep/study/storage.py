@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import os
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
@@ -25,13 +27,55 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from siren_sweep.errors import OutputError, redacted
 from siren_sweep.paths import SweepPaths, replacing, sqlite_url
 
+BUSY_TIMEOUT_S = 120.0  # for a file that another process writes to
 PATIENCE_S = 600.0  # for a database server that is gone
 PAUSE_S = 1.0
 STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError, sqlite3.Error)
 # A second write of the same is a second trial, or refused: `wait_for` is put around what looks first.
 NOT_REPEATED = {"create_new_trial", "set_trial_state_values"}
 
+# libpq's own settings: a server that does not answer, and a connection that is cut, are told in seconds, not hours.
+_PSYCOPG = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "tcp_user_timeout": 60_000}
+_POSTGRES = "postgresql+psycopg"
+
 T = TypeVar("T")
+
+
+def with_driver(url: str) -> str:
+    """The address of a storage with PostgreSQL's driver, where it names none. Raises OutputError where that is missing."""
+    scheme, mark, rest = url.partition("://")
+    if scheme in ("postgres", "postgresql"):
+        scheme = _POSTGRES
+    if scheme == _POSTGRES and importlib.util.find_spec("psycopg") is None:
+        raise OutputError("storage.url=postgresql://... needs the driver psycopg: pip install 'siren_sweep[postgres]'")
+    return f"{scheme}{mark}{rest}"
+
+
+def engine_settings(address: str) -> dict[str, Any]:
+    """What SQLAlchemy's engine is made with."""
+    if address.startswith("sqlite"):
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+    own = {"connect_args": _PSYCOPG} if address.startswith(_POSTGRES) else {}
+    return {"pool_pre_ping": True, **own}
+
+
+def check_server(url: str) -> None:
+    """Raises OutputError, with the driver's reason and no password, where no server answers at the address."""
+    address = with_driver(url)
+    try:
+        engine = create_engine(address, **engine_settings(address))
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+    except Exception as error:  # SQLAlchemy's, the driver's, and an ImportError of one that is missing
+        raise OutputError(not_opened(error, address)) from None
+
+
+def not_opened(error: Exception, address: str) -> str:
+    """What to tell of a storage on a server that cannot be opened."""
+    reason = storage_reason(error).replace(address, "<storage.url>")
+    return f"the storage of the studies cannot be opened ({type(error).__name__}: {reason})"
 
 
 def wait_for(act: Callable[[], T]) -> T:

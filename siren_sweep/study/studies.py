@@ -24,12 +24,19 @@ from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.study.dashboard import TimedStorage, name_metric
 from siren_sweep.study.records import Block, Instruction, Trial
-from siren_sweep.study.storage import patient, snapshot, storage_reason, wait_for
+from siren_sweep.study.storage import (
+    engine_settings,
+    not_opened,
+    patient,
+    snapshot,
+    storage_reason,
+    wait_for,
+    with_driver,
+)
 from siren_sweep.study.stored import last_batch, read_instructions, read_plan, solved_r2, write_block, write_format
 from siren_sweep.study.stored_trials import read_trial, read_trials
 
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
-BUSY_TIMEOUT_S = 120.0
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -39,23 +46,24 @@ def open_storage(url: str | None, paths: SweepPaths, existing: bool = False) -> 
 
     An `existing` one, as a worker opens, is not made where its file is gone, and waited for where its server is.
     """
-    address = os.environ.get(STORAGE_URL_VARIABLE) or url or sqlite_url(paths.study_db)
-    engine = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if address.startswith("sqlite") else {"pool_pre_ping": True}
+    address = with_driver(os.environ.get(STORAGE_URL_VARIABLE) or url or sqlite_url(paths.study_db))
+    own = address == sqlite_url(paths.study_db)
     try:
-        if address == sqlite_url(paths.study_db):
+        if own:
             if existing and not paths.study_db.exists():
                 raise OutputError(f"{paths.study_db} is gone")
             create_once(paths.study_db, lambda file: TimedStorage(sqlite_url(file)).engine.dispose())
-        connect = functools.partial(TimedStorage, address, engine_kwargs=engine)
+        connect = functools.partial(TimedStorage, address, engine_kwargs=engine_settings(address))
         return patient(get_storage(wait_for(connect) if existing else connect()))
     except OutputError:
         raise
     except Exception as error:  # SQLAlchemy's, the driver's and Optuna's own kinds
-        own = address == sqlite_url(paths.study_db)
-        reason = (
-            storage_reason(error, paths.study_db) if own else storage_reason(error).replace(address, "<storage.url>")
-        )
-        raise OutputError(f"the storage of the studies cannot be opened ({type(error).__name__}: {reason})") from None
+        if own:
+            reason = storage_reason(error, paths.study_db)
+            raise OutputError(
+                f"the storage of the studies cannot be opened ({type(error).__name__}: {reason})"
+            ) from None
+        raise OutputError(not_opened(error, address)) from None
 
 
 def open_folder(folder: Path) -> tuple[SweepPaths, OutputPaths, dict[int, Study], dict[int, Study]]:

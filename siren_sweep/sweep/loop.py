@@ -21,7 +21,7 @@ from siren_sweep.errors import ConfigError, DataError, SweepError, SweepStateErr
 from siren_sweep.field.dataset import ensure_data, field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
 from siren_sweep.study.records import Block, Trial
-from siren_sweep.study.storage import restore, save_copy, storage_errors
+from siren_sweep.study.storage import check_server, restore, save_copy, storage_errors
 from siren_sweep.study.stored import has_settings, mark_ended, read_block, write_tracked_to
 from siren_sweep.study.studies import (
     STORAGE_URL_VARIABLE,
@@ -79,6 +79,8 @@ def _prepare(
     """Check all there is to check; the sweep's paths, and the data's hash by block number. `early`: where the config
     is right, the server for workers starts before the data are read, and not inside NVIDIA's service."""
     wrong = checks.all_faults(cfg, overrides)
+    if STORAGE_URL_VARIABLE in os.environ and not wrong:
+        check_server(os.environ[STORAGE_URL_VARIABLE])
     if early and not wrong:
         warm_up()
     paths, hashes = None, {}
