@@ -15,6 +15,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
+from siren_sweep.config.parameters import BATCH_SIZE, HIDDEN_DIM, N_LAYERS, PARAMETERS, TOTAL_STEPS, WINDOW
 from siren_sweep.config.schema import Config
 from siren_sweep.field import cut
 from siren_sweep.search import layouts
@@ -23,8 +24,9 @@ from siren_sweep.search.plan import Plan
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.seen import seen_trials
 from siren_sweep.study.stored_trials import sampler_state
+from siren_sweep.train.size import n_parameters
 
-_SHORT = 2000  # steps of a trial that take no longer than to start its process again
+_SHORT = 1e9  # parameters x frames x steps that take a core about ten seconds, not much longer than to start again
 _REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
 
 
@@ -58,19 +60,22 @@ def make_proposer(cfg: Config, seed: int = 0) -> Proposer:
 
 def make_pruner(cfg: Config, may_pause: bool = True) -> BasePruner:
     """What `pruner` of the config names, for a trial of that config. Raises whatever a person's class raises."""
-    n_windows = len(cut(cfg.training.n_training_frames, cfg.graph_model.window_frames))
-    n_trained = min(n_windows, cfg.claude.search_windows or n_windows)
     node = dict(cfg.pruner)
     if "pauses_at" in node:
-        node["pauses_at"] = pauses(cfg, n_trained * cfg.claude.total_steps) if may_pause else []
+        config = {name: parameter.value_in(cfg) for name, parameter in PARAMETERS.items()}
+        node["pauses_at"] = pauses(cfg, cfg.training.n_training_frames, config) if may_pause else []
     pruner: BasePruner = _instantiate(node)
     return pruner
 
 
-def pauses(cfg: Config, n_steps: int) -> list[int]:
-    """The reports at which a trial of so many steps, of all its networks, is paused: none where it is soon over."""
+def pauses(cfg: Config, n_training_frames: int, config: Mapping[str, Any]) -> list[int]:
+    """The reports at which a trial of a config (explorable parameters by dotted name) is paused: none where it is soon
+    over, with all the windows that a trial trains."""
     at: list[int] = cfg.pruner.get("pauses_at", [])
-    return at if n_steps >= _SHORT else []
+    n_windows = len(cut(n_training_frames, config[WINDOW]))
+    n_steps = min(n_windows, cfg.claude.search_windows or n_windows) * config[TOTAL_STEPS]
+    work = n_parameters(config[HIDDEN_DIM], config[N_LAYERS]) * config[BATCH_SIZE] * n_steps
+    return at if work >= _SHORT else []
 
 
 def _instantiate(node: Mapping[str, Any], **more: Any) -> Any:

@@ -12,6 +12,7 @@ from optuna.study import Study
 
 from siren_sweep.config.schema import N_REPORTS, Config
 from siren_sweep.paths import SweepPaths
+from siren_sweep.search.encoding import Params
 from siren_sweep.search.plan import is_start
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.proposer import make_proposer, pauses
@@ -42,9 +43,9 @@ class Planner:
             give_up_beyond(self._storage, study, self._paths)
             batch = last_batch(study) + 1
             n_left = n_affordable(study, self._instructions.n_trials(start.number))
-            ends = [*pauses(self._cfg, start.space.block.total_steps), N_REPORTS]
-            n = self._cfg.claude.n_parallel if len(ends) > 1 else min(self._cfg.claude.n_parallel, n_left)
-            proposals = _affordable(study, self._propose(study, start, batch, n), n_left, ends)
+            n = self._cfg.claude.n_parallel
+            proposals = self._propose(study, start, batch, n if self._pauses(start, start.base) else min(n, n_left))
+            proposals = _affordable(study, proposals, n_left, [self._pauses(start, one.params) for one in proposals])
             if not proposals:
                 n_run = len(read_trials(study))
                 print(f"block {start.number} ends after {n_run} trials: its space has no config left", file=sys.stderr)
@@ -52,6 +53,10 @@ class Planner:
             write_plan(study, self._placed(study, start, batch, proposals))
         enqueue_plan(self._storage, study, batch, start.space.distributions())
         return True
+
+    def _pauses(self, start: BlockStart, params: Params) -> list[int]:
+        """The reports at which a trial with these params pauses."""
+        return pauses(self._cfg, start.n_training_frames, start.space.config(params))
 
     def _placed(self, study: Study, start: BlockStart, batch: int, proposals: Sequence[Proposal]) -> list[PlannedTrial]:
         """The slots of a batch; new trials get the next iterations, one that goes on keeps its own."""
@@ -114,15 +119,16 @@ def renumbered(proposals: Sequence[Proposal], first: int) -> list[Proposal]:
     ]
 
 
-def _affordable(study: Study, proposals: Sequence[Proposal], n_left: int, ends: Sequence[int]) -> list[Proposal]:
-    """The first of the proposals that `n_left` full trials pay for, each up to the next of the reports `ends`; what a
-    block starts from, to its last."""
+def _affordable(
+    study: Study, proposals: Sequence[Proposal], n_left: int, pauses_at: Sequence[Sequence[int]]
+) -> list[Proposal]:
+    """The first of the proposals that `n_left` full trials pay for, each up to the next report at which it pauses; what
+    a block starts from, to its last."""
     reached = {trial.number: trial.reports[-1].index for trial in read_trials(study) if trial.reports}
-    begins = [0 if one.goes_on is None else reached[one.goes_on] for one in proposals]
-    whole = [one.goes_on is None and is_start(one.strategy, one.parent) for one in proposals]
-    needs = (
-        (max(ends) if all_of_it else min(end for end in ends if end > begin)) - begin
-        for begin, all_of_it in zip(begins, whole, strict=True)
-    )
+    needs = []
+    for proposal, at in zip(proposals, pauses_at, strict=True):
+        begin = 0 if proposal.goes_on is None else reached[proposal.goes_on]
+        whole = proposal.goes_on is None and is_start(proposal.strategy, proposal.parent)
+        needs.append(min([N_REPORTS, *(end for end in at if end > begin and not whole)]) - begin)
     spent = itertools.accumulate(needs)
     return [one for one, reports in zip(proposals, spent, strict=True) if reports <= n_left * N_REPORTS]

@@ -190,7 +190,7 @@ def test_what_a_block_starts_from_runs_without_a_pause_and_its_variations_wait(
             "trial.folder=t",
             "training.device=cpu",
         ]
-        sizes = ["graph_model.hidden_dim_nnr_f=8", "graph_model.n_layers_nnr_f=1", "claude.total_steps=2000"]
+        sizes = ["graph_model.hidden_dim_nnr_f=64", "graph_model.n_layers_nnr_f=1", "claude.total_steps=30000"]
         cfg = typed(compose("config", [*own_data, *of_trial, *sizes, "training.n_training_frames=8"]))
     storage = open_storage(None, paths)
     study = create(storage, "block_01", Block(1, 8))
