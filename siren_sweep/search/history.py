@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from siren_sweep.search.curves import Scale
 from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.study.seen import is_paused
-from siren_sweep.study.stored import n_training_frames
+from siren_sweep.study.stored import n_training_frames, solved_r2
 from siren_sweep.study.stored_trials import failure, stated_parent
 from siren_sweep.train.report import Status
 
@@ -56,6 +56,8 @@ class History:
         self.n_reports = n_reports
         self.n_frames: float | None = n_training_frames(study)
         self.scale = Scale(study, trials)
+        known = solved_r2(study)
+        self.solved_score = math.inf if known is None else float(self.scale.score(known))
         parents = _parents(trials, space)
         self.observations = [self._observed(trial, parents[trial.number]) for trial in trials]
 
@@ -77,6 +79,12 @@ class History:
         """The best finished score."""
         finished = [one.last for one in self.observations if one.state is TrialState.COMPLETE and one.scores]
         return max(finished, default=None)
+
+    @property
+    def solved(self) -> list[Observation]:
+        """The finished trials that are solved: of those the cheapest wins (`claude.solved_r2`)."""
+        finished = (one for one in self.observations if one.state is TrialState.COMPLETE)
+        return [one for one in finished if one.last >= self.solved_score]
 
     def _observed(self, trial: FrozenTrial, parent: int | None) -> Observation:
         paused = is_paused(trial)

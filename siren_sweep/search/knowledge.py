@@ -57,6 +57,11 @@ def footprint(params: Params) -> float:
     return _size(known) * known.get(BATCH, 1.0)
 
 
+def has_windows(params: Params) -> bool:
+    """Whether a config has a network for each window: its steps are counted otherwise than those of one network."""
+    return leaf(WINDOW) in _known(params)
+
+
 def _size(known: Params) -> float:
     """Network parameters; of a width without a depth, its square."""
     if WIDTH in known and DEPTH in known:

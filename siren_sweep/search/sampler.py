@@ -24,7 +24,7 @@ from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.search import mutations
 from siren_sweep.search.encoding import Axis, Params, axes, key_of
 from siren_sweep.search.history import History, Lacked, Observation
-from siren_sweep.search.knowledge import Features, cost, couplings, features_of_prior, footprint
+from siren_sweep.search.knowledge import Features, cost, couplings, features_of_prior, footprint, has_windows
 from siren_sweep.search.model import Belief, Seen, Surrogate
 from siren_sweep.search.mutations import Candidate
 from siren_sweep.search.prior import Prior
@@ -129,13 +129,15 @@ class UCBTreeSampler(BaseSampler):
         best = batch.history.best if batch.history.best is not None else float(mean.max())
         held = np.full(len(mean), max([best, *mean[: len(paused)]]))  # a new one must promise more than going on does
         held[: len(paused)] = best
-        left = [1 - max(seen.scores, default=0) / self._n_reports for seen in paused] + [_NEW] * len(new)
+        left = np.array([1 - max(seen.scores, default=0) / self._n_reports for seen in paused] + [_NEW] * len(new))
         keys = [key_of(batch.space, seen.params) for seen in paused] + [key_of(batch.space, c.params) for c in new]
-        open_, n_new = np.ones(len(keys), bool), n - min(n // 4, len(paused))
+        held = np.minimum(held, batch.history.solved_score)  # beyond it a config is better by its price alone
+        price = batch.prices([*(seen.params for seen in paused), *(one.params for one in new)])
+        open_, n_new = price <= 1, n - min(n // 4, len(paused))
         while len(batch.proposals) < n and open_.any():
             if sum(one.goes_on is None for one in batch.proposals) >= n_new and open_[: len(paused)].any():
                 open_[len(paused) :] = False
-            merit = np.where(open_, belief.log_improvement(held) - np.log(left), -np.inf)
+            merit = np.where(open_, belief.log_improvement(held) - np.log(left * price), -np.inf)
             chosen = int(np.argmax(merit))
             if chosen < len(paused):
                 batch.go_on(paused[chosen])
@@ -172,6 +174,16 @@ class _Batch:
 
     def go_on(self, seen: Observation) -> None:
         self.proposals.append(Proposal(dict(seen.params), None, "", GOES_ON, None, goes_on=seen.number))
+
+    def prices(self, configs: Sequence[Params]) -> np.ndarray:
+        """The cost of configs (n,) in that of the cheapest solved trial of their kind, windows or none; 1 where none of
+        that kind is solved. What costs more than a solved one cannot win any more."""
+        solved = self.history.solved
+        least = {
+            kind: min(cost(one.params) for one in solved if has_windows(one.params) == kind)
+            for kind in {has_windows(one.params) for one in solved}
+        }
+        return np.array([cost(params) / least.get(has_windows(params), cost(params)) for params in configs])
 
     def _feasible(self, params: Params) -> bool:
         """Below every config that lacked time or memory; where the names tell no cost, away from it."""

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 def with_driver(url: str) -> str:
-    """The address of a storage with PostgreSQL's driver, where it names none. Raises OutputError where that is missing."""
+    """The address of a storage with PostgreSQL's driver if it names none. Raises OutputError where that is missing."""
     scheme, mark, rest = url.partition("://")
     if scheme in ("postgres", "postgresql"):
         scheme = _POSTGRES

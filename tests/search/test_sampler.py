@@ -23,6 +23,7 @@ from siren_sweep.study.stored import read_plan, write_plan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.sweep.batch import planned
 from siren_sweep.train.report import Status
+from siren_sweep.train.size import n_parameters
 
 OMEGA, RATE = "graph_model.omega_f", "training.learning_rate_NNR_f"
 SPACE: dict[str, BaseDistribution] = {
@@ -200,6 +201,17 @@ def test_nothing_larger_than_an_infeasible_config_is_proposed(outcome: dict[str,
     for one in proposals:
         assert one.params["graph_model.hidden_dim_nnr_f"] == 64
         assert one.params["graph_model.n_layers_nnr_f"] <= 4
+
+
+def test_once_solved_nothing_that_costs_more_is_proposed() -> None:
+    study, width, depth = searched(3), "graph_model.hidden_dim_nnr_f", "graph_model.n_layers_nnr_f"
+    middle = {OMEGA: 100.0, RATE: 1e-3, width: 128, depth: 3}
+    study.add_trial(told(middle, r2(middle), SPACE))
+    assert any(one.params[width] == 256 for one in UCBTreeSampler(0).propose(study, SPACE, 4))
+    study.set_user_attr("settings", {"claude.solved_r2": r2(middle) - 1e-6})
+    proposals = UCBTreeSampler(0).propose(study, SPACE, 4)
+    assert len(proposals) == 4
+    assert all(n_parameters(one.params[width], one.params[depth]) <= n_parameters(128, 3) for one in proposals)
 
 
 def test_neighbours_of_an_infeasible_config_are_avoided_where_no_name_tells_a_cost() -> None:
