@@ -14,7 +14,7 @@ comma := ,
 # $(call dotted,WHAT,COMMAND): says what, and a dot a second for as long as the command runs
 dotted = printf '%s ' "$(1)"; while sleep 1; do printf .; done & trap "kill $$!; echo" EXIT; $(2)
 
-.PHONY: help setup sweep test test-slow test-browser test-gpu ui export report docs check audit bench bench-search chaos \
+.PHONY: help setup sweep test test-slow test-browser test-gpu ui export report docs check audit bench bench-job bench-search chaos \
 	lock clean
 
 help: ## what each target does
@@ -76,6 +76,11 @@ audit: setup ## known vulnerabilities among the locked dependencies; exit code 3
 
 bench: setup ## the training step against the plain loop and the machine's matrix products
 	$(RUN) bench/engine.py
+
+bench-job: setup ## the whole job beside what one would use otherwise: DATA=PATH [FRAMES= SEEDS= SIDES= MINUTES= OUT=]
+	@test -n "$(DATA)" || { echo 'error: DATA must name the data, a folder with stimulus.zarr and pos.zarr' >&2; exit 2; }
+	@PYTHONPATH=bench $(RUN) bench/job/job.py "$(DATA)" $(foreach name,FRAMES SEEDS SIDES MINUTES STEPS NEURONS OUT,$\
+		$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) "$($(name))"))
 
 bench-search: setup ## samplers and pruners against tables of real learning curves: hours on one core
 	for table in $(notdir $(basename $(filter-out %_seeds.npz,$(wildcard bench/search/tables/*.npz)))); do \

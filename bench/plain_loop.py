@@ -1,6 +1,8 @@
-"""The plain training loop that ours is measured against: eager, every neuron a point of its own."""
+"""The plain training loop that ours is measured against: every neuron a point of its own, eager or compiled."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -36,13 +38,14 @@ class PlainLoop:
     """A step draws `inr_batch_size` frames without replacement and expands each to all neurons; mean squared error,
     gradient norm clipped at 1, Adam at a constant rate, and the loss read after every step."""
 
-    def __init__(self, field: StimulusField, cfg: TrialConfig, device: str) -> None:
+    def __init__(self, field: StimulusField, cfg: TrialConfig, device: str, compiled: bool = False) -> None:
         self._batch_size = cfg.training.inr_batch_size
         torch.manual_seed(cfg.training.seed)
         self._random = np.random.RandomState(cfg.training.seed)
         graph_model = cfg.graph_model
         model = plain_siren(graph_model.hidden_dim_nnr_f, graph_model.n_layers_nnr_f, graph_model.omega_f)
         self.model = model.to(device)
+        self._trained = torch.compile(self.model) if compiled else self.model
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=cfg.training.learning_rate_NNR_f)
         two_pi = 2 * np.pi
         self._values = torch.tensor(field.targets[:, field.inverse], device=device)  # (n_frames, n_neurons)
@@ -60,7 +63,7 @@ class PlainLoop:
     def step(self, drawn: np.ndarray) -> float:
         """One step on the frames `drawn`; its loss."""
         frames = torch.from_numpy(drawn).to(self._t.device)
-        loss = torch.nn.functional.mse_loss(self.model(self._inputs(frames)), self._values[frames].view(-1, 1))
+        loss = torch.nn.functional.mse_loss(self._trained(self._inputs(frames)), self._values[frames].view(-1, 1))
         self._optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -68,10 +71,26 @@ class PlainLoop:
         return loss.item()
 
     @torch.no_grad()
-    def predict(self) -> torch.Tensor:
-        """(n_frames, n_neurons), a frame at a time."""
-        frames = torch.arange(len(self._t), device=self._t.device)
-        return torch.stack([self.model(self._inputs(frame[None])).squeeze(1) for frame in frames])
+    def predict(self, frames: Sequence[int] | None = None) -> torch.Tensor:
+        """(n_frames, n_neurons) of some frames, or of all; a frame at a time."""
+        return torch.stack([self._frame(frame) for frame in (range(len(self._t)) if frames is None else frames)])
+
+    @torch.no_grad()
+    def r2(self, frames: Sequence[int] | None = None) -> float:
+        """1 - SSE / SST over all neurons of some frames, or of all; sums in float64."""
+        n, sse, total, total_sq = 0, 0.0, 0.0, 0.0
+        for frame in range(len(self._t)) if frames is None else frames:
+            truth = self._values[frame].double()
+            n += len(truth)
+            sse += (self._frame(frame).double() - truth).square().sum().item()
+            total += truth.sum().item()
+            total_sq += truth.square().sum().item()
+        return 1 - sse / (total_sq - total * total / n)
+
+    def _frame(self, frame: int) -> torch.Tensor:
+        """(n_neurons,)"""
+        values: torch.Tensor = self.model(self._inputs(torch.tensor([frame], device=self._t.device))).squeeze(1)
+        return values
 
     def _inputs(self, frames: torch.Tensor) -> torch.Tensor:
         """(len(frames) * n_neurons, 3)"""

@@ -1,8 +1,12 @@
-"""Where the wall time of a sweep goes: `python bench/wall.py`, on a machine that does nothing else.
+"""Where a sweep's wall time goes, and what it takes of memory and disk, on a machine that does nothing else.
 
-Runs the demo sweep as a person starts it, twice: the first run makes the stimulus, and compiles what is compiled once.
-What is measured is the second. A trial trains from when its config.yaml is written for as long as its reports say; what
-trains beside another counts once, and "training" is the time in which any trial trains.
+    python bench/wall.py                                      the demo
+    python bench/wall.py dataset=flyvis dataset.path=PATH     any sweep, by its overrides; without MLflow: tracking=none
+    python bench/wall.py --of outputs/NAME                    one that is over: what its studies and files tell
+
+The tiny sweep goes before and is not measured: it makes the stimulus, and compiles what is compiled once. "Training
+steps" is the time in which any trial trains, less the part of it that trials spend on evaluation, reports and
+checkpoints; what trains beside another counts once.
 """
 
 from __future__ import annotations
@@ -15,77 +19,146 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from siren_sweep.paths import OutputPaths, SweepPaths
-from siren_sweep.study.records import Trial
-from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import read_folder
+from spells import Run, runs, spells, step_share, trained_s
+from watch import Use, Watch
 
-Span = tuple[float, float]  # of the clock, in seconds
+from siren_sweep.errors import SweepError
+from siren_sweep.paths import OutputPaths
+from siren_sweep.sweep.slots import slots
+from siren_sweep.train.machine import n_cores
 
-
-def run(outputs: Path, overrides: Sequence[str]) -> tuple[float, float, float]:
-    """A sweep; when it was started, when it said its first words, and when it ended."""
-    own = ["-m", "siren_sweep", "-m", "blocks=demo", "sweep.name=wall", f"outputs_dir={outputs}"]
-    command, start = [sys.executable, *own, *overrides], time.time()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sweep:
-        assert sweep.stderr is not None
-        said = [(time.time(), line) for line in sweep.stderr]
-    if sweep.returncode:
-        raise SystemExit("".join(line for _, line in said))
-    return start, said[0][0], time.time()
+NAME = "wall"
+MB = 1e6
+OF_TRIALS = {"weights.safetensors": "weights of trials", "checkpoint": "checkpoints"}
+SHARED = {"cache": "the data's cache", "mlartifacts": "MLflow's artifacts", "mlflow.db": "MLflow's store"}
 
 
-def spans(paths: SweepPaths) -> list[tuple[str, Span, float]]:
-    """Of every trial, in order of their beginning: its study, when it trained, and when its first report came."""
-    found = []
-    with read_folder(paths.root) as (_, blocks, validations):
-        for study in [*blocks.values(), *validations.values()]:
-            for trial in read_trials(study):
-                began = paths.trial(study.study_name, trial.number).config.stat().st_mtime
-                found.append((study.study_name, (began, began + took_s(trial)), began + trial.reports[0].elapsed_s))
-    return sorted(found, key=lambda one: one[1])
+@dataclass(frozen=True)
+class Training:
+    """A stretch in which a run trained, in seconds since 1970."""
 
-
-def took_s(trial: Trial) -> float:
-    """Seconds of training."""
-    minutes = trial.metrics.get("training_time_min")
-    return float(minutes) * 60 if minutes is not None else trial.reports[-1].elapsed_s
-
-
-def gaps(trained: Sequence[tuple[str, Span, float]]) -> dict[str, float]:
-    """Seconds in which nothing trains, between the first trial and the last: by what comes after them."""
-    idle = {"between two batches": 0.0, "before a block's best is trained again": 0.0, "between two blocks": 0.0}
-    until = trained[0][1][1]
-    for (before, _, _), (name, (start, stop), _) in pairwise(trained):
-        if start > until:
-            kind = "between two batches" if name == before else "before a block's best is trained again"
-            idle[kind if name == before or name.endswith("validation") else "between two blocks"] += start - until
-        until = max(until, stop)
-    return idle
+    run: Run
+    begin: float
+    end: float
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="*", help="of the sweep, as tracking=none")
+    parser.add_argument("overrides", nargs="*", help="of the sweep (blocks=demo)")
+    parser.add_argument("--of", type=Path, help="the folder of a sweep that is over")
     options = parser.parse_args()
+    try:
+        if options.of is not None:
+            lock = options.of / "sweep.lock"
+            profile(options.of, lock.stat().st_mtime if lock.exists() else None, None)
+            disk(options.of.absolute().parent, options.of.name)
+        else:
+            measure(options.overrides or ["blocks=demo"])
+    except SweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def measure(overrides: Sequence[str]) -> None:
+    """Run a sweep, and print its profile, memory and disk."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = OutputPaths(Path(folder))
-        paths = outputs.sweep("wall")
-        run(outputs.root, [*options.overrides, "claude.n_iter_block=1", "claude.n_validation_seeds=0"])
-        shutil.rmtree(paths.root)
-        outputs.mlflow_db.unlink(missing_ok=True)
-        start, words, end = run(outputs.root, options.overrides)
-        trained = spans(paths)
-    first, last = trained[0][1][0], max(stop for _, (_, stop), _ in trained)
+        root = outputs.sweep(NAME).root
+        sweep(outputs.root, ["blocks=tiny", "tracking=none"])
+        shutil.rmtree(root)
+        start, words, uses = sweep(outputs.root, overrides)
+        end = time.time()
+        print(f"first words after {words - start:.1f} s")
+        profile(root, start, end)
+        memory(uses)
+        disk(outputs.root, NAME)
+
+
+def sweep(outputs: Path, overrides: Sequence[str]) -> tuple[float, float, dict[str, Use]]:
+    """A sweep; when it was started, when it said its first words, and what its processes took."""
+    own = ["-m", "siren_sweep", "-m", f"sweep.name={NAME}", f"outputs_dir={outputs}"]
+    start = time.time()
+    with subprocess.Popen(
+        [sys.executable, *own, *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        watch = Watch(process.pid)
+        watch.start()
+        assert process.stderr is not None
+        said = [(time.time(), line) for line in process.stderr]
+    if process.returncode:
+        raise SweepError("".join(line for _, line in said))
+    watch.join()
+    return start, said[0][0], watch.uses
+
+
+def profile(root: Path, start: float | None, end: float | None) -> None:
+    """Print what the wall time of a sweep went into. Of one that is over its own files say when it began and ended."""
+    every = runs(root)
+    trained = [Training(run, one.begin, one.end) for run in every for one in spells(run.trial) if one.end > one.begin]
+    if not trained:
+        raise SweepError(f"a sweep must have trained to be profiled; {root} has not")
+    trained.sort(key=lambda one: one.begin)
+    first, last = trained[0].begin, max(one.end for one in trained)
+    start = start or first
+    end = end or max(last, *(file.stat().st_mtime for file in root.rglob("*") if file.is_file()))
     idle = {"before the first trial": first - start, **gaps(trained), "after the last trial": end - last}
-    training = end - start - sum(idle.values())
-    print(f"first words after {words - start:.1f} s, first report after {min(one[2] for one in trained) - start:.1f} s")
-    print(f"{end - start:.1f} s on {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}:")
-    for what, seconds in {"training": training, **idle}.items():
-        print(f"  {what:40} {seconds:6.1f} s  {seconds / (end - start):4.0%}")
+    busy, whole = end - start - sum(idle.values()), sum(trained_s(run.trial) for run in every)
+    steps = busy * sum(step_share(run.trial) * trained_s(run.trial) for run in every) / whole
+    rows = {"training steps": steps, "evaluation, reports and checkpoints": busy - steps, **idle}
+    print(f"{end - start:.1f} s, {len(every)} trials, {n_cores()} cores, load {os.getloadavg()[0]:.1f}:")
+    for what, seconds in rows.items():
+        print(f"  {what:40} {seconds:8.1f} s {seconds / (end - start):6.1%}")
+    print(f"of the time of all slots while any trial trains, {filled(trained, busy):.0%} is trained in")
+
+
+def gaps(trained: Sequence[Training]) -> dict[str, float]:
+    """Seconds in which nothing trains, between the first trial and the last: by what comes after them."""
+    batches, again, blocks = "between two batches", "before a block's best is trained again", "between two blocks"
+    idle, until = dict.fromkeys((batches, again, blocks), 0.0), trained[0].end
+    for before, one in pairwise(trained):
+        if one.begin > until:
+            same = one.run.study == before.run.study
+            idle[batches if same else again if one.run.again else blocks] += one.begin - until
+        until = max(until, one.end)
+    return idle
+
+
+def filled(trained: Sequence[Training], busy: float) -> float:
+    """The part of the slots' time in which they train; what trains a block's best whole has all of them."""
+    n_slots = slots(max(one.run.trial.slot for one in trained) + 1, "cpu").concurrency
+    weights = (n_slots if one.run.trial.plan.whole_of is not None else 1 for one in trained)
+    return sum(weight * (one.end - one.begin) for weight, one in zip(weights, trained, strict=True)) / (n_slots * busy)
+
+
+def memory(uses: dict[str, Use]) -> None:
+    """Print the peak memory and the processor time of each role."""
+    print(f"{'memory, MB, shared pages by their share':42} {'one':>7} {'together':>9} {'CPU s':>8}")
+    for role, use in uses.items():
+        print(f"  {role:40} {use.one / MB:7.0f} {use.together / MB:9.0f} {use.seconds:8.1f}")
+
+
+def disk(outputs: Path, name: str) -> None:
+    """Print what a sweep has on disk, by kind, and what all sweeps share."""
+    sizes: dict[str, list[int]] = {}
+    for file in outputs.rglob("*"):
+        inside = file.relative_to(outputs).parts
+        if file.is_file() and (inside[0] == name or inside[0] in SHARED):
+            sizes.setdefault(kind(inside[1:] if inside[0] == name else inside), []).append(file.stat().st_size)
+    n_trials = len(runs(outputs / name))
+    print(f"{'disk':42} {'files':>7} {'MB':>9} {'kB a trial':>11}")
+    for what, of in sorted(sizes.items(), key=lambda pair: -sum(pair[1])):
+        print(f"  {what:40} {len(of):7} {sum(of) / MB:9.1f} {sum(of) / n_trials / 1e3:11.1f}")
+
+
+def kind(parts: Sequence[str]) -> str:
+    """What a file is, by its path below the sweep's folder, or beside it."""
+    if parts[0].startswith("block_"):
+        return OF_TRIALS.get(parts[-1], "other of trials")
+    return SHARED.get(parts[0], parts[0])
 
 
 if __name__ == "__main__":

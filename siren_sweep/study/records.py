@@ -73,7 +73,7 @@ class PlannedTrial:
 @dataclass(frozen=True)
 class Stint:
     """A paused trial taken up again: its place there, and what was before: the last attempt, the fraction that it had
-    come to, the bound on its final R2. `began` is in seconds since 1970."""
+    come to, the bound on its final R2. `began`, in seconds since 1970, is when its worker did."""
 
     batch: int
     slot: int

@@ -7,6 +7,7 @@ touch training. Only the trial's current attempt may write.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import errno
 import logging
 import math
@@ -126,6 +127,8 @@ class Worker:
         before, stints = self.trial().outcome, self.trial().stints
         self._began_s = before.began_s if before and before.began_s is not None else time.time()  # before it paused
         self._gone_on_from = stints[-1].fraction if stints else 0.0  # up to there nothing is asked again
+        if stints and self.trial().attempt == attempt:  # it was taken up before a slot was free
+            self._writer.stints([*stints[:-1], dataclasses.replace(stints[-1], began=time.time())])
         self._asked_for = self.trial().plan.strategy == ASKED_FOR  # by a person, who wants to know how it ends
 
     def trial(self) -> Trial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,12 +25,12 @@ from siren_sweep.config.written import read_config
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.search.proposal import Proposal
-from siren_sweep.study.records import Block, Trial, TrialPlan
+from siren_sweep.study.records import Block, Stint, Trial, TrialPlan
 from siren_sweep.study.stored_trials import read_trials, trial_values
 from siren_sweep.study.studies import create, n_affordable, open_storage, paused_trials
 from siren_sweep.sweep.paused import give_up_beyond
 from siren_sweep.sweep.planning import renumbered
-from siren_sweep.sweep.worker import run_trial
+from siren_sweep.sweep.worker import Worker, run_trial
 from siren_sweep.train.loop import train
 from siren_sweep.views.report import figures
 from siren_sweep.views.report.view import view_block
@@ -157,6 +158,19 @@ def test_a_parent_of_the_same_batch_is_found_beside_those_that_go_on() -> None:
 
     batch = [proposal(None, goes_on=3), proposal(2), proposal(None, goes_on=5), proposal(11), proposal(10)]
     assert [one.parent for one in renumbered(batch, 10)] == [None, 2, None, 10, 3]
+
+
+def test_a_stint_begins_when_its_worker_does_and_not_when_it_was_planned(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path)
+    study = sweep.begin(1)
+    sweep.batch(1, [paused(attempt=2, stints=[vars(Stint(batch=2, slot=0, attempt=1, fraction=0.25, began=1.0))])])
+    Worker(sweep.storage, study, 0, attempt=1)  # an old one, which comes late
+    assert [stint.began for stint in read_trials(study)[0].stints] == [1.0]
+    before = time.time()
+    Worker(sweep.storage, study, 0, attempt=2)
+    (stint,) = read_trials(study)[0].stints
+    assert before <= stint.began <= time.time()
+    assert (stint.batch, stint.attempt, stint.fraction) == (2, 1, 0.25)
 
 
 def test_checkpoints_of_paused_trials_are_bounded_and_the_most_promising_stay(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""One task, the same for all sides: data, frames, steps, seed, the space that is searched, and where it begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+
+from siren_sweep.config.checks import trial_config
+from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.config.parameters import T_PERIOD, TOTAL_STEPS, WINDOW, defaults
+from siren_sweep.config.schema import TrialConfig
+from siren_sweep.field import StimulusField, open_field
+from siren_sweep.sweep.block import BlockStart, start_block
+from siren_sweep.sweep.checks import SweepOverrides, sweep_texts
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a side is given; `total_steps` are those of a full trial."""
+
+    data: str
+    n_neurons: int
+    n_frames: int
+    total_steps: int
+    seed: int
+
+    @classmethod
+    def of(cls, text: str) -> Case:
+        """The case that `text` wrote."""
+        return cls(**json.loads(text))
+
+    @property
+    def text(self) -> str:
+        """As an argument of a command."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @property
+    def overrides(self) -> list[str]:
+        """What a person types for a sweep of this one block."""
+        path = self.data.replace("\\", "\\\\").replace("'", "\\'")
+        return [
+            "dataset=flyvis",
+            f"dataset.path='{path}'",
+            f"dataset.n_input_neurons={self.n_neurons}",
+            f"blocks.schedule=[{{n_training_frames:{self.n_frames},total_steps:{self.total_steps}}}]",
+            f"training.seed={self.seed}",
+        ]
+
+    def start(self, search_space: str) -> BlockStart:
+        """The space of a group of `conf/search_space` at these frames, and the config that a sweep tries first."""
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            cfg = typed(compose("config", [*self.overrides, f"search_space={search_space}"]))
+        return start_block(cfg, 1, sweep_texts(cfg, SweepOverrides(), cfg.blocks.schedule[0]), {}, None)
+
+    def one_network_space(self) -> str:
+        """The search space without windows: the default one where that has none at these frames."""
+        return "one_network" if WINDOW in self.start("default").space.dimensions else "default"
+
+    def field(self, cache: Path | None) -> StimulusField:
+        """The data. Raises DataError."""
+        return open_field(Path(self.data), n_frames=self.n_frames, n_input_neurons=self.n_neurons, cache_dir=cache)
+
+    def config(self, values: dict[str, Any]) -> TrialConfig:
+        """A training run's config from explorable parameters by dotted name."""
+        nested: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            group, _, key = name.partition(".")
+            nested.setdefault(group, {})[key] = value
+        nested["training"] |= {"n_training_frames": self.n_frames, "seed": self.seed}
+        return trial_config(nested)
+
+    def default_config(self) -> TrialConfig:
+        """The defaults of flyvis-gnn's trainer, T_period as its pipeline sets it: to the frames."""
+        return self.config(defaults() | {T_PERIOD: float(self.n_frames), TOTAL_STEPS: self.total_steps})
+
+
+def usual_steps(n_frames: int) -> int:
+    """Steps of a full trial: those of the last block of `conf/blocks/full.yaml` that has no more frames."""
+    schedule = yaml.safe_load((Path(conf_dir()) / "blocks" / "full.yaml").read_text())["schedule"]
+    fitting = [block for block in schedule if block["n_training_frames"] <= n_frames]
+    return int((fitting or schedule[:1])[-1]["total_steps"])

@@ -1,0 +1,121 @@
+"""What a person would write instead: Optuna's default sampler and a pruner, joblib on all cores, PyTorch's plain loop.
+
+    PYTHONPATH=bench python bench/job/stock.py FOLDER --case JSON [--pruner median] [--compiled] [--defaults]
+
+Space, first config, data, reports and R2 are those of a sweep (`case.py`). Values are learned with mean 0 and standard
+deviation 1. It ends when a trained network has `claude.solved_r2`, as a sweep's trial does, and goes on for ever
+otherwise. FOLDER then has the study, the weights of each finished trial, and a line for each R2 that was seen.
+
+`--defaults` trains the defaults of flyvis-gnn's trainer once and ends: its loop is the same, on all cores, on values as
+they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import joblib  # type: ignore[import-untyped]  # scikit-learn has it
+import optuna
+import torch
+from case import Case
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import BaseTrial, FixedTrial, TrialState
+from plain_loop import PlainLoop
+
+from siren_sweep.config.schema import N_REPORTS, TrialConfig
+from siren_sweep.config.written import plain
+from siren_sweep.field import StimulusField, cut
+from siren_sweep.train.engine.evaluate import report_frames
+from siren_sweep.train.machine import n_cores
+
+SOLVED_R2 = TrialConfig().claude.solved_r2 or 1.0
+PRUNERS: dict[str, BasePruner] = {
+    "hyperband": HyperbandPruner(min_resource=1, max_resource=N_REPORTS),
+    "median": MedianPruner(),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--case", type=Case.of, required=True)
+    parser.add_argument("--pruner", choices=PRUNERS, default="hyperband")
+    parser.add_argument("--compiled", action="store_true", help="by torch.compile")
+    parser.add_argument("--defaults", action="store_true", help="no search: flyvis-gnn's trainer as it comes")
+    options = parser.parse_args()
+    case: Case = options.case
+    field = case.field(options.folder)  # workers map what is made here
+    if options.defaults:
+        run(FixedTrial({}), 0, case.default_config(), field, options)
+        return
+    start = case.start(case.one_network_space())
+    study = optuna.create_study(study_name="stock", storage=storage(options.folder), direction="maximize")
+    study.enqueue_trial(start.base)
+    joblib.Parallel(n_jobs=n_cores())(joblib.delayed(search)(options, worker) for worker in range(n_cores()))
+
+
+def storage(folder: Path) -> JournalStorage:
+    """Optuna's own for several processes on one machine."""
+    return JournalStorage(JournalFileBackend(str(folder / "study.log")))
+
+
+def search(options: argparse.Namespace, worker: int) -> None:
+    """One trial after the other, in a process with one thread."""
+    torch.set_num_threads(1)
+    case: Case = options.case
+    sampler = optuna.samplers.TPESampler(seed=1000 * worker + case.seed)
+    study = optuna.load_study(
+        study_name="stock", storage=storage(options.folder), sampler=sampler, pruner=PRUNERS[options.pruner]
+    )
+    field = case.field(options.folder)
+    scaled = dataclasses.replace(field, targets=field.scaling.learned(field.targets))
+    space = case.start(case.one_network_space()).space
+    while not any((trial.value or 0) >= SOLVED_R2 for trial in study.get_trials(deepcopy=False)):
+        trial = study.ask(space.distributions())
+        r2 = run(trial, trial.number, case.config(space.config(trial.params)), scaled, options)
+        if r2 is None:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, r2 if math.isfinite(r2) else None, state=None if math.isfinite(r2) else TrialState.FAIL)
+
+
+def run(
+    trial: BaseTrial, number: int, cfg: TrialConfig, field: StimulusField, options: argparse.Namespace
+) -> float | None:
+    """Train a config; R2 over all frames and neurons of its last weights, which are kept. None where it was pruned."""
+    torch._dynamo.reset()  # which else gives up compiling after the eighth network
+    loop = PlainLoop(field, cfg, "cpu", options.compiled)
+    frames, total = report_frames(cut(field.n_frames, 0), cfg).tolist(), cfg.claude.total_steps
+    for index in range(1, N_REPORTS + 1):
+        loop.run(index * total // N_REPORTS - (index - 1) * total // N_REPORTS)
+        r2 = loop.r2(frames)
+        tell(options.folder, number, r2, kept=False)
+        trial.report(r2, index)
+        if index < N_REPORTS and trial.should_prune():
+            return None
+    r2 = loop.r2()
+    scaling = {name: getattr(field.scaling, name) for name in ("mean", "spread")} if not options.defaults else {}
+    weights = {"config": plain(cfg), "scaling": scaling, "r2": r2, "weights": loop.model.state_dict()}
+    torch.save(weights, options.folder / f"trial_{number:04d}.pt")
+    tell(options.folder, number, r2, kept=True)
+    return r2
+
+
+def tell(folder: Path, number: int, r2: float, kept: bool) -> None:
+    """Add a line to what was seen, in one write; `kept`: of weights that are on disk."""
+    line = json.dumps({"at": time.time(), "trial": number, "r2": r2, "kept": kept}) + "\n"
+    descriptor = os.open(folder / "seen.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.write(descriptor, line.encode())
+    os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()
