@@ -45,7 +45,7 @@ class Planner:
             n_left = n_affordable(study, self._instructions.n_trials(start.number))
             n = self._cfg.claude.n_parallel
             proposals = self._propose(study, start, batch, n if self._pauses(start, start.base) else min(n, n_left))
-            proposals = _affordable(study, proposals, n_left, [self._pauses(start, one.params) for one in proposals])
+            proposals = affordable(study, proposals, n_left, [self._pauses(start, one.params) for one in proposals])
             if not proposals:
                 n_run = len(read_trials(study))
                 print(f"block {start.number} ends after {n_run} trials: its space has no config left", file=sys.stderr)
@@ -119,16 +119,23 @@ def renumbered(proposals: Sequence[Proposal], first: int) -> list[Proposal]:
     ]
 
 
-def _affordable(
+def affordable(
     study: Study, proposals: Sequence[Proposal], n_left: int, pauses_at: Sequence[Sequence[int]]
 ) -> list[Proposal]:
-    """The first of the proposals that `n_left` full trials pay for, each up to the next report at which it pauses; what
-    a block starts from, to its last."""
+    """Those of the proposals, in their order, that `n_left` full trials pay for together: each up to the next report at
+    which it pauses; what a block starts from, to its last."""
     reached = {trial.number: trial.reports[-1].index for trial in read_trials(study) if trial.reports}
-    needs = []
-    for proposal, at in zip(proposals, pauses_at, strict=True):
+    first, left = len(study.get_trials(deepcopy=False)), n_left * N_REPORTS
+    places: dict[int, int] = {}  # a proposal's number as a trial, by what it would be if all of them ran
+    kept: list[Proposal] = []
+    for number, (proposal, at) in enumerate(zip(proposals, pauses_at, strict=True), first):
         begin = 0 if proposal.goes_on is None else reached[proposal.goes_on]
         whole = proposal.goes_on is None and is_start(proposal.strategy, proposal.parent)
-        needs.append(min([N_REPORTS, *(end for end in at if end > begin and not whole)]) - begin)
-    spent = itertools.accumulate(needs)
-    return [one for one, reports in zip(proposals, spent, strict=True) if reports <= n_left * N_REPORTS]
+        needs = min([N_REPORTS, *(end for end in at if end > begin and not whole)]) - begin
+        orphan = proposal.parent is not None and proposal.parent >= first and proposal.parent not in places
+        if needs <= left and not orphan:
+            left -= needs
+            places[number] = first + len(kept)
+            kept.append(proposal)
+    parents = [None if one.parent is None else places.get(one.parent, one.parent) for one in kept]
+    return [dataclasses.replace(one, parent=parent) for one, parent in zip(kept, parents, strict=True)]

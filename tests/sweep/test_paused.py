@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -29,7 +30,7 @@ from siren_sweep.study.records import Block, Stint, Trial, TrialPlan
 from siren_sweep.study.stored_trials import read_trials, trial_values
 from siren_sweep.study.studies import create, n_affordable, open_storage, paused_trials
 from siren_sweep.sweep.paused import give_up_beyond
-from siren_sweep.sweep.planning import renumbered
+from siren_sweep.sweep.planning import affordable, renumbered
 from siren_sweep.sweep.worker import Worker, run_trial
 from siren_sweep.train.loop import train
 from siren_sweep.views.report import figures
@@ -171,6 +172,14 @@ def test_a_stint_begins_when_its_worker_does_and_not_when_it_was_planned(tmp_pat
     (stint,) = read_trials(study)[0].stints
     assert before <= stint.began <= time.time()
     assert (stint.batch, stint.attempt, stint.fraction) == (2, 1, 0.25)
+
+
+def test_what_is_left_of_a_budget_is_used_up_and_a_child_follows_its_parent(tmp_path: Path) -> None:
+    study = PlantedSweep(tmp_path / "s").begin(1)
+    new = [Proposal({}, parent, "", "tree", None) for parent in (None, 0, 1, 0)]
+    long, short = [1, 4], []
+    assert affordable(study, new, 1, [long, long, short, long]) == [new[0], new[1], replace(new[3], parent=0)]
+    assert affordable(study, new, 2, [short, short, long, long]) == new[:2]
 
 
 def test_checkpoints_of_paused_trials_are_bounded_and_the_most_promising_stay(tmp_path: Path) -> None:
