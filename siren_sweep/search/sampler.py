@@ -38,6 +38,7 @@ _N_RANDOM, _N_FRESH = 1000, 200  # random configs considered before that, and af
 _GOOD_SHARE = 0.1  # of random configs, by the prior, that half of the first ones are spread over
 _N_PARENTS = 8  # nodes of highest UCB whose children are compared
 _NEW = 0.5  # of a full run, which a new config counts as: most are paused early
+_UNSOLVED = 0.999  # the price of a config where nothing is solved
 _CROWDED = 0.15  # distance, in ranges, from an infeasible config within which nothing is proposed
 
 
@@ -133,7 +134,7 @@ class UCBTreeSampler(BaseSampler):
         keys = [key_of(batch.space, seen.params) for seen in paused] + [key_of(batch.space, c.params) for c in new]
         held = np.minimum(held, batch.history.solved_score)  # beyond it a config is better by its price alone
         price = batch.prices([*(seen.params for seen in paused), *(one.params for one in new)])
-        open_, n_new = price <= 1, n - min(n // 4, len(paused))
+        open_, n_new = price < 1, n - min(n // 4, len(paused))
         while len(batch.proposals) < n and open_.any():
             if sum(one.goes_on is None for one in batch.proposals) >= n_new and open_[: len(paused)].any():
                 open_[len(paused) :] = False
@@ -176,14 +177,20 @@ class _Batch:
         self.proposals.append(Proposal(dict(seen.params), None, "", GOES_ON, None, goes_on=seen.number))
 
     def prices(self, configs: Sequence[Params]) -> np.ndarray:
-        """The cost of configs (n,) in that of the cheapest solved trial of their kind, windows or none; 1 where none of
-        that kind is solved. What costs more than a solved one cannot win any more."""
+        """The cost of configs (n,) in that of the cheapest solved trial of their kind, windows or none: from 1 on they
+        cannot win. Just below 1 where none of that kind is solved."""
         solved = self.history.solved
         least = {
             kind: min(cost(one.params) for one in solved if has_windows(one.params) == kind)
             for kind in {has_windows(one.params) for one in solved}
         }
-        return np.array([cost(params) / least.get(has_windows(params), cost(params)) for params in configs])
+        kinds = map(has_windows, configs)
+        return np.array(
+            [
+                cost(params) / least[kind] if kind in least else _UNSOLVED
+                for params, kind in zip(configs, kinds, strict=True)
+            ]
+        )
 
     def _feasible(self, params: Params) -> bool:
         """Below every config that lacked time or memory; where the names tell no cost, away from it."""

@@ -203,7 +203,7 @@ def test_nothing_larger_than_an_infeasible_config_is_proposed(outcome: dict[str,
         assert one.params["graph_model.n_layers_nnr_f"] <= 4
 
 
-def test_once_solved_nothing_that_costs_more_is_proposed() -> None:
+def test_once_solved_only_what_costs_less_is_proposed() -> None:
     study, width, depth = searched(3), "graph_model.hidden_dim_nnr_f", "graph_model.n_layers_nnr_f"
     middle = {OMEGA: 100.0, RATE: 1e-3, width: 128, depth: 3}
     study.add_trial(told(middle, r2(middle), SPACE))
@@ -211,7 +211,7 @@ def test_once_solved_nothing_that_costs_more_is_proposed() -> None:
     study.set_user_attr("settings", {"claude.solved_r2": r2(middle) - 1e-6})
     proposals = UCBTreeSampler(0).propose(study, SPACE, 4)
     assert len(proposals) == 4
-    assert all(n_parameters(one.params[width], one.params[depth]) <= n_parameters(128, 3) for one in proposals)
+    assert all(n_parameters(one.params[width], one.params[depth]) < n_parameters(128, 3) for one in proposals)
 
 
 def test_neighbours_of_an_infeasible_config_are_avoided_where_no_name_tells_a_cost() -> None:

@@ -15,5 +15,5 @@ def test_a_block_ends_when_its_space_has_no_config_left(own_data: list[str], tmp
     command = ["-m", "blocks=tiny", *own_data, *pinned, swept, "outputs_dir=out", "tracking=none", "sweep.name=s"]
     result = run_command(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "block 1 ends after 3 trials: its space has no config left" in result.stderr
+    assert "block 1 ends after 3 trials: nothing is left to run that could win it" in result.stderr
     assert [entry["block"] for entry in json.loads((tmp_path / "out/s/best/best.json").read_text())] == [1, 2]
