@@ -48,7 +48,8 @@ class Planner:
             proposals = affordable(study, proposals, n_left, [self._pauses(start, one.params) for one in proposals])
             if not proposals:
                 n_run = len(read_trials(study))
-                print(f"block {start.number} ends after {n_run} trials: nothing is left to run that could win it", file=sys.stderr)
+                why = "nothing is left to run that could win it"
+                print(f"block {start.number} ends after {n_run} trials: {why}", file=sys.stderr)
                 return False
             write_plan(study, self._placed(study, start, batch, proposals))
         enqueue_plan(self._storage, study, batch, start.space.distributions())
