@@ -6,25 +6,28 @@
 
 The tiny sweep goes before and is not measured: it makes the stimulus, and compiles what is compiled once. "Training
 steps" is the time in which any trial trains, less the part of it that trials spend on evaluation, reports and
-checkpoints; what trains beside another counts once.
+checkpoints; what trains beside another counts once. Where nothing trains, the parent's functions name what goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from spells import Run, runs, spells, step_share, trained_s
-from watch import Use, Watch
+from watch import TOGETHER, Use, Watch
 
 from siren_sweep.errors import SweepError
 from siren_sweep.paths import OutputPaths
@@ -33,8 +36,31 @@ from siren_sweep.train.machine import n_cores
 
 NAME = "wall"
 MB = 1e6
+KINDS = FIRST, BATCHES, AGAIN, BLOCKS, LAST = (
+    "before the first trial",
+    "between two batches",
+    "before a block's best is trained again",
+    "between two blocks",
+    "after the last trial",
+)
+MOST_PLACES = 5  # of the parent, that are named in a kind of gap
+PLACES = {"sweep.slots._wait": "workers that begin, or end", "sweep.beside.listen": "views that are being made"}
+ROLES = ("parent", "server", "workers", "views")
 OF_TRIALS = {"weights.safetensors": "weights of trials", "checkpoint": "checkpoints"}
 SHARED = {"cache": "the data's cache", "mlartifacts": "MLflow's artifacts", "mlflow.db": "MLflow's store"}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch in which nothing trained, in seconds since 1970."""
+
+    kind: str
+    begin: float
+    end: float
+
+    @property
+    def length(self) -> float:
+        return self.end - self.begin
 
 
 @dataclass(frozen=True)
@@ -67,24 +93,22 @@ def measure(overrides: Sequence[str]) -> None:
     """Run a sweep, and print its profile, memory and disk."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = OutputPaths(Path(folder))
-        root = outputs.sweep(NAME).root
-        sweep(outputs.root, ["blocks=tiny", "tracking=none"])
+        root, looks = outputs.sweep(NAME).root, Path(folder) / "looks.json"
+        sweep(outputs.root, ["blocks=tiny", "tracking=none"], looks)
         shutil.rmtree(root)
-        start, words, uses = sweep(outputs.root, overrides)
+        start, words, uses = sweep(outputs.root, overrides, looks)
         end = time.time()
         print(f"first words after {words - start:.1f} s")
-        profile(root, start, end)
+        profile(root, start, end, json.loads(looks.read_text()))
         memory(uses)
         disk(outputs.root, NAME)
 
 
-def sweep(outputs: Path, overrides: Sequence[str]) -> tuple[float, float, dict[str, Use]]:
+def sweep(outputs: Path, overrides: Sequence[str], looks: Path) -> tuple[float, float, dict[str, Use]]:
     """A sweep; when it was started, when it said its first words, and what its processes took."""
-    own = ["-m", "siren_sweep", "-m", f"sweep.name={NAME}", f"outputs_dir={outputs}"]
-    start = time.time()
-    with subprocess.Popen(
-        [sys.executable, *own, *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
+    script, own = str(Path(__file__).with_name("looks.py")), ["-m", f"sweep.name={NAME}", f"outputs_dir={outputs}"]
+    command, start = [sys.executable, script, str(looks), *own, *overrides], time.time()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         watch = Watch(process.pid)
         watch.start()
         assert process.stderr is not None
@@ -95,36 +119,54 @@ def sweep(outputs: Path, overrides: Sequence[str]) -> tuple[float, float, dict[s
     return start, said[0][0], watch.uses
 
 
-def profile(root: Path, start: float | None, end: float | None) -> None:
+def profile(root: Path, start: float | None, end: float | None, looks: Sequence[tuple[float, str]] = ()) -> None:
     """Print what the wall time of a sweep went into. Of one that is over its own files say when it began and ended."""
     every = runs(root)
     trained = [Training(run, one.begin, one.end) for run in every for one in spells(run.trial) if one.end > one.begin]
     if not trained:
         raise SweepError(f"a sweep must have trained to be profiled; {root} has not")
     trained.sort(key=lambda one: one.begin)
-    first, last = trained[0].begin, max(one.end for one in trained)
-    start = start or first
-    end = end or max(last, *(file.stat().st_mtime for file in root.rglob("*") if file.is_file()))
-    idle = {"before the first trial": first - start, **gaps(trained), "after the last trial": end - last}
-    busy, whole = end - start - sum(idle.values()), sum(trained_s(run.trial) for run in every)
+    start = start or trained[0].begin
+    end = end or max(file.stat().st_mtime for file in root.rglob("*") if file.is_file())
+    idle = gaps(trained, start, max(end, *(one.end for one in trained)))
+    busy, whole = end - start - sum(gap.length for gap in idle), sum(trained_s(run.trial) for run in every)
     steps = busy * sum(step_share(run.trial) * trained_s(run.trial) for run in every) / whole
-    rows = {"training steps": steps, "evaluation, reports and checkpoints": busy - steps, **idle}
     print(f"{end - start:.1f} s, {len(every)} trials, {n_cores()} cores, load {os.getloadavg()[0]:.1f}:")
-    for what, seconds in rows.items():
+
+    def row(what: str, seconds: float) -> None:
         print(f"  {what:40} {seconds:8.1f} s {seconds / (end - start):6.1%}")
+
+    row("training steps", steps)
+    row("evaluation, reports and checkpoints", busy - steps)
+    for what in KINDS:
+        own = [gap for gap in idle if gap.kind == what]
+        row(what, sum(gap.length for gap in own))
+        for place, seconds in itertools.islice(places(own, looks).items(), MOST_PLACES):
+            print(f"      {seconds:6.1f} s  {PLACES.get(place, place)}")
     print(f"of the time of all slots while any trial trains, {filled(trained, busy):.0%} is trained in")
 
 
-def gaps(trained: Sequence[Training]) -> dict[str, float]:
-    """Seconds in which nothing trains, between the first trial and the last: by what comes after them."""
-    batches, again, blocks = "between two batches", "before a block's best is trained again", "between two blocks"
-    idle, until = dict.fromkeys((batches, again, blocks), 0.0), trained[0].end
-    for before, one in pairwise(trained):
+def gaps(trained: Sequence[Training], start: float, end: float) -> list[Gap]:
+    """The stretches from `start` to `end` in which nothing trains, by what comes after them."""
+    found, until, before = [], start, None
+    for one in trained:
         if one.begin > until:
-            same = one.run.study == before.run.study
-            idle[batches if same else again if one.run.again else blocks] += one.begin - until
-        until = max(until, one.end)
-    return idle
+            kind = FIRST if before is None else BATCHES if one.run.study == before.run.study else BLOCKS
+            found.append(Gap(AGAIN if kind == BLOCKS and one.run.again else kind, until, one.begin))
+        until, before = max(until, one.end), one
+    return [*found, Gap(LAST, until, end)]
+
+
+def places(idle: Sequence[Gap], looks: Sequence[tuple[float, str]]) -> dict[str, float]:
+    """Seconds that the parent was in each function while nothing trained, the most first; a look speaks for the time
+    since the one before."""
+    times, seconds = [at for at, _ in looks], defaultdict[str, float](float)
+    for gap in idle:
+        for index in range(max(1, bisect_right(times, gap.begin)), len(times)):
+            if times[index - 1] >= gap.end:
+                break
+            seconds[looks[index][1]] += min(times[index], gap.end) - max(times[index - 1], gap.begin)
+    return dict(sorted(seconds.items(), key=lambda pair: -pair[1]))
 
 
 def filled(trained: Sequence[Training], busy: float) -> float:
@@ -135,10 +177,12 @@ def filled(trained: Sequence[Training], busy: float) -> float:
 
 
 def memory(uses: dict[str, Use]) -> None:
-    """Print the peak memory and the processor time of each role."""
+    """Print the peak memory and the processor time of each role; what is over between two looks is not seen."""
     print(f"{'memory, MB, shared pages by their share':42} {'one':>7} {'together':>9} {'CPU s':>8}")
-    for role, use in uses.items():
+    for role in (role for role in ROLES if role in uses):
+        use = uses[role]
         print(f"  {role:40} {use.one / MB:7.0f} {use.together / MB:9.0f} {use.seconds:8.1f}")
+    print(f"  {'all':48} {uses[TOGETHER].together / MB:9.0f}")
 
 
 def disk(outputs: Path, name: str) -> None:

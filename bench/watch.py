@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import psutil
 
 INTERVAL_S = 2.0
+TOGETHER = "all"
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Watch(threading.Thread):
                 now[role] = now.get(role, 0) + memory
         for role, memory in now.items():
             self.uses[role].together = max(self.uses[role].together, memory)
-        whole = self.uses.setdefault("all together", Use())
+        whole = self.uses.setdefault(TOGETHER, Use())
         whole.together = max(whole.together, sum(now.values()))
 
     def _role(self, process: psutil.Process, niceness: int) -> str:

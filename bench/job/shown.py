@@ -100,13 +100,12 @@ def _only(groups: Groups) -> list[str]:
     """A line for each mark that some side reaches, and not all."""
     lines = []
     for frames, sides in groups.items():
-        limit = max(result["limit_s"] for own in sides.values() for result in own)
         for mark in MARKS:
             reached = {side: median([reached_s(one, mark) for one in own]) for side, own in sides.items()}
             those = [side for side, seconds in reached.items() if math.isfinite(seconds)]
             if 0 < len(those) < len(sides):
                 names = ", ".join(SIDES[side][0] for side in those)
-                lines.append(f"- {frames:,} frames, R2 {mark:g} within {_minutes(limit)}: {names} alone.")
+                lines.append(f"- {frames:,} frames: R2 {mark:g} is reached within the limits by {names} alone.")
     return [*lines, ""] if lines else []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from conftest import N_NEURONS
 from planted import PlantedSweep, paused
 
+from siren_sweep.config.parameters import leaf
 from siren_sweep.study.records import Outcome, Stint
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.train.report import Report
@@ -24,8 +26,9 @@ import job  # noqa: E402
 import shown  # noqa: E402
 from case import Case  # noqa: E402
 from left import Seen, ours_seen  # noqa: E402
+from looks import place  # noqa: E402
 from spells import Spell, runs, spells, step_share  # noqa: E402
-from wall import Training, filled, gaps  # noqa: E402
+from wall import Training, filled, gaps, places  # noqa: E402
 
 
 def reports(*seconds: float) -> list[Report]:
@@ -75,10 +78,32 @@ def test_what_ours_saw_is_of_networks_of_the_whole_field(sweep: PlantedSweep) ->
 
 def test_gaps_are_told_by_what_comes_after_them(sweep: PlantedSweep) -> None:
     run, _, other = runs(sweep.paths.root)
-    trained = [Training(run, 0.0, 4.0), Training(other, 2.0, 6.0), Training(run, 9.0, 10.0)]
-    assert gaps(trained)["between two batches"] == 3.0
-    assert sum(gaps(trained).values()) == 3.0
-    assert filled(trained, 7.0) in (9 / 7, 9 / 14)  # on one core, and on more
+    again, block = (dataclasses.replace(run, study=name) for name in ("block_01_validation", "block_02"))
+    trained = [Training(run, 1, 4), Training(other, 2, 6), Training(run, 9, 10), Training(again, 11, 12)]
+    found = gaps([*trained, Training(block, 15, 16)], start=0, end=20)
+    assert [(gap.kind, gap.begin, gap.end) for gap in found] == [
+        ("before the first trial", 0, 1),
+        ("between two batches", 6, 9),
+        ("before a block's best is trained again", 10, 11),
+        ("between two blocks", 12, 15),
+        ("after the last trial", 16, 20),
+    ]
+    looks = [(5.0, "a"), (7.0, "b"), (8.5, "a"), (14.0, "c")]
+    assert places(found, looks) == {"b": 1.0, "a": 1.5, "c": 3.5}
+    assert filled(trained[:3], 6) in (8 / 6, 8 / 12)  # on one core, and on more
+
+
+def test_a_place_is_the_innermost_function_of_ours() -> None:
+    seen = []
+
+    class Dimension(str):
+        def rsplit(self, *_: Any) -> list[str]:  # type: ignore[override]
+            seen.append(place(sys._getframe()))
+            return ["name"]
+
+    assert leaf(Dimension("a.name")) == "name"
+    assert seen == ["config.parameters.leaf"]
+    assert place(sys._getframe()) == "elsewhere"
 
 
 def result(side: str, seed: int, seen: list[tuple[float, float]], **more: Any) -> dict[str, Any]:
@@ -115,8 +140,8 @@ def test_the_table_says_when_marks_are_reached_and_by_whom_alone(tmp_path: Path)
     assert ours[3:6] == ["12 s", "14 s", "20 s (2 of 3 seeds)"]
     assert stock[3:6] == ["360 s (2 of 3 seeds) (30 times ours)", "not reached", "not reached"]
     assert stock[6] == "10.0 min (limit, 3 of 3)"
-    assert "- 100 frames, R2 0.99 within 10.0 min: siren_sweep alone." in text
-    assert "R2 0.95 within" not in text
+    assert "- 100 frames: R2 0.99 is reached within the limits by siren_sweep alone." in text
+    assert "R2 0.95 is" not in text
     assert all((tmp_path / name).stat().st_size for name in ("job.md", "job.png", "job.svg"))
     assert shown.SIDES.keys() == job.SIDES.keys()
 
