@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from siren_sweep.cli import video
-from siren_sweep.errors import OutputError, redacted
+from siren_sweep.errors import ConfigError, OutputError, redacted
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -94,7 +94,8 @@ def _import(options: argparse.Namespace) -> None:
     from siren_sweep.views.record.writer import write_record
     from siren_sweep.views.report import write_report
 
-    entries, unread = import_log(options.old, options.sweep_folder, options.data, options.n_input_neurons)
+    known = _known(options.known)
+    entries, unread = import_log(options.old, options.sweep_folder, options.data, options.n_input_neurons, known)
     for line in unread:
         print(line)
     for n_frames in dict.fromkeys(entry.n_frames for entry in entries):
@@ -105,6 +106,31 @@ def _import(options: argparse.Namespace) -> None:
     write_record(paths, studies, validations)
     write_report(paths, outputs, studies, validations)
     print(f"written to {options.sweep_folder}, with its report and its record; {NOTE}")
+
+
+def _known(given: Sequence[str]) -> dict[str, float]:
+    """NAME=VALUE of explorable parameters. Raises ConfigError with every fault."""
+    from siren_sweep.config.parameters import PARAMETERS
+    from siren_sweep.study.log_parser import number, parameter_named
+
+    found, wrong = dict[str, float](), list[str]()
+    for one in given:
+        name, _, value = one.partition("=")
+        if (parameter := parameter_named(name)) is None:
+            wrong.append(f"--known must be NAME=VALUE of an explorable parameter, got {one!r}")
+            continue
+        try:
+            own = number(value)
+        except ValueError:
+            wrong.append(f"--known {name} must be a number, got {value!r}")
+            continue
+        try:
+            found[parameter] = PARAMETERS[parameter].checked(own)
+        except ValueError as fault:
+            wrong.append(f"--known {name} {fault}")
+    if wrong:
+        raise ConfigError(wrong)
+    return found
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -172,6 +198,12 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
             "--sweep-folder": {"type": Path, "required": True, "help": "a new folder; its study.db is made"},
             "--data": {"type": Path, "help": "the field (x_list_train) on which weights in the folder are run again"},
             "--n-input-neurons": {"type": int, "default": 1736, "help": "of the field; 1736 where not given"},
+            "--known": {
+                "nargs": "+",
+                "default": [],
+                "metavar": "NAME=VALUE",
+                "help": "parameters of all iterations that neither log nor configs say, as nnr_f_xy_period=1.0",
+            },
         },
         "siren-sweep import old_folder --sweep-folder outputs/OLD\nsiren-sweep -m sweep.learn_from=outputs/OLD",
     ),

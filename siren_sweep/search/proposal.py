@@ -72,5 +72,5 @@ def changed(old: Params, new: Params) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as people write it: no trailing zeros, at most six digits."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """A value as people write it: no trailing zeros, at most six digits; None is not known."""
+    return f"{value:.6g}" if isinstance(value, float) else "unknown" if value is None else str(value)

@@ -1,38 +1,32 @@
 """Reads the entries of an `*_analysis.md`, also of one that was written by hand.
 
-A number is read from its own line alone (`Metrics:`, `Config:`), the first of its kind in an entry: what a remark
-quotes changes nothing.
+A number is read from its own line alone (`Metrics:`, `Config:`, `Mutation:`), the first of its kind in an entry: what a
+remark quotes changes nothing. What an entry does not say is unknown: it is taken from nowhere.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from siren_sweep.config.parameters import (
-    BATCH_SIZE,
-    EXPLORABLE,
-    PARAMETERS,
-    T_PERIOD,
-    WINDOW,
-    XY_PERIOD,
-    defaults,
-    leaf,
-)
-from siren_sweep.config.schema import METRICS
+from siren_sweep.config.parameters import BATCH_SIZE, EXPLORABLE, PARAMETERS, WINDOW, XY_PERIOD, leaf
+from siren_sweep.config.schema import METRICS, SAMPLE_NAMES
 from siren_sweep.study.log_format import BLOCK_END, CONFIG, one_line
 
 _ENTRY = re.compile(r"#{1,4}\s*Iter(?:ation)?\s+(\d{1,9})\b.*", re.IGNORECASE)
+_NO_ENTRY = re.compile(r"#+\s*Iter(?:ation)?\b.*", re.IGNORECASE)
 _LABELS = ("Node", "Hypothesis tested", "Config", "Metrics", "Mutation", "Verdict", "Observation", "Next")
 _LABEL = re.compile(rf"\W*({'|'.join(_LABELS)})\W*?:\W*?\s*(.*)", re.IGNORECASE)
 _PAIR = re.compile(r"\b([A-Za-z_]\w*)\s*=\s*(.*?)\s*(?=,\s*[A-Za-z_]|;|$)")
 _MUTATION = re.compile(r"([A-Za-z_][\w.]*)\s*:\s*(\S+)\s*->\s*([^\s,]+)")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.ASCII | re.IGNORECASE)
 _NAMES = {
     **{leaf(name).lower(): name for name in EXPLORABLE},
+    **{parameter.short.lower(): name for name, parameter in PARAMETERS.items()},
     **{short.lower(): name for short, name in CONFIG.items()},
     "xy_period": XY_PERIOD,
     "batch_sz": BATCH_SIZE,
@@ -40,23 +34,33 @@ _NAMES = {
 }
 _ROUNDED = 1e-3  # relative: what a log may have rounded
 _LONGEST = 5000  # characters of a line
-_FRAMES = ("n_frames", "n_training_frames")
+FRAMES = ("n_frames", "n_training_frames")
+_METRICS = {*METRICS, *SAMPLE_NAMES.values()}
+_ROOT = ("root", "none", "0", "-")
 _NO_LINE = re.compile(rf"\W*|#.*|{re.escape(BLOCK_END)}|Iterations? \d+.*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One iteration of the log; `final_r2` is None where the log says that there is none (nan)."""
+    """One iteration of the log, whose heading stands on `line`.
+
+    `config` has every explorable parameter, None where it is not known. `final_r2` is None where the log says that
+    there is none (nan). `parent` is an iteration; `parent_told` says whether None is a root or not known. `told` is the
+    log's own verdict and observation; `notes` are what else is to be said of the entry.
+    """
 
     iteration: int
+    line: int
     parent: int | None
+    parent_told: bool
     n_frames: int
     config: dict[str, Any]
     final_r2: float | None
     metrics: Mapping[str, float]
     mutation: str
     hypothesis: str
-    note: str = ""  # what its weights give, where they were evaluated again
+    told: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class _Draft:
@@ -73,17 +77,28 @@ class _Draft:
         return self.texts.get(label, (self.line, ""))[0]
 
 
-class _Fault(Exception):
-    """Why an entry is left out, and on which line."""
+class Fault(Exception):
+    """Why an entry, or a value, is left out."""
 
 
-Configs = Mapping[int, tuple[Mapping[str, Any], str]]  # by iteration: the parameters that a file names, and its name
+@dataclass(frozen=True)
+class Ran:
+    """What the config file of an iteration says: the explorable parameters that it names, its frames if it names them,
+    and its slot if its name does."""
+
+    file: str
+    config: Mapping[str, Any]
+    n_frames: int | None = None
+    slot: int | None = None
 
 
-def parse_log(text: str, configs: Configs | None = None) -> tuple[list[Entry], list[str]]:
+_Notes = list[tuple[int, str]]  # the number of a line, and what is to be told of it
+
+
+def parse_log(text: str, configs: Mapping[int, Ran] | None = None) -> tuple[list[Entry], list[str]]:
     """The entries in the log's order, and one line for each thing that could not be read.
 
-    `configs` are files of what ran: they count where they say something else than the log.
+    `configs` are files of what ran, by iteration: they count where they say something else than the log.
     """
     drafts, unread = _drafts(text)
     entries: dict[int, Entry] = {}
@@ -91,136 +106,186 @@ def parse_log(text: str, configs: Configs | None = None) -> tuple[list[Entry], l
         if draft.iteration in entries:
             unread.append((draft.line, f"iteration {draft.iteration} stands in the log twice; the first one counts"))
             continue
-        notes: list[tuple[int, str]] = []
+        notes: _Notes = []
         try:
             entries[draft.iteration] = _entry(draft, entries, (configs or {}).get(draft.iteration), notes)
-        except _Fault as fault:
+        except Fault as fault:
             notes.append((draft.line, f"iteration {draft.iteration} is left out: {fault}"))
         unread += notes
     return list(entries.values()), [f"line {number}: {why}" for number, why in sorted(unread)]
 
 
-def _drafts(text: str) -> tuple[list[_Draft], list[tuple[int, str]]]:
+def lines_of(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a file as an editor counts them, from 1 on."""
+    yield from enumerate(text.removesuffix("\n").split("\n"), 1)
+
+
+def number(text: str) -> float:
+    """The number that a text is, with marks of Markdown around it. Raises ValueError."""
+    bare = text.strip("*`'\" ")
+    bare = bare.replace(",", "") if _THOUSANDS.fullmatch(bare) else bare
+    if not _NUMBER.fullmatch(bare):
+        raise ValueError(bare)
+    return float(bare)
+
+
+def parameter_named(name: str) -> str | None:
+    """The explorable parameter that a log calls so; None of any other name."""
+    return _NAMES.get(leaf(name).lower())
+
+
+def same(one: float, other: float) -> bool:
+    """Whether two numbers are one but for a log's rounding."""
+    return math.isclose(one, other, rel_tol=_ROUNDED)
+
+
+def _drafts(text: str) -> tuple[list[_Draft], _Notes]:
     drafts: list[_Draft] = []
-    unread: list[tuple[int, str]] = []
+    unread: _Notes = []
     inside = False
-    for number, line in enumerate(text.splitlines(), 1):
+    for at, line in lines_of(text):
+        bare = line.strip()
         if len(line) > _LONGEST:
-            unread.append((number, f"longer than {_LONGEST} characters"))
-        elif found := _ENTRY.fullmatch(line.strip()):
-            drafts.append(_Draft(int(found[1]), number))
+            unread.append((at, f"longer than {_LONGEST} characters"))
+        elif found := _ENTRY.fullmatch(bare):
+            drafts.append(_Draft(int(found[1]), at))
             inside = True
         elif line.startswith("#"):
             inside = False  # a section of another kind
-        elif inside and (found := _LABEL.fullmatch(line.strip())):
-            label = next(known for known in _LABELS if known.lower() == found[1].lower())
-            drafts[-1].texts.setdefault(label, (number, found[2].strip("*` ")))
-        elif inside and not _NO_LINE.fullmatch(line.strip()):
-            unread.append((number, f"no line of an entry: {one_line(line, 80)}"))
+            if _NO_ENTRY.fullmatch(bare):
+                unread.append((at, f'an entry must begin with "## Iter N", got {one_line(bare, 80)!r}'))
+        elif (found := _LABEL.fullmatch(bare)) and (label := _label(found[1])) and inside:
+            if label in drafts[-1].texts:
+                unread.append((at, f"a second {label} line of iteration {drafts[-1].iteration}; the first one counts"))
+            drafts[-1].texts.setdefault(label, (at, found[2].strip("*` ")))
+        elif found and label in ("Config", "Metrics"):
+            unread.append((at, f"stands in no entry: {one_line(bare, 80)}"))
+        elif inside and not _NO_LINE.fullmatch(bare):
+            unread.append((at, f"no line of an entry: {one_line(bare, 80)}"))
+        if "\ufffd" in line:
+            unread.append((at, "has bytes that are no UTF-8"))
     return drafts, unread
 
 
-def _entry(
-    draft: _Draft, entries: Mapping[int, Entry], ran: tuple[Mapping[str, Any], str] | None, notes: list[tuple[int, str]]
-) -> Entry:
-    """Raises _Fault."""
-    metrics, config = _numbers(draft, "Metrics", notes), _numbers(draft, "Config", notes)
+def _label(text: str) -> str:
+    return next(known for known in _LABELS if known.lower() == text.lower())
+
+
+def _entry(draft: _Draft, entries: Mapping[int, Entry], ran: Ran | None, notes: _Notes) -> Entry:
+    """Raises Fault."""
+    metrics = _numbers(draft, "Metrics", _METRICS, notes)
+    config = _numbers(draft, "Config", {*_NAMES, *FRAMES}, notes)
     if "final_r2" not in metrics:
-        raise _Fault("it has no final_r2 in a Metrics line")
+        raise Fault("it has no final_r2 in a Metrics line")
     if metrics["final_r2"] > 1:
-        raise _Fault(f"its final_r2 must be at most 1, got {metrics['final_r2']:g}")
-    frames = next((config[name] for name in _FRAMES if name in config), None)
-    if frames is None or not frames.is_integer() or not 2 <= frames <= 1e9:
-        raise _Fault("it has no n_frames of 2 or more in its Config line")
-    parent = _parent(draft, entries, notes)
+        raise Fault(f"its final_r2 must be at most 1, got {metrics['final_r2']:g}")
+    identity = re.search(r"\bid\s*=\s*(\w+)", draft.text("Node"))
+    if identity and identity[1] != str(draft.iteration):
+        notes.append((draft.at("Node"), f"id is {one_line(identity[1], 20)} in the entry of {draft.iteration}"))
+    parent, told = _parent(draft, entries, notes)
+    verdict = draft.text("Verdict"), draft.text("Observation")
     return Entry(
         draft.iteration,
+        draft.line,
         parent,
-        int(frames),
-        _config(draft, config, int(frames), ran, entries.get(parent) if parent is not None else None, notes),
+        told,
+        _frames(draft, config, ran, notes),
+        _config(draft, config, ran, notes),
         metrics["final_r2"] if math.isfinite(metrics["final_r2"]) else None,
         {name: value for name, value in metrics.items() if name in METRICS and math.isfinite(value)},
         one_line(draft.text("Mutation")),
         one_line(draft.text("Hypothesis tested")).strip('"'),
+        one_line(". ".join(text for text in verdict if text)),
     )
 
 
-def _numbers(draft: _Draft, label: str, notes: list[tuple[int, str]]) -> dict[str, float]:
-    """The `name=number` pairs of a line, the first of each name."""
+def _numbers(draft: _Draft, label: str, known: set[str], notes: _Notes) -> dict[str, float]:
+    """The `name=number` pairs of a line, the first of each name; what else stands there is noted."""
     found: dict[str, float] = {}
-    for name, text in _PAIR.findall(draft.text(label)):
+    text, at = draft.text(label), draft.at(label)
+    for name, value in _PAIR.findall(text):
+        if name.lower() not in known:
+            notes.append((at, f"{one_line(name, 60)} is nothing that is known of a {label} line"))
+            continue
+        if name.lower() in found:
+            notes.append((at, f"{name} stands in the line twice; the first one counts"))
+            continue
         try:
-            found.setdefault(name.lower(), _number(text))
+            found[name.lower()] = number(value)
         except ValueError:
-            notes.append((draft.at(label), f"{name} must be a number, got {one_line(text, 60)!r}"))
+            notes.append((at, f"{name} must be a number, got {one_line(value, 60)!r}"))
+    if rest := _PAIR.sub("", text).strip(" ,;."):
+        notes.append((at, f"the {label} line must be name=number, ..., got {one_line(rest, 60)!r}"))
     return found
 
 
-def _number(text: str) -> float:
-    """Raises ValueError."""
-    bare = text.strip("*`'\" ")
-    return float(bare.replace(",", "") if _THOUSANDS.fullmatch(bare) else bare)
+def _parent(draft: _Draft, entries: Mapping[int, Entry], notes: _Notes) -> tuple[int | None, bool]:
+    """The parent, None where it is a root or not known, and whether the log tells it."""
+    found = re.search(r"parent\s*=\s*([\w-]+)", draft.text("Node"))
+    if found is None:
+        return None, False
+    if found[1].lower() in _ROOT:
+        return None, True
+    if re.fullmatch(r"[0-9]{1,9}", found[1]) and int(found[1]) in entries:
+        return int(found[1]), True
+    notes.append((draft.at("Node"), f"parent {one_line(found[1], 20)} is no earlier entry that was read"))
+    return None, False
 
 
-def _parent(draft: _Draft, entries: Mapping[int, Entry], notes: list[tuple[int, str]]) -> int | None:
-    found = re.search(r"parent\s*=\s*(\w+)", draft.text("Node"))
-    if found is None or not re.fullmatch(r"[0-9]{1,9}", found[1]):
-        return None
-    if int(found[1]) in entries:
-        return int(found[1])
-    if int(found[1]) > 0:
-        notes.append((draft.at("Node"), f"parent {found[1]} is no earlier entry that was read; taken as a root"))
-    return None
+def _frames(draft: _Draft, given: Mapping[str, float], ran: Ran | None, notes: _Notes) -> int:
+    """Raises Fault."""
+    own = next((given[name] for name in FRAMES if name in given), None)
+    filed = ran.n_frames if ran else None
+    if own is not None and filed is not None and own != filed:
+        notes.append(
+            (draft.at("Config"), f"n_frames is {own:g} here and {filed} in {ran and ran.file}, which is taken")
+        )
+    frames = own if filed is None else float(filed)
+    if frames is None or not frames.is_integer() or not 2 <= frames <= 1e9:
+        raise Fault("it has no n_frames of 2 or more in its Config line")
+    return int(frames)
 
 
-def _config(
-    draft: _Draft,
-    given: Mapping[str, float],
-    frames: int,
-    ran: tuple[Mapping[str, Any], str] | None,
-    parent: Entry | None,
-    notes: list[tuple[int, str]],
-) -> dict[str, Any]:
-    """The explorable parameters: as they ran, else the entry's own, else by its mutation, else its parent's, else the
-    defaults.
+def _config(draft: _Draft, given: Mapping[str, float], ran: Ran | None, notes: _Notes) -> dict[str, Any]:
+    """The explorable parameters: as they ran, else the entry's own, else by its mutation, else None: not known.
 
-    Raises _Fault where one breaks its bound.
+    A log that names no windows has none: they came later. Raises Fault where a value breaks its bound.
     """
-    own = {_NAMES[name]: value for name, value in given.items() if name in _NAMES}
-    mutated = {}
-    for name, _, new in _MUTATION.findall(draft.text("Mutation")):
-        parameter = _NAMES.get(leaf(name).lower())
-        try:
-            if parameter is not None:
-                mutated[parameter] = _number(new)
-        except ValueError:
-            notes.append((draft.at("Mutation"), f"{name} must be a number, got {one_line(new, 60)!r}"))
-    config = {}
-    filed, file = ran or ({}, "")
+    own = {_NAMES[name]: value for name, value in given.items() if name in _NAMES and not math.isnan(value)}
+    filed, mutated = (ran.config if ran else {}), _mutated(draft, notes)
+    config: dict[str, Any] = {}
     for name in EXPLORABLE:
-        if name in own and name in filed and not math.isclose(own[name], filed[name], rel_tol=_ROUNDED):
-            differ = f"{leaf(name)} is {own[name]:g} here and {filed[name]:g} in {file}, which is taken"
-            notes.append((draft.at("Config"), differ))
-        for source in (filed, own, mutated, parent.config if parent else {}, _defaults(frames)):
-            if name in source:
-                config[name] = _checked(name, source[name])
-                break
-        if name not in own and name not in filed and name not in (XY_PERIOD, WINDOW):  # which the format need not have
-            notes.append((draft.at("Config"), f"{leaf(name)} is not in the Config line; {config[name]:g} is taken"))
+        at, what = draft.at("Config"), leaf(name)
+        if ran and name in own and name in filed and not same(own[name], filed[name]):
+            notes.append((at, f"{what} is {own[name]:g} here and {filed[name]:g} in {ran.file}, which is taken"))
+        if name not in filed and name in own and name in mutated and not same(own[name], mutated[name]):
+            differ = f"{what} is {mutated[name]:g} here and {own[name]:g} in the Config line, which is taken"
+            notes.append((draft.at("Mutation"), differ))
+        found = next((source[name] for source in (filed, own, mutated) if name in source), None)
+        config[name] = checked(name, found) if found is not None else 0 if name == WINDOW else None
     return config
 
 
-def _defaults(frames: int) -> dict[str, Any]:
-    plain = defaults()
-    return plain | {T_PERIOD: float(frames), BATCH_SIZE: min(plain[BATCH_SIZE], frames)}
+def _mutated(draft: _Draft, notes: _Notes) -> dict[str, float]:
+    """The new values that the Mutation line names."""
+    mutated = {}
+    for name, _, new in _MUTATION.findall(draft.text("Mutation")):
+        if (parameter := parameter_named(name)) is None:
+            notes.append((draft.at("Mutation"), f"{one_line(name, 60)} is no parameter that is known"))
+            continue
+        try:
+            mutated[parameter] = number(new)
+        except ValueError:
+            notes.append((draft.at("Mutation"), f"{name} must be a number, got {one_line(new, 60)!r}"))
+    return mutated
 
 
-def _checked(name: str, value: float) -> Any:
-    """The value in its parameter's type. Raises _Fault."""
+def checked(name: str, value: float) -> Any:
+    """A value in its parameter's type. Raises Fault with the rule and the value."""
     try:
-        checked = PARAMETERS[name].checked(value)
+        own = PARAMETERS[name].checked(value)
     except ValueError as fault:
-        raise _Fault(f"{leaf(name)} {fault}") from None
+        raise Fault(f"{leaf(name)} {fault}") from None
     if not 1e-12 <= value <= 1e12 and name != WINDOW:
-        raise _Fault(f"{leaf(name)} must lie between 1e-12 and 1e12, got {value}")
-    return checked
+        raise Fault(f"{leaf(name)} must lie between 1e-12 and 1e12, got {value}")
+    return own

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from siren_sweep.config.parameters import HIDDEN_DIM, N_LAYERS, OMEGA, T_PERIOD, XY_PERIOD
+from siren_sweep.config.parameters import HIDDEN_DIM, N_LAYERS, OMEGA, T_PERIOD, XY_PERIOD, leaf
 from siren_sweep.errors import DataError
 from siren_sweep.field import StimulusField
 from siren_sweep.study.log_format import one_line
@@ -21,7 +21,9 @@ _POINTS = 1 << 15  # of a chunk
 
 def evaluate_weights(file: Path, config: Mapping[str, Any], field: StimulusField) -> Metrics:
     """Metrics over all frames and neurons of a `.pt` state dict, with the old loop's inputs: t and positions over their
-    periods. Raises DataError where the file holds no weights of such a config."""
+    periods. Raises DataError where the file holds no weights of such a config, or not all of that is known."""
+    if unknown := [leaf(one) for one in (HIDDEN_DIM, N_LAYERS, OMEGA, T_PERIOD, XY_PERIOD) if config[one] is None]:
+        raise DataError(f"cannot be evaluated: {', '.join(unknown)} of its config is unknown")
     model = Siren(config[HIDDEN_DIM], config[N_LAYERS], config[OMEGA])
     try:
         model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))

@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
-from siren_sweep.config.parameters import EXPLORABLE, T_PERIOD, T_PERIOD_RATIO, WINDOW, defaults
+from siren_sweep.config.parameters import EXPLORABLE, T_PERIOD, T_PERIOD_RATIO, WINDOW, defaults, leaf
 from siren_sweep.config.schema import Config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.paths import SweepPaths, sqlite_url
@@ -42,8 +42,16 @@ def fault(cfg: Config, paths: SweepPaths) -> str | None:
         blocks = _studies(Path(folder))
     except SweepError as error:
         return str(error)
-    if not any(complete(study) for study in blocks.values()):
+    trials = [trial for study in blocks.values() for trial in complete(study)]
+    if not trials:
         return f"sweep.learn_from must name a folder with finished trials, got none in {folder!r}"
+    unknown = [{leaf(name) for name, value in trial.plan.config.items() if value is None} for trial in trials]
+    if all(unknown):
+        told = ", ".join(sorted(set.union(*unknown)))
+        return (
+            f"sweep.learn_from must name a folder of trials whose configs are known, and of those in {folder!r} no log "
+            f"says {told}; siren-sweep import with --known NAME=VALUE does"
+        )
     return None
 
 
@@ -88,6 +96,8 @@ def earlier_study(imported: Study, space: Space) -> Study:
         if found is None:
             continue
         config = defaults() | dict(found.plan.config)  # an older study knows fewer parameters
+        if None in config.values():  # of an imported log: whether the space has it, nobody knows
+            continue
         if T_PERIOD_RATIO in space.dimensions and not config[WINDOW]:
             config[T_PERIOD] *= scale
         params = space.nearest(config)

@@ -32,6 +32,7 @@ from siren_sweep.study.studies import all_blocks, open_folder, open_storage
 from siren_sweep.sweep import warm_start
 from siren_sweep.sweep.warm_start import earlier_study
 from siren_sweep.train.siren import Siren
+from siren_sweep.views.frames import compare, open_sweep
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.record.writer import record_files, write_record
 
@@ -112,9 +113,51 @@ def test_numbers_are_read_from_their_own_line_and_in_every_notation(blocks: dict
     assert [one["parent"] for one in (first, second, third)] == [None, 0, 1]
 
 
-def test_what_a_config_line_lacks_comes_from_the_mutation_and_the_parent(blocks: dict[int, optuna.Study]) -> None:
-    config = blocks[1].trials[2].user_attrs["config"]
-    assert (config[OMEGA], config[RATE], config["graph_model.nnr_f_xy_period"]) == (160.0, 3e-3, 8.0)
+def test_what_a_config_line_lacks_comes_from_the_mutation_and_else_is_unknown(blocks: dict[int, optuna.Study]) -> None:
+    trial = blocks[1].trials[2]
+    config = trial.user_attrs["config"]
+    assert (config[OMEGA], config[parameters.XY_PERIOD], config[parameters.WINDOW]) == (160.0, 8.0, 0)
+    unknown = {name for name, value in config.items() if value is None}
+    assert unknown == {*parameters.EXPLORABLE} - {OMEGA, parameters.XY_PERIOD, parameters.WINDOW}
+    assert trial.params.keys() == config.keys() - unknown
+
+
+def test_what_is_not_known_is_shown_so_and_proves_nothing(blocks: dict[int, optuna.Study], log: Path) -> None:
+    folder = log.parent / "imported"
+    trials = open_sweep(folder).trials
+    assert trials.hidden_dim_nnr_f.isna().tolist() == [False, False, True, False]
+    assert trials.batch.isna().all()
+    assert trials.slot.isna().all()
+    assert compare([folder]).cost.isna().tolist() == [True, False]
+    text = record_files("imported", read_blocks(blocks, {}))["imported_analysis.md"]
+    entry = text.partition("## Iter 3")[2].partition("## Iter")[0]
+    assert "hidden_dim=nan" in entry
+    assert "Verdict: inconclusive\nObservation: squared correlation (of the old loop) 0.61; hidden_dim_nnr_f" in entry
+    assert "is not known of it or of its parent" in entry
+    assert "its parent, iteration 3, is of another block" in text.partition("## Iter 5")[2].partition("## Iter")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told_of"),
+    [
+        ("Config: hidden=64, omega=2, n_frames=10", "hidden is nothing that is known of a Config line"),
+        ("Config: hidden_dim: 64, omega=2, n_frames=10", "must be name=number, ..., got 'hidden_dim: 64'"),
+        ("Config: omega=2, omega=3, n_frames=10", "omega stands in the line twice; the first one counts"),
+        ("Config: omega=2, n_frames=10\nConfig: omega=3", "a second Config line of iteration 1; the first one counts"),
+        ("Config: omega=1_000, n_frames=10", "omega must be a number, got '1_000'"),
+        ("Config: omega=2, n_frames=10\nNode: id=7, parent=root", "id is 7 in the entry of 1"),
+        ("Config: omega=2, n_frames=10\nNode: id=1, parent=somebody", "parent somebody is no earlier entry"),
+        ("Config: omega=2, n_frames=10\nMutation: omega_f: 1 -> 4", "omega_f is 4 here and 2 in the Config line"),
+        ("Config: omega=2, n_frames=10\nMutation: width: 1 -> 4", "width is no parameter that is known"),
+        ("Config: omega=2, n_frames=10\n## Iter five", "must begin with \"## Iter N\", got '## Iter five'"),
+        ("Config: omega=2, n_frames=10\n# End\nMetrics: final_r2=1", "stands in no entry: Metrics: final_r2=1"),
+        ("Config: omega=2, n_frames=10\nObservation: \ufffd", "has bytes that are no UTF-8"),
+    ],
+)
+def test_nothing_of_an_entry_is_passed_over_in_silence(text: str, told_of: str) -> None:
+    entries, unread = parse_log(f"## Iter 1: good\nMetrics: final_r2=0.5\n{text}\n")
+    assert len(entries) == 1
+    assert any(told_of in line for line in unread), unread
 
 
 def test_what_cannot_be_read_is_listed_line_by_line() -> None:
@@ -138,6 +181,7 @@ def test_the_command_prints_what_it_read_and_what_not(log: Path) -> None:
     result = run_command("import", str(log), "--sweep-folder", "imported", cwd=log.parent)
     assert result.returncode == 0, result.stderr
     assert "10 frames: 3 trials, 3 with a final_r2" in result.stdout
+    assert "old_analysis.md: n_layers_nnr_f is told of" not in result.stdout
     assert (log.parent / "imported" / "report.html").is_file()
     assert (log.parent / "imported" / "record" / "imported_analysis.md").is_file()
     assert "line 18: final_mse must be a number, got 'n/a'" in result.stdout
@@ -211,15 +255,17 @@ def old_folder(log: Path) -> Path:
         (folder / "config" / f"iter_{iteration:03d}_slot_00.yaml").write_text(text)
     (folder / "config" / "iter_002_slot_01.yaml").write_text("graph_model: [")
     (folder / "old_ucb_scores.txt").write_text(SCORES)
+    (folder / "config" / "results.log").write_text("final_r2: 0.5")
     return folder
 
 
 def test_a_folder_s_configs_count_and_what_differs_is_told_by_file_and_line(old_folder: Path, tmp_path: Path) -> None:
     entries, unread = import_log(old_folder, tmp_path / "imported")
     assert [entry.iteration for entry in entries] == [1, 2, 3, 5]
-    first, _, third, _ = (entry.config for entry in entries)
-    assert (first["graph_model.n_layers_nnr_f"], first["graph_model.nnr_f_xy_period"]) == (3, 4.0)
-    assert (third[OMEGA], third[RATE]) == (170.0, 1e-4), "not the parent's rate: its own file says another"
+    first, second, third, _ = (entry.config for entry in entries)
+    assert (first[parameters.N_LAYERS], first[parameters.XY_PERIOD]) == (3, 4.0)
+    assert (third[OMEGA], third[RATE], third[parameters.HIDDEN_DIM]) == (170.0, 1e-4, None)
+    assert second[parameters.XY_PERIOD] is None
     told_lines = [
         "old_analysis.md, line 8: n_layers_nnr_f is 5 here and 3 in config/iter_001_slot_00.yaml, which is taken",
         "old_analysis.md, line 25: omega_f is 160 here and 170 in config/iter_003_slot_00.yaml, which is taken",
@@ -229,6 +275,8 @@ def test_a_folder_s_configs_count_and_what_differs_is_told_by_file_and_line(old_
         "old_ucb_scores.txt, line 6: R2 must be a number, got 'high'",
         "old_ucb_scores.txt, line 7: no line of a node: what is this",
         "config/iter_009_slot_00.yaml: the log has no entry of iteration 9 that was read",
+        "old_analysis.md, line 15: not told, and unknown of iteration 2: nnr_f_xy_period",
+        "of no kind that is read: config/results.log",
     ]
     for line in told_lines:
         assert line in unread, unread
@@ -244,7 +292,11 @@ def test_weights_are_evaluated_again_where_the_data_are_at_hand(old_folder: Path
     torch.save(model.state_dict(), old_folder / "models" / "iter_001_slot_00.pt")
     torch.save({"net.0.linear.weight": torch.zeros(3)}, old_folder / "models" / "iter_002.pt")
     torch.save(model.state_dict(), old_folder / "models" / "best.pt")
-    entries, unread = import_log(old_folder, tmp_path / "imported", data, n_neurons=152)
+    torch.save(model.state_dict(), old_folder / "models" / "iter_005.pt")
+    known = {parameters.XY_PERIOD: 1.0}
+    _, unread = import_log(old_folder, tmp_path / "without", data, n_neurons=152)
+    assert "models/iter_002.pt: cannot be evaluated: nnr_f_xy_period of its config is unknown" in unread
+    entries, unread = import_log(old_folder, tmp_path / "imported", data, n_neurons=152, known=known)
     field = open_field(data, n_frames=10, n_input_neurons=152, cache_dir=None)
     t, x, y = np.repeat(np.arange(10), 19), *np.tile(field.positions.T, 10)
     scales = (config[parameters.T_PERIOD], config[parameters.XY_PERIOD], config[parameters.XY_PERIOD])
@@ -252,7 +304,7 @@ def test_weights_are_evaluated_again_where_the_data_are_at_hand(old_folder: Path
     error = model(torch.from_numpy(inputs)).detach().numpy().reshape(10, 19) - field.targets
     r2 = 1 - (np.square(error) @ field.multiplicity).sum() / field.sst
     found = re.fullmatch(
-        r"the weights in models/iter_001_slot_00\.pt have R2 (\S+) over all 10 frames .*", entries[0].note
+        r"the weights in models/iter_001_slot_00\.pt have R2 (\S+) over all 10 frames .*", entries[0].notes[-1]
     )
     assert found is not None
     assert float(found[1]) == pytest.approx(r2, rel=1e-4)
@@ -262,7 +314,7 @@ def test_weights_are_evaluated_again_where_the_data_are_at_hand(old_folder: Path
     assert "models/best.pt: weights must have one iter_NNN in their name, each iteration one file" in unread
     assert entries[0].final_r2 == 0.85, "the log's figures stay comparable with one another"
     studies = open_folder(tmp_path / "imported")[2]
-    assert entries[0].note in record_files("imported", read_blocks(studies, {}))["imported_analysis.md"]
+    assert entries[0].notes[-1] in record_files("imported", read_blocks(studies, {}))["imported_analysis.md"]
 
 
 def test_a_folder_of_no_log_or_of_two_is_told(old_folder: Path, tmp_path: Path) -> None:
@@ -288,7 +340,7 @@ def test_a_record_s_folder_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert ([entry.parent for entry in entries], unread) == ([None, 1], []), "as the scores say"
 
 
-def test_imported_trials_within_a_space_serve_a_sweep(blocks: dict[int, optuna.Study]) -> None:
+def test_imported_trials_within_a_space_serve_a_sweep(blocks: dict[int, optuna.Study], log: Path) -> None:
     base = CONFIG | {
         parameters.HIDDEN_DIM: 128,
         parameters.N_LAYERS: 5,
@@ -301,7 +353,9 @@ def test_imported_trials_within_a_space_serve_a_sweep(blocks: dict[int, optuna.S
         "T_period_ratio": "choice(1.0)",
     }
     space = make_space(Block(10, 5000), params, base | {parameters.TOTAL_STEPS: 5000}, set())
-    study = earlier_study(blocks[1], space)
+    assert earlier_study(blocks[1], space).trials == [], "whether the space has them, the log does not say"
+    import_log(log, log.parent / "known", known={parameters.XY_PERIOD: 1.0})
+    study = earlier_study(open_folder(log.parent / "known")[2][1], space)
     assert [(trial.value, trial.params[OMEGA]) for trial in study.trials] == [(0.85, 80.0)]
 
 
@@ -319,7 +373,7 @@ def planted_log(best: float) -> str:
 
 def test_a_sweep_starts_where_a_log_was_best_and_its_model_knows_the_log(tmp_path: Path) -> None:
     (tmp_path / "old_analysis.md").write_text(planted_log(1500.0))
-    import_log(tmp_path / "old_analysis.md", tmp_path / "old")
+    import_log(tmp_path / "old_analysis.md", tmp_path / "old", known={parameters.XY_PERIOD: 1.0})
     storage = open_storage(None, SweepPaths(make(tmp_path / "new")))
     warm_start.adopt(storage, tmp_path / "old")
     (tmp_path / "old" / "study.db").unlink()
@@ -352,7 +406,7 @@ def test_a_sweep_starts_where_a_log_was_best_and_its_model_knows_the_log(tmp_pat
 def test_a_log_at_other_frames_counts_by_its_ratio(tmp_path: Path) -> None:
     text = planted_log(1500.0).replace("n_frames=10", "n_frames=100").replace("T_period=10", "T_period=50")
     (tmp_path / "old_analysis.md").write_text(text)
-    import_log(tmp_path / "old_analysis.md", tmp_path / "old")
+    import_log(tmp_path / "old_analysis.md", tmp_path / "old", known={parameters.XY_PERIOD: 1.0})
     base = CONFIG | {
         parameters.HIDDEN_DIM: 128,
         parameters.N_LAYERS: 5,
@@ -408,3 +462,99 @@ def test_random_logs_raise_nothing() -> None:
 def test_a_line_of_any_length_is_read_or_told() -> None:
     for piece in ("a", "a=", " ", "a=1, ", "*"):
         assert parse_log(f"## Iter 1: good\nMetrics: {piece * 100_000}\n")[0] == []
+
+
+MEMORY = """\
+# Working Memory: flyvis_noise_005 INR
+
+## Paper Summary
+
+- **INR optimization**: omega_f decides
+
+## Knowledge Base
+
+### R2 Progression Table
+
+| Iter | n_frames | hidden_dim | n_layers | omega | lr | batch_sz | T_period | steps | final_r2 | final_mse | Why |
+| ---- | -------- | ---------- | -------- | ----- | --- | -------- | -------- | ----- | -------- | --------- | --- |
+| 1 | 10 | 128 | 5 | 80 | 1e-4 | 8 | 10 | 5000 | **0.850** | 3e-3 | first look |
+| 3 | 10 | 64 | 5 | 161 | 3e-3 | 8 | 10 | many | 0.7 | nan | more |
+| x | 10 |
+| 77 | 10 | 64 | 5 | 160 | 3e-3 | 8 | 10 | 5000 | 0.7 | nan | lost |
+
+### Established Principles
+
+Higher omega needs a lower rate.
+
+## Private Thoughts
+
+not for you
+
+## Current Block (Block 1)
+
+### Block Info
+
+Focus: omega_f
+n_training_frames: {frames}
+
+### Emerging Observations
+
+**CRITICAL: This section must ALWAYS be at the END of memory file.**
+
+{observed}
+"""
+
+
+def test_a_memory_s_words_and_figures_are_read(old_folder: Path, tmp_path: Path) -> None:
+    (old_folder / "old_memory.md").write_text(MEMORY.format(frames=100, observed="It got worse."))
+    (old_folder / "memory").mkdir()
+    (old_folder / "memory" / "block_001_memory.md").write_text(MEMORY.format(frames=10, observed="It got better."))
+    (old_folder / "memory" / "block_002_memory.md").write_text(MEMORY.format(frames=7, observed="Nobody knows."))
+    entries, unread = import_log(old_folder, tmp_path / "imported")
+    third = entries[2].config
+    assert (third[parameters.HIDDEN_DIM], third[parameters.T_PERIOD], third[parameters.TOTAL_STEPS]) == (64, 10.0, None)
+    for line in (
+        "old_memory.md, line 14: steps must be a number, got 'many'",
+        "old_memory.md, line 14: omega_f 161, and 170 in the log or its config, which is taken",
+        "old_memory.md, line 14: final_r2 0.7, and 0.61 in the log or its config, which is taken",
+        "old_memory.md, line 15: a row must have 12 cells, an iteration first: | x | 10 |",
+        "old_memory.md, line 16: the log has no entry of iteration 77 that was read",
+        "old_memory.md, line 22: no section of a memory, nothing below it is read: Private Thoughts",
+        "memory/block_002_memory.md: what it says is of no block of the log: its Block Info has n_training_frames 7",
+    ):
+        assert line in unread, unread
+    files = record_files("imported", read_blocks(open_folder(tmp_path / "imported")[2], {}))
+    now, before = files["imported_memory.md"], files["memory/block_001_memory.md"]
+    for text, own, other in ((now, "worse", "better"), (before, "better", "worse")):
+        for quoted in ("- **INR optimization**: omega_f decides", "Higher omega needs a lower rate.", f"It got {own}."):
+            assert f"\n> {quoted}\n" in text
+        assert other not in text
+        assert "not for you" not in text
+        assert "no LLM took part" not in text
+
+
+def test_what_a_person_knows_of_every_iteration_is_taken_where_nothing_else_says_it(
+    old_folder: Path, told_here: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {parameters.XY_PERIOD: 2.0, parameters.RATE: 1e-5}
+    entries, _ = import_log(old_folder, old_folder.parent / "imported", known=known)
+    assert [entry.config[parameters.XY_PERIOD] for entry in entries] == [4.0, 2.0, 4.0, 2.0]
+    assert [entry.config[RATE] for entry in entries] == [1e-4, 3e-3, 1e-4, 1e-4]
+    text = told_here("import", str(old_folder), "--sweep-folder", "out", "--known", "omega=-1", "nobody=3", "lr=x")
+    for fault in (
+        "--known omega must be greater than 0, got -1",
+        "--known must be NAME=VALUE of an explorable parameter, got 'nobody=3'",
+        "--known lr must be a number, got 'x'",
+    ):
+        assert fault in text
+
+
+def test_a_log_that_does_not_say_its_configs_is_no_log_to_learn_from(
+    log: Path, told_here: Callable[..., str], own_data: list[str]
+) -> None:
+    (log.parent / "old_analysis.md").write_text(planted_log(1500.0))
+    _, unread = import_log(log, log.parent / "old")
+    say = "nnr_f_xy_period is told of no iteration, and unknown; --known nnr_f_xy_period=VALUE says it of all"
+    assert f"old_analysis.md: {say}" in unread
+    text = told_here("-m", "blocks=tiny", *own_data, f"sweep.learn_from={log.parent / 'old'}")
+    assert "no log says nnr_f_xy_period; siren-sweep import with --known" in text

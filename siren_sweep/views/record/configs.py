@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from siren_sweep.config.parameters import leaf
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.written import yaml_text
 from siren_sweep.study.log_format import one_line
@@ -17,11 +18,14 @@ def config_text(trial: TrialView, block: BlockView) -> str:
     values["dataset"] |= {**block.dataset, "generate": False}
     values["training"] |= {"n_training_frames": trial.n_training_frames, "seed": trial.seed}
     for name, value in trial.config.items():
-        section, _, leaf = name.partition(".")
-        values[section][leaf] = value
+        section, _, key = name.partition(".")
+        values[section][key] = value
     for section in ("dataset", "graph_model", "training", "claude"):
         values[section] = {key: value for key, value in values[section].items() if value is not None}
+    unknown = [leaf(name) for name, value in trial.config.items() if value is None]
     head = f"# Iteration {trial.iteration}, slot {trial.slot}: {one_line(trial.mutation) or 'a start of its own'}.\n"
+    if unknown:
+        head += f"# Not known, and left to its default: {', '.join(unknown)}.\n"
     return yaml_text(values, head)
 
 

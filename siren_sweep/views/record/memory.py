@@ -54,8 +54,9 @@ def _summary(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
     told = [one for block in blocks for one in block.entries()]
     ways = sorted({one.strategy for one in told if one.strategy})
     optimization = "; ".join(best) or "[pending first results]"
+    llm = "" if {AGENT, IMPORTED} & {*ways} else "no LLM took part; "
     exploration = (
-        f"{'' if AGENT in ways else 'no LLM took part; '}{len(told)} trials in {_blocks(len(blocks))}, laid out by "
+        f"{llm}{len(told)} trials in {_blocks(len(blocks))}, laid out by "
         f"{', '.join(ways) or 'hand'}; statements: {levels}"
         if told
         else "[pending first results]"

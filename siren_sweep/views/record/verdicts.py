@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from siren_sweep.config.parameters import EXPLORABLE, RATIOS, WINDOW
+from siren_sweep.config.parameters import EXPLORABLE, RATIOS, WINDOW, leaf
 from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.views.record.noise import Noise, score
 from siren_sweep.views.record.trials import BlockView, State, TrialView
@@ -63,6 +63,8 @@ def judge(trial: TrialView, block: BlockView, noise: Noise) -> Verdict:
     names = changed(parent, trial)
     if not names:
         return Verdict(Call.inconclusive, f"it does not differ from iteration {parent.iteration}")
+    if unknown := [leaf(name) for name in names if trial.config[name] is None or parent.config[name] is None]:
+        return Verdict(Call.inconclusive, f"{', '.join(unknown)} is not known of it or of its parent", names)
     for one, whose in ((trial, "it"), (parent, f"its parent, iteration {parent.iteration},")):
         if one.state is State.failed:
             return Verdict(Call.inconclusive, f"{whose} failed", names)

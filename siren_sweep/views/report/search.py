@@ -37,6 +37,7 @@ def block_figures(block: ReportedBlock, ranked: Sequence[str]) -> dict[str, go.F
     study = _shown_study(block.frozen)
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     values = {name: {trial.params.get(name) for trial in trials} for trial in trials for name in trial.params}
+    values = {name: found for name, found in values.items() if None not in found}  # known of all
     names = sorted((name for name, found in values.items() if len(found) > 1), key=_place_in(ranked))
     if not names:
         return {}

@@ -105,8 +105,8 @@ def trial_columns(names: Sequence[str], r2_name: str) -> list[str]:
 
 
 def overrides(trial: Trial) -> str:
-    """The trial's parameters as they are typed: `graph_model.omega_f=30.0 ...`."""
-    return " ".join(f"{name}={value}" for name, value in trial.plan.config.items())
+    """The trial's parameters, as far as they are known, as they are typed: `graph_model.omega_f=30.0 ...`."""
+    return " ".join(f"{name}={value}" for name, value in trial.plan.config.items() if value is not None)
 
 
 def _sort(value: Any) -> float | str:
