@@ -11,14 +11,15 @@ from typing import Any
 EXAMPLES = """\
 siren-sweep video phone.mp4 --out x_list_train
 siren-sweep video one.mov two.mov --fps 50 --frames 1000 --rf gauss --width 6 --out x_list_train
-siren-sweep -m dataset=flyvis dataset.path=x_list_train blocks=demo sweep.name=phone"""
+siren-sweep -m dataset=flyvis dataset.path=x_list_train dataset.n_input_neurons=5768 blocks=demo sweep.name=phone"""
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "files": {"type": Path, "nargs": "+", "metavar": "FILE", "help": "videos, GIFs, or folders of images; joined"},
     "--out": {"type": Path, "required": True, "metavar": "FOLDER", "help": "a new folder"},
     "--extent": {
         "type": int,
-        "default": 8,
-        "help": "columns from the lattice's centre to its rim: 8 are 217 columns, 15 are 721 (default: %(default)s)",
+        "default": 15,
+        "help": "columns from the lattice's centre to its rim: 15 are 721 columns, so dataset.n_input_neurons=5768; 8 "
+        "are 217, so 1736, which is that setting's default (default: %(default)s)",
     },
     "--rf": {
         "choices": ["box", "gauss"],

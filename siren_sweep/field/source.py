@@ -67,6 +67,19 @@ class FieldSource:
         (values,) = _read(self._stimulus, frame, frame + 1, self.n_neurons)
         return np.asarray(values)
 
+    def left_out(self) -> str | None:
+        """What is to be said of columns beyond those in use that are not zero, by the first frame; None of none."""
+        n_columns = self._stimulus.shape[1]
+        try:
+            if n_columns == self.n_neurons or not _read(self._stimulus, 0, 1, n_columns)[0, self.n_neurons :].any():
+                return None
+        except DataError:  # of columns that nobody wants
+            return None
+        return (
+            f"{self._stimulus.path} has {n_columns} columns with values, and dataset.n_input_neurons={self.n_neurons} "
+            f"reads the first {self.n_neurons}; dataset.n_input_neurons={n_columns} reads all"
+        )
+
     def blocks(self) -> Iterator[np.ndarray]:
         """(up to BLOCK_FRAMES, n_neurons) float32, in order; each chunk is unpacked once. DataError at a NaN or inf."""
         rows = self._stimulus.rows_at_once

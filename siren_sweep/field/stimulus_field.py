@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,17 @@ def open_field(path: Path, *, n_frames: int, n_input_neurons: int, cache_dir: Pa
     """The first `n_frames` frames and `n_input_neurons` columns of the field in the folder `path`.
 
     It is read once, by blocks of frames, into `cache_file`, and memory-mapped from there until a chunk file in use
-    changes; without a `cache_dir` it is read into memory. DataError, with every fault that is found, where the data
-    are missing, broken or too few; OutputError where the cache cannot be written.
+    changes; without a `cache_dir` it is read into memory. Columns with values that are not read are told.
+
+    DataError, with every fault that is found, where the data are missing, broken or too few; OutputError where the
+    cache cannot be written.
     """
     source = FieldSource(Path(path), n_frames, n_input_neurons)
     file = cache_dir and cache_file(path, n_frames=n_frames, n_input_neurons=n_input_neurons, cache_dir=cache_dir)
     if file and (field := _fresh(file, source.fingerprint)):
         return field
+    if told := source.left_out():
+        print(told, file=sys.stderr)
     statistics = FieldStatistics(source.positions(), n_frames)
     arrays: dict[str, Any] = {name: getattr(statistics, name) for name in ("inverse", "multiplicity", "positions")}
     blocks = (statistics.add(block) for block in source.blocks())

@@ -50,11 +50,11 @@ def test_a_video_becomes_a_stimulus_with_its_preview(
 @pytest.mark.slow
 def test_a_phone_s_video_becomes_a_report_and_a_model(phone: Path, tmp_path: Path) -> None:
     assert run_command("video", str(phone), "--out", "x_list_train", cwd=tmp_path).returncode == 0
-    data = ["dataset=flyvis", "dataset.path=x_list_train"]
+    data = ["dataset=flyvis", "dataset.path=x_list_train", "dataset.n_input_neurons=5768"]
     done = run_command("-m", *data, "blocks=tiny", "sweep.name=phone", "tracking=none", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "outputs/phone/report.html").stat().st_size > 10_000
-    assert siren_sweep.load(tmp_path / "outputs/phone", block=1).frame(0).shape == (1736,)
+    assert siren_sweep.load(tmp_path / "outputs/phone", block=1).frame(0).shape == (8 * 721,)
 
 
 def test_a_video_that_is_none_is_one_clear_message(tmp_path: Path, told_here: Callable[..., str]) -> None:

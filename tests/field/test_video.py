@@ -53,8 +53,8 @@ def greys(values: Sequence[int], size: tuple[int, int] = SIZE) -> list[np.ndarra
 
 
 def rendered(folder: Path, *files: Path, **how: Any) -> np.ndarray:
-    """What is written of the videos, (n_frames, n_neurons)."""
-    write_video(files, folder, Rendering(**how))
+    """What is written of the videos, (n_frames, n_neurons); by the lattice of 217 columns, unless another is named."""
+    write_video(files, folder, Rendering(**{"extent": 8, **how}))
     return np.asarray(zarr.open_array(folder / "stimulus.zarr", mode="r")[...])
 
 
@@ -125,7 +125,7 @@ def test_a_light_up_right_is_seen_up_right(tmp_path: Path) -> None:
 
 def test_a_larger_lattice_has_more_columns(tmp_path: Path) -> None:
     file = film(tmp_path / "a.mkv", greys([10, 20]))
-    assert rendered(tmp_path / "eye", file, extent=15).shape == (2, 8 * 721)
+    assert rendered(tmp_path / "eye", file, extent=Rendering().extent).shape == (2, 8 * 721)
     assert len(zarr.open_array(tmp_path / "eye/pos.zarr", mode="r")[...]) == 8 * 721
 
 
@@ -274,7 +274,7 @@ def test_videos_are_joined_and_ended_where_it_is_asked(tmp_path: Path) -> None:
 def test_progress_reaches_the_number_of_frames(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     file = film(tmp_path / "a.mp4", greys(range(20)), "libx264", "yuv420p")
-    written = write_video([file], tmp_path / "out", Rendering(), lambda done, total: told.append((done, total)))
+    written = write_video([file], tmp_path / "out", Rendering(extent=8), lambda done, total: told.append((done, total)))
     assert isinstance(written, Written)
     assert told == [(k, 20) for k in range(1, 21)]
     assert (written.n_frames, written.n_neurons, written.fps) == (20, 1736, 10)

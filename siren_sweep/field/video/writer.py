@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from siren_sweep.errors import ConfigError, DataError
-from siren_sweep.field.lattice import EXTENT, N_TYPES, hexagonal_lattice
+from siren_sweep.field.lattice import N_TYPES, hexagonal_lattice
 from siren_sweep.field.video.frames import Shown, Video
 from siren_sweep.field.video.receptors import COLUMN_DEG, Receptors, Shape
 from siren_sweep.field.writer import CHUNK_FRAMES, new_field
@@ -22,7 +22,7 @@ _WHITE = np.float32(65535)
 class Rendering:
     """How a video is seen."""
 
-    extent: int = EXTENT  # columns from the lattice's centre to its rim
+    extent: int = 15  # columns from the lattice's centre to its rim; 15 are the 721 columns of a fly's eye
     shape: Shape = Shape.box
     width_deg: float = COLUMN_DEG  # of a receptive field
     fps: float | None = None  # stimulus frames a second of video; None: as many as the first video has
