@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from siren_sweep.errors import OutputError, SweepError
+from siren_sweep.sweep import program
 from siren_sweep.sweep.memory import SHARE, machine_bytes
 from siren_sweep.sweep.slots import Job, run_jobs, slots
 from siren_sweep.train.machine import n_gpus
@@ -49,7 +50,8 @@ def launch_in_slots(
 
 def run_hydra_job(job: bytes) -> JobReturn:
     """In the worker's process: Hydra's globals as they are in the parent, the job's config, then the task. Raises
-    SweepError where the config cannot be composed, as where a config file was changed since the sweep began."""
+    SweepError where the config cannot be composed, or the program was changed since the sweep began."""
+    program.check()
     hydra_context, task_function, sweep, base, overrides, index = cloudpickle.loads(job)
     version.VersionBase.instance().setbase(base)
     setup_globals()

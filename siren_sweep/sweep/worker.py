@@ -30,7 +30,7 @@ from siren_sweep.study.records import Outcome, Stop, Trial
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
 from siren_sweep.study.stored_trials import TrialWriter, read_trial
 from siren_sweep.study.studies import load, open_storage, trial_id
-from siren_sweep.sweep import memory
+from siren_sweep.sweep import memory, program
 from siren_sweep.sweep.lock import training
 from siren_sweep.train.loop import Report
 from siren_sweep.train.machine import n_gpus, resolve_device
@@ -65,8 +65,10 @@ def check_interrupt(_step: int = 0) -> None:
 def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
     """One trial of a sweep, as a worker runs it; returns the outcome's status.
 
-    Raises SweepError, and writes no outcome, where the data or the disk are at fault: no config is to be blamed.
+    Raises SweepError, and writes no outcome, where the data, the disk or a changed program are at fault: no config is
+    to be blamed.
     """
+    program.check()
     assert cfg.trial.study is not None
     assert cfg.trial.number is not None
     with storage_errors():
