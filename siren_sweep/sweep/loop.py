@@ -37,7 +37,7 @@ from siren_sweep.study.studies import (
     validation_name,
     winner,
 )
-from siren_sweep.sweep import changes, checks, warm_start
+from siren_sweep.sweep import changes, checks, program, warm_start
 from siren_sweep.sweep.batch import BatchRun
 from siren_sweep.sweep.block import BlockCallback, BlockStart, start_block
 from siren_sweep.sweep.instructions import Instructions
@@ -60,6 +60,7 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], make_launcher: Calla
     The launcher is made when all is checked: one may start processes.
     """
     cfg = typed(config)
+    program.remember()
     if cfg.storage.url is not None:  # workers have it from here, and from no file
         os.environ[STORAGE_URL_VARIABLE] = cfg.storage.url
     overrides = checks.sort_overrides(arguments)
@@ -195,11 +196,16 @@ class Sweep:
         best = best_trial(study)
         if best is not None and (hint := where_to_look(best.value or 0.0, best.reports)):
             print(f"block {start.number}, at every config: {hint}", file=sys.stderr)
+        self._planner.close(study, start)
         mark_ended(study)
         self._beside.show(start.number)
 
     def _goes_on(self, study: Study, start: BlockStart) -> bool:
-        """Whether a batch is open or one more to be planned; between two, what a person asked for is taken up."""
+        """Whether a batch is open or one more to be planned; between two, what a person asked for is taken up.
+
+        Raises SweepStateError where the program was changed.
+        """
+        program.check()
         if open_batch(study):
             return True
         self._instructions.take(start, study)

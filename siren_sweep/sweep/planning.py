@@ -15,7 +15,8 @@ from siren_sweep.paths import SweepPaths
 from siren_sweep.search.encoding import Params
 from siren_sweep.search.plan import is_start
 from siren_sweep.search.proposal import Proposal
-from siren_sweep.search.proposer import make_proposer, pauses
+from siren_sweep.search.proposer import Proposer, make_proposer, pauses
+from siren_sweep.search.space import Space
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import PlannedTrial, TrialPlan
 from siren_sweep.study.stored import last_batch, read_block, write_plan
@@ -59,6 +60,18 @@ class Planner:
         """The reports at which a trial with these params pauses."""
         return pauses(self._cfg, start.n_training_frames, start.space.config(params))
 
+    def close(self, study: Study, start: BlockStart) -> None:
+        """Let an agent hear of the end of the last block; of another's it hears with the next batch."""
+        if self._cfg.agent.command and start.number == len(self._cfg.blocks.schedule):
+            sampler = make_proposer(self._cfg, self._cfg.training.seed)
+            self._agent(start, last_batch(study), start.space, [start.base], sampler).sum_up(study)
+
+    def _agent(
+        self, start: BlockStart, batch: int, space: Space, begins: Sequence[Params], sampler: Proposer
+    ) -> AgentProposer:
+        runs = (all_blocks(self._storage), all_validations(self._storage))
+        return AgentProposer(self._cfg, self._paths, runs, (start.number, batch), space, begins, sampler)
+
     def _placed(self, study: Study, start: BlockStart, batch: int, proposals: Sequence[Proposal]) -> list[PlannedTrial]:
         """The slots of a batch; new trials get the next iterations, one that goes on keeps its own."""
         iterations = {trial.number: trial.plan.iteration for trial in read_trials(study)}
@@ -91,9 +104,7 @@ class Planner:
         part = self._instructions.part_of(start.space)
         proposer = make_proposer(self._cfg, seed)
         if self._cfg.agent.command:
-            runs = (blocks, all_validations(self._storage))
-            at, begins = (start.number, batch), carried or [start.base]
-            proposer = AgentProposer(self._cfg, self._paths, runs, at, part, begins, proposer)
+            proposer = self._agent(start, batch, part, carried or [start.base], proposer)
         return plan_batch(
             study,
             start.space,

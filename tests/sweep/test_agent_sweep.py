@@ -41,15 +41,19 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepPaths, dict[
 
 def test_a_block_is_begun_batch_by_batch_and_ended_in_the_prompts(planned: tuple[SweepPaths, dict]) -> None:
     said = logs(planned[0])
-    assert list(said) == [f"block_{block:02d}_batch_{batch:03d}" for block in (1, 2) for batch in (1, 2)]
-    first, second, third, fourth = said.values()
+    batches = [f"block_{block:02d}_batch_{batch:03d}" for block in (1, 2) for batch in (1, 2)]
+    assert list(said) == [*batches, "block_02_end"]
+    first, second, third, fourth, last = said.values()
     assert "PARALLEL START" in first
     assert "Plan iterations 1-4 (block 1 of 2, n_training_frames 4): edit s_00.yaml, s_01.yaml" in first
     assert "Iterations 1-4 ran (block 1 of 2, n_training_frames 4)" in second
     assert "Plan iterations 6-8 (block 1 of 2, n_training_frames 4): edit s_01.yaml, s_02.yaml, s_03.yaml," in second
     assert "Iterations 5-8 ran (block 1 of 2, n_training_frames 4)" in third
     assert "Plan iterations 9-12 (block 2 of 2, n_training_frames 8)" in third
-    assert [">>> BLOCK END <<<" in text for text in (first, second, third, fourth)] == [False, False, True, False]
+    ends = [">>> BLOCK END <<<" in text for text in (first, second, third, fourth, last)]
+    assert ends == [False, False, True, False, True]
+    assert "Iterations 13-16 ran (block 2 of 2, n_training_frames 8)" in last
+    assert "This was the last block. Sum up in s_memory.md what was found, and end." in last
 
 
 def test_its_configs_run_with_their_hypotheses_beside_what_a_person_asked_for(

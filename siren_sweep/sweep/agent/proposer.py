@@ -90,15 +90,21 @@ class AgentProposer:
         final = {place: index for index, place in enumerate([*range(len(pending)), *sorted(both)])}
         return [_moved(both[slot], study, final) for slot in sorted(both)]
 
+    def sum_up(self, study: optuna.Study) -> None:
+        """Tell the agent that the last block is over, and keep what it then writes into the memory."""
+        self._log = _Log(self._paths.agent / f"block_{self._place[0]:02d}_end.log")
+        request = make_request(self._cfg, self._paths, self._blocks, self._place[0], self._space, self._start, (), ())
+        if (notes := self._ask(request).notes) is not None:
+            write_notes(study, notes)
+
     def _ask(self, request: Request) -> Answer:
         """Ask, and tell it its faults, as often as `agent.retries` says."""
         folder = AgentFolder(self._paths.agent / "folder", request.files)
         prompt = texts.first_prompt(request.batch, str(folder.root / request.batch.file("ucb_scores.txt")))
         answer = Answer()
         self._log.begin()
-        self._tell(
-            f"the agent is asked for {len(request.batch.slots)} configs; {self._cfg.agent.timeout_min:g} min at most"
-        )
+        wanted = f"for {len(request.batch.slots)} configs" if request.batch.slots else "what it makes of the last block"
+        self._tell(f"the agent is asked {wanted}; {self._cfg.agent.timeout_min:g} min at most")
         try:
             with folder:
                 for _ in range(1 + self._cfg.agent.retries):

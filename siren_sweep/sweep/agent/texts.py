@@ -19,7 +19,7 @@ _ABOUT = {
     "hidden_dim_nnr_f": "width of the hidden layers; parameters and time grow with its square",
     "n_layers_nnr_f": "number of hidden sine layers",
     "omega_f": "base frequency of the sine activations; higher resolves more and wants a lower rate",
-    "nnr_f_T_period": "frames in 2 pi of the network's t",
+    "nnr_f_T_period": "frames in 2 pi of the network's t; about as many as the network sees",
     "nnr_f_xy_period": "lattice spacings in 2 pi of the network's x and y",
     "window_frames": "frames of a window with a network of its own; 0: one network over all frames",
     "learning_rate_NNR_f": "of Adam",
@@ -42,7 +42,8 @@ _INSTRUCTIONS = """\
 
 Find hyperparameters of a SIREN, (t, x, y) to luminance, with which it learns the stimulus field: the highest
 **final_r2**, 1 - SSE/SST over all frames and neurons, above 0.95 and as near to 1 as can be, at every number of frames
-in turn: {frames}. Secondary: final_mse, training_time_min (at most {minutes:g} minutes for a config), total_params.
+in turn: {frames}. Secondary: final_mse, training_time_min (at most {minutes:g} minutes for a config), total_params;
+rank_90 and rank_99 are the data's. An iteration is excellent above 0.95, good from 0.8, moderate from 0.5, else poor.
 
 ## Method
 
@@ -70,7 +71,9 @@ parameters, is refused. You are told; what is still wrong then is replaced by th
 
 1. Read the memory, the log, the scores and `user_input.md`.
 2. Say in the memory what you make of the results, and which hypothesis comes next.
-3. Edit the configs: each another one, none that has run in this block. Change values of the parameters below alone.
+3. Edit the configs: each another one, none that has run in this block. Change values of the parameters below alone. All
+   share the data and one seed. Good batches are one parameter at as many values, two parameters at two values each, or
+   variations of the best config.
 4. Fill in `{hypotheses}`, and end.
 
 After `PARALLEL START` nothing is known yet: four values of omega_f, all else equal, are a good first look. After
@@ -79,6 +82,8 @@ should change at the new number of frames. The best config was carried over, wit
 of frames.
 
 ## The parameters in this block, n_training_frames {n_frames}
+
+The frames are fixed. Time grows with the square of the width, and with layers, frames a step and steps.
 
 | parameter | section | values | what it is |
 | --- | --- | --- | --- |
@@ -102,6 +107,11 @@ class Batch:
     def iterations(self) -> list[int]:
         """Of the slots."""
         return [self.first_iteration + slot for slot in self.slots]
+
+    @property
+    def what(self) -> str:
+        """What is asked for, in words."""
+        return f"{_iterations(self.iterations)} ({self.where})" if self.slots else f"the end of {self.where}"
 
     @property
     def configs(self) -> list[str]:
@@ -148,9 +158,10 @@ def instructions(batch: Batch, space: Space, minutes: float, own: str) -> str:
 
 
 def first_prompt(batch: Batch, scores: str) -> str:
-    """What the agent is asked first for a batch; `scores` is the path of its UCB scores."""
+    """What the agent is asked first for a batch, and without slots at the end of the last block; `scores` is the path
+    of its UCB scores."""
     wanted = (
-        f"Plan {_iterations(batch.iterations)} ({batch.where}): edit {', '.join(batch.configs)}, each another config, "
+        f"Plan {batch.what}: edit {', '.join(batch.configs)}, each another config, "
         f"fill in {HYPOTHESES}, write your reasons into {batch.name}_memory.md, and end. "
         f"{batch.name}_instructions.md says how."
     )
@@ -158,13 +169,16 @@ def first_prompt(batch: Batch, scores: str) -> str:
         return f"PARALLEL START\n\n{wanted}\n"
     ran = f"{_iterations(batch.results).capitalize()} ran ({batch.where_results_are})."
     results = f"{ran} Results: {batch.name}_analysis.md\nUCB scores: {scores}"
-    return "\n\n".join([results, *([BLOCK_END] if batch.block_ended else []), wanted]) + "\n"
+    if not batch.slots:
+        wanted = f"This was the last block. Sum up in {batch.name}_memory.md what was found, and end."
+    ended = batch.block_ended or not batch.slots
+    return "\n\n".join([results, *([BLOCK_END] if ended else []), wanted]) + "\n"
 
 
 def second_prompt(batch: Batch, faults: Sequence[str], not_taken: Sequence[str]) -> str:
     """What the agent is told of its faults."""
     text = (
-        f"What you wrote for {_iterations(batch.iterations)} ({batch.where}) has faults. Correct them in the same "
+        f"What you wrote for {batch.what} has faults. Correct them in the same "
         f"files, and end; {batch.name}_instructions.md says which values there are.\n\n{_listed(faults)}"
     )
     return f"{text}\n{left_out(not_taken)}" if not_taken else text
