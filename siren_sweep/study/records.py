@@ -287,6 +287,16 @@ class TrackedTo:
     credentials: bool = False
 
 
+@dataclass(frozen=True)
+class Mirrored:
+    """What a sweep knows of the MLflow experiment that its runs are in: which one, the keys of the runs that it has had
+    there, and the marks that it left there, one after the other. A copy of the sweep leaves others."""
+
+    experiment: str = ""
+    keys: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+
+
 def solved_r2_of(settings: Mapping[str, Any]) -> float | None:
     """The R2 from which on configs of a sweep with these settings are equal; None where none are."""
     return finite(settings.get("claude.solved_r2"))

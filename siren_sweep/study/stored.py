@@ -14,14 +14,14 @@ from typing import Any
 from optuna.study import Study
 
 from siren_sweep.errors import SweepStateError
-from siren_sweep.study.records import Block, Instruction, PlannedTrial, TrackedTo, solved_r2_of
+from siren_sweep.study.records import Block, Instruction, Mirrored, PlannedTrial, TrackedTo, solved_r2_of
 from siren_sweep.study.values import as_instruction, as_plan, as_record, instruction_values, plan_values
 
 FORMAT = 1
 _FORMAT, _PLAN = "format", "batch_"
 _ENDED, _SHOWN, _COPIED = "ended", "shown", "copied"
 _INSTRUCTIONS, _ANSWERED = "instructions", "instructions_answered"  # of the first block's study
-_TRACKED_TO, _SWEEP_ID = "tracked_to", "sweep_id"  # of the first block's study
+_TRACKED_TO, _SWEEP_ID, _MIRRORED = "tracked_to", "sweep_id", "mirrored"  # of the first block's study
 _NOTES = "notes"
 _GOES_ON = "goes_on"  # of an entry of a plan
 
@@ -88,6 +88,23 @@ def sweep_id(first: Study) -> str:
     if _SWEEP_ID not in first.user_attrs:
         first.set_user_attr(_SWEEP_ID, uuid.uuid4().hex)
     return str(first.user_attrs[_SWEEP_ID])
+
+
+def new_sweep_id(first: Study) -> str:
+    """The sweep is another from now on: a copy, of which the original goes on as well."""
+    first.set_user_attr(_SWEEP_ID, uuid.uuid4().hex)
+    return sweep_id(first)
+
+
+def read_mirrored(first: Study) -> Mirrored:
+    """What is known of the sweep's experiment in MLflow. From the first block's study."""
+    values = first.user_attrs.get(_MIRRORED) or {}
+    return Mirrored(values.get("experiment", ""), tuple(values.get("keys", ())), tuple(values.get("marks", ())))
+
+
+def write_mirrored(first: Study, mirrored: Mirrored) -> None:
+    """Store it, in one write."""
+    first.set_user_attr(_MIRRORED, dict(vars(mirrored)))
 
 
 def read_notes(study: Study) -> dict[str, str] | None:

@@ -274,7 +274,11 @@ class _Views:
 
         name, uri = self._paths.root.name, tracking_uri(self._cfg.tracking.uri)
         mirror = Mirror(uri, self._outputs, self._paths, first)
-        if mirror.experiment != name:
+        if mirror.copied:
+            self._tell(
+                f"MLflow: another copy of this sweep is sent there as well; this one is {mirror.experiment!r} there"
+            )
+        elif mirror.experiment != name:
             self._tell(f"MLflow: the sweep {name!r} is the experiment {mirror.experiment!r} there")
         return mirror
 

@@ -14,7 +14,7 @@ from planted import PlantedSweep
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.study.stored import mark_ended, mark_shown
-from siren_sweep.views.mlflow.mirror import Mirror
+from siren_sweep.views.mlflow.mirror import CopiedError, Mirror
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # as MLflow imports its own agents
 TWO = [
@@ -45,6 +45,13 @@ def planted(outputs: OutputPaths, name: str = "s") -> PlantedSweep:
     sweep = PlantedSweep(outputs.sweep(name).root)
     sweep.begin(1)
     sweep.batch(1, TWO)
+    return sweep
+
+
+def reopened(folder: Path) -> PlantedSweep:
+    """A sweep as it lies in a folder."""
+    sweep = PlantedSweep(folder)
+    sweep.begin(1)
     return sweep
 
 
@@ -103,6 +110,65 @@ def test_what_a_person_deleted_stays_deleted_and_what_is_restored_is_there_once(
     assert keys(client, "s", ViewType.ACTIVE_ONLY) == all_keys | {"block_01/trial_0002": 1, "block_01/trial_0003": 1}
     assert len(client.get_run(run_of(client, "block_01/trial_0001")).data.tags["reason"]) == 5000
     assert len(client.get_run(first).data.params["any"]) == 5000
+
+
+def collect_garbage(outputs: OutputPaths) -> None:
+    """`mlflow gc`: what is deleted is gone for good."""
+    from click.testing import CliRunner
+    from mlflow.cli import gc
+
+    store = sqlite_url(outputs.mlflow_db)
+    result = CliRunner().invoke(gc, ["--backend-store-uri", store, "--tracking-uri", store])
+    assert result.exit_code == 0, result.output
+
+
+def test_what_a_person_deleted_stays_deleted_also_when_mlflow_has_forgotten_it(outputs: OutputPaths) -> None:
+    client, sweep = MlflowClient(sqlite_url(outputs.mlflow_db)), planted(outputs)
+    sent(sweep, outputs)
+    client.delete_run(run_of(client, "block_01/trial_0000"))
+    collect_garbage(outputs)
+    sweep.batch(1, TWO)
+    finish(sweep)
+    sent(sweep, outputs)
+    left = {"sweep": 1, "block_01": 1, **{f"block_01/trial_000{number}": 1 for number in (1, 2, 3)}}
+    assert keys(client, "s") == left
+    client.delete_run(run_of(client, "block_01"))
+    collect_garbage(outputs)
+    sweep.begin(2)
+    sweep.batch(2, TWO)
+    sent(sweep, outputs)
+    left = {**left, **{f"block_02{more}": 1 for more in ("", "/trial_0000", "/trial_0001")}}
+    assert keys(client, "s") == {key: n for key, n in left.items() if key != "block_01"}
+    client.delete_experiment(client.get_experiment_by_name("s").experiment_id)
+    collect_garbage(outputs)
+    with pytest.raises(
+        OutputError, match="was deleted in MLflow for good, and its model 's' was not: it is sent nothing"
+    ):
+        sent(sweep, outputs)
+    client.delete_registered_model("s")
+    sent(sweep, outputs)
+    assert len(keys(client, "s")) == 9, "in a store that knows nothing of the sweep it is made anew"
+
+
+def test_two_copies_of_a_sweep_have_an_experiment_each(outputs: OutputPaths) -> None:
+    client, sweep = MlflowClient(sqlite_url(outputs.mlflow_db)), planted(outputs)
+    running = sent(sweep, outputs)
+    shutil.copytree(sweep.paths.root, copied := outputs.root / "copy")
+    copy = reopened(copied)
+    assert sent(copy, outputs).experiment == "s", "as of a sweep that was renamed"
+    for one in (sweep, copy):
+        one.batch(1, TWO)
+    sent(copy, outputs)
+    with pytest.raises(CopiedError):
+        running.update(sweep.studies, {}, over=False)
+    assert sent(sweep, outputs).experiment == "s_2"
+    for one in (sweep, copy):
+        one.batch(1, TWO)
+        finish(one)
+    assert [sent(one, outputs).experiment for one in (sweep, copy, sweep)] == ["s_2", "s", "s_2"]
+    everything = {"sweep": 1, "block_01": 1, **{f"block_01/trial_000{number}": 1 for number in range(6)}}
+    assert keys(client, "s") == keys(client, "s_2") == everything
+    assert [client.get_model_version_by_alias(name, "block_01").version for name in ("s", "copy")] == [1, 1]
 
 
 def test_a_run_that_is_deleted_while_the_sweep_runs_fails_the_next_mirror_no_more(outputs: OutputPaths) -> None:

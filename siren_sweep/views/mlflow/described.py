@@ -157,8 +157,10 @@ def sweep_note(sweep: str, blocks: Mapping[int, tuple[Block, float | None, str]]
     lines = [f"**The sweep {sweep}.** A run a block, and below it a run a trial.", ""]
     lines += ["| block | frames | best final R2 | |", "| --- | --- | --- | --- |"]
     for number, (block, r2, run_id) in blocks.items():
-        pages = {"report": "report/report.html", "best config": f"block_{number:02d}.yaml"} if r2 is not None else {}
+        files = {"report": "report/report.html", "best config": f"block_{number:02d}.yaml"}
+        pages = files if r2 is not None and run_id else {}  # of a run that was deleted for good there is no page
         more = ", ".join(f"[{name}]({links.artifact(run_id, file)})" for name, file in pages.items())
         told = shown_r2(r2) if r2 is not None else "still open"
-        lines.append(f"| [{number}]({links.run(run_id)}) | {block.n_training_frames} | {told} | {more} |")
+        own = f"[{number}]({links.run(run_id)})" if run_id else str(number)
+        lines.append(f"| {own} | {block.n_training_frames} | {told} | {more} |")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-TAG = "sweep_id"
+TAG, MARK, MADE = "sweep_id", "mark", "made"  # of an experiment: whose it is, who sent last, and which one it is
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # by which its pages are those of training runs
 _ARTIFACTS = {
     "experiments": ["artifact_location"],
@@ -51,15 +52,20 @@ class Sweep:
 def experiment_of(client: MlflowClient, sweep: Sweep, artifacts: str | None) -> Experiment:
     """The experiment of a sweep, made where there is none; its artifacts at the address `artifacts`, or MLflow's own.
 
-    Raises OutputError where a person has deleted it.
+    Raises OutputError where a person has deleted it, also for good.
     """
     from mlflow.entities import ViewType
 
     found = client.search_experiments(ViewType.ALL, filter_string=sweep.tag)
     if not found:
+        if models := client.search_registered_models(sweep.tag):
+            raise OutputError(
+                f"the experiment of this sweep was deleted in MLflow for good, and its model {models[0].name!r} was "
+                "not: it is sent nothing; where all of it is to be sent anew, delete that model too"
+            )
         free = next(one for one in sweep.names if client.get_experiment_by_name(one) is None)
-        made = client.create_experiment(free, artifact_location=artifacts, tags={TAG: sweep.id, **KIND})
-        return client.get_experiment(made)
+        tags = {TAG: sweep.id, MADE: uuid.uuid4().hex, **KIND}
+        return client.get_experiment(client.create_experiment(free, artifact_location=artifacts, tags=tags))
     if found[0].lifecycle_stage == "deleted":
         raise OutputError(
             f"the experiment {found[0].name!r} of this sweep was deleted in MLflow: it is sent nothing until it is "

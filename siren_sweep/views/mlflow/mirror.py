@@ -2,11 +2,15 @@
 
 Workers never talk to MLflow. The mirror reads the studies and sends what MLflow does not have yet; what it has is asked
 of MLflow itself. So an outage costs training nothing, and what could not be sent is sent by a later mirror, in order
-and once. What a person deletes there stays deleted, with what would come below it.
+and once. What a person deletes there stays deleted, with what would come below it, also when MLflow has forgotten it
+(`mlflow gc`): the study has the keys of what was sent. Two copies of a sweep have an experiment each: whoever sends
+leaves a mark in the experiment, and a sweep that finds a mark which it never left is a copy.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,19 +19,20 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
-from siren_sweep.study.records import Block, Trial
-from siren_sweep.study.stored import read_block, sweep_id
+from siren_sweep.study.records import Block, Mirrored, Trial
+from siren_sweep.study.stored import new_sweep_id, read_block, read_mirrored, sweep_id, write_mirrored
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import Winner, winner
 from siren_sweep.views.mlflow import described
 from siren_sweep.views.mlflow.client import client_of, make_schema
-from siren_sweep.views.mlflow.experiment import Sweep, experiment_of, find_artifacts
+from siren_sweep.views.mlflow.experiment import MADE, MARK, Sweep, experiment_of, find_artifacts
 from siren_sweep.views.mlflow.registry import register
 
 if TYPE_CHECKING:
-    pass
+    from mlflow import MlflowClient
 
 RUN_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+MOST_MARKS = 1000  # far more than a sweep leaves between two looks at its experiment
 MAX_TEXT = 5000  # characters of a parameter or a tag; MLflow takes 6000 and 8000
 CURVES = {"r2": "r2", "mse": "mse", "learning_rate": "learning_rate", "steps_per_s": "steps_per_second"}
 
@@ -44,6 +49,10 @@ class _Sent:
     deleted: bool = False  # by a person
 
 
+class CopiedError(Exception):
+    """Another copy of the sweep sends to its experiment: a mirror that is made anew has one of its own."""
+
+
 class Mirror:
     """Sends the studies of one sweep, of which `first` is the first block's, to MLflow.
 
@@ -51,17 +60,47 @@ class Mirror:
     """
 
     def __init__(self, uri: str | None, outputs: OutputPaths, paths: SweepPaths, first: Study) -> None:
-        self._paths, self._sweep = paths, Sweep(paths.root.name, sweep_id(first))
+        self._paths, self._first = paths, first
+        self._sweep = Sweep(paths.root.name, sweep_id(first))
         own = uri in (None, sqlite_url(outputs.mlflow_db))
         if own:
             create_once(outputs.mlflow_db, lambda file: make_schema(sqlite_url(file)))
             find_artifacts(outputs)
-        self._client = client_of(uri or sqlite_url(outputs.mlflow_db))
+        self._looked = False  # in this update, whether the experiment is still this sweep's
+        self._asked = client_of(uri or sqlite_url(outputs.mlflow_db))
         artifacts = outputs.mlartifacts.absolute().as_uri() if own else None
-        found = experiment_of(self._client, self._sweep, artifacts)
+        found = experiment_of(self._asked, self._sweep, artifacts)
+        self._known = read_mirrored(first)
+        self.copied = found.tags.get(MARK, "") not in ("", *self._known.marks)
+        if self.copied:
+            self._sweep, self._known = Sweep(paths.root.name, new_sweep_id(first)), Mirrored()
+            found = experiment_of(self._asked, self._sweep, artifacts)
         self._experiment_id, self.experiment = str(found.experiment_id), str(found.name)
         self._links = described.Links(self._experiment_id)
         self._sent = self._known_runs()
+        if (made := found.tags.get(MADE, "")) == self._known.experiment:
+            gone = {*self._known.keys} - self._sent.keys()
+            self._sent |= {key: _Sent("", ended=True, deleted=True) for key in gone}
+        self._known = dataclasses.replace(self._known, experiment=made)
+        self._mark()
+
+    @property
+    def _client(self) -> MlflowClient:
+        """MLflow, to be written to: in each update it is looked once whether the experiment is still this sweep's."""
+        if not self._looked:
+            mark = self._asked.get_experiment(self._experiment_id).tags.get(MARK)
+            if mark != self._known.marks[-1]:
+                raise CopiedError
+            self._looked = True
+        return self._asked
+
+    def _mark(self) -> None:
+        """Leave a new mark, and keep which runs there are."""
+        marks = (*self._known.marks, uuid.uuid4().hex[:8])[-MOST_MARKS:]
+        self._known = dataclasses.replace(self._known, keys=tuple(sorted(self._sent)), marks=marks)
+        write_mirrored(self._first, self._known)  # before MLflow has it: a mark that is not known is a copy's
+        self._asked.set_experiment_tag(self._experiment_id, MARK, marks[-1])
+        self._looked = True
 
     @property
     def sweep_run(self) -> str | None:
@@ -73,6 +112,12 @@ class Mirror:
         """Send what is new; `over` says that the sweep has come to its end."""
         if not blocks:
             return
+        self._looked = False
+        self._send(blocks, validations, over)
+        if self._sent.keys() - {*self._known.keys}:
+            self._mark()
+
+    def _send(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], over: bool) -> None:
         first = read_block(blocks[min(blocks)])
         news = False
         began = _first_ms(read_trials(blocks[min(blocks)]))
@@ -176,7 +221,7 @@ class Mirror:
             register(self._client, block.run_id, self._sweep, study, best, saved)
         self._send_views(number, block)
         keys = [_key(study.study_name, trial) for trial in read_trials(study)]
-        of_trials = [self._sent[key].run_id for key in keys if key in self._sent]
+        of_trials = [self._sent[key].run_id for key in keys if key in self._sent and not self._sent[key].deleted]
         note = described.block_note(study, best, self._links, block.run_id, of_trials, self._paths.report.exists())
         self._client.set_tag(block.run_id, described.NOTE, note)
         self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")
@@ -226,13 +271,13 @@ class Mirror:
         known: dict[str, _Sent] = {}
         token = None
         while True:
-            page = self._client.search_runs([self._experiment_id], "", ViewType.ALL, max_results=1000, page_token=token)
+            page = self._asked.search_runs([self._experiment_id], "", ViewType.ALL, max_results=1000, page_token=token)
             for run in page:
                 ended, deleted = run.info.status != "RUNNING", run.info.lifecycle_stage == "deleted"
                 own_id, still = run.info.run_id, not (ended or deleted)
-                sent = self._client.get_metric_history(own_id, "r2") if still else []
+                sent = self._asked.get_metric_history(own_id, "r2") if still else []
                 last_ms = max((point.timestamp for point in sent), default=0)
-                n_best = len(self._client.get_metric_history(own_id, "best_r2")) if still else 0
+                n_best = len(self._asked.get_metric_history(own_id, "best_r2")) if still else 0
                 known[run.data.tags.get("key", "")] = _Sent(own_id, len(sent), n_best, last_ms, ended, deleted)
             token = page.token
             if not token:
