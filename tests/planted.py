@@ -75,9 +75,11 @@ class PlantedSweep:
         self._dataset = dataset or {"path": "/data", "n_input_neurons": 1736}
         self._iteration = 0
 
-    def begin(self, block: int, n_frames: int = 10, settings: Mapping[str, Any] | None = None) -> Study:
+    def begin(
+        self, block: int, n_frames: int = 10, settings: Mapping[str, Any] | None = None, data_hash: str = ""
+    ) -> Study:
         settings = {"claude.ucb_c": 1.414, "claude.n_iter_block": 8, "training.device": "cpu", **(settings or {})}
-        own = Block(block, n_frames, settings=settings, dataset=self._dataset)
+        own = Block(block, n_frames, data_hash, settings, self._dataset)
         self.studies[block] = create(self.storage, study_name(block), own)
         return self.studies[block]
 
@@ -97,6 +99,11 @@ class PlantedSweep:
             outcome = Outcome(1, "finished", metrics={"final_r2": r2_of(score)})
             study.add_trial(create_trial(value=r2_of(score), user_attrs=trial_values(plan, outcome, attempt=1)))
         self.validations[block] = study
+
+
+def ran(score: float) -> dict[str, object]:
+    """The outcome of a trial of all its 20 steps."""
+    return {"attempt": 1, "status": "finished", "metrics": {"final_r2": r2_of(score)}, "stop_step": 20}
 
 
 def paused(bound: float | None = None, n_reports: int = 5, r2: float = 0.5, **more: Any) -> dict[str, Any]:

@@ -7,10 +7,11 @@ compare(["outputs/a", "outputs/b"])
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -20,7 +21,7 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from siren_sweep.config.parameters import BATCH_SIZE, HIDDEN_DIM, N_LAYERS, PARAMETERS, defaults
+from siren_sweep.config.parameters import BATCH_SIZE, HIDDEN_DIM, N_LAYERS, PARAMETERS, TOTAL_STEPS, defaults
 from siren_sweep.config.written import plain, read_config
 from siren_sweep.errors import ConfigError
 from siren_sweep.paths import SweepPaths
@@ -109,7 +110,7 @@ class Sweep:
         `state` is waiting, running, paused, complete, pruned or fail. `r2` is a complete trial's R2, and the last that
         was seen of any other; `part` says over which windows it is, and is empty where it is over all frames. `status`
         and `reason` say how the run ended, `minutes` how long it trained. `parent` is a number of the same block. A
-        column a parameter follows, by the last part of its name.
+        column a parameter follows, by the last part of its name. What is not known is missing, as of an imported log.
         """
         return trials_frame((read.block, trial) for read in self._read.values() for trial in read.trials)
 
@@ -143,6 +144,23 @@ class Sweep:
 
         return load(self.folder, block=block, device=device)
 
+    def best_by_cost(self, block: int) -> list[tuple[float, float]]:
+        """What a block's search had cost after each trial that ran to its end, as `compare` counts it, and the best R2
+        until then; ends where costs are not known."""
+        return list(_best_by_cost(self._read[block].trials))
+
+    def of_data(self, hashes: Mapping[int, str]) -> Sweep | None:
+        """The part of the sweep whose blocks learned data of these hashes, by number of frames; None where that is
+        nothing."""
+        own = copy.copy(self)
+        own._read = {
+            number: read
+            for number, read in self._read.items()
+            if read.block.data_hash and hashes.get(read.block.n_training_frames) == read.block.data_hash
+        }
+        own.blocks = [read.block for read in own._read.values()]
+        return own if own.blocks else None
+
     def __repr__(self) -> str:
         n_trials = sum(len(read.trials) for read in self._read.values())
         return f"Sweep({str(self.folder)!r}, blocks={len(self.blocks)}, trials={n_trials})"
@@ -163,14 +181,18 @@ def compare(folders: Iterable[str | PathLike[str]]) -> pd.DataFrame:
     trials (steps times frames a step times weights), `r2_at_equal_cost` the best R2 that a trial had when the search
     had cost no more than the cheapest of the sweeps with as many frames: by that two proposers are compared. `minutes`
     is the training time of all the block's trials, `n_trials` how many there are. The sweep's name is its folder's, or
-    the path as given where two have the same. Where no trial has finished, figures are missing.
+    the path as given where two have the same. What is not known, or before a trial has finished, is missing.
     """
-    sweeps = [Sweep(folder) for folder in ([folders] if isinstance(folders, (str, PathLike)) else folders)]
+    return compared([Sweep(folder) for folder in ([folders] if isinstance(folders, (str, PathLike)) else folders)])
+
+
+def compared(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    """As `compare`, of sweeps that are open."""
     names = [sweep.name for sweep in sweeps]
     least: dict[int, float] = {}
     for read in (read for sweep in sweeps for read in sweep._read.values()):
         frames = read.block.n_training_frames
-        if cost := sum(map(_arithmetic, read.trials)):
+        if (cost := sum(map(_arithmetic, read.trials))) > 0:  # it is known
             least[frames] = min(cost, least.get(frames, math.inf))
     rows = []
     for sweep in sweeps:
@@ -192,7 +214,11 @@ def compare(folders: Iterable[str | PathLike[str]]) -> pd.DataFrame:
 def trials_frame(trials: Iterable[tuple[Block, Trial]]) -> pd.DataFrame:
     """A row a trial of a block, as `Sweep.trials` has them."""
     rows = [_trial_row(block, trial) for block, trial in trials]
-    return _frame(rows, _TRIAL | {item.leaf: f"{item.kind.__name__}64" for item in PARAMETERS.values()})
+    kinds = _TRIAL | {item.leaf: f"{item.kind.__name__}64" for item in PARAMETERS.values()}
+    lacking = {name for row in rows for name, value in row.items() if value is None}
+    return _frame(
+        rows, {name: "Int64" if kind == "int64" and name in lacking else kind for name, kind in kinds.items()}
+    )
 
 
 def _read(paths: SweepPaths, study: Study, validation: Study | None) -> _Read:
@@ -221,7 +247,8 @@ def _trial_row(block: Block, trial: Trial) -> dict[str, Any]:
     return {
         "block": block.number,
         "number": trial.number,
-        **{name: getattr(plan, name) for name in ("iteration", "batch", "slot", "parent", "mutation", "seed")},
+        **{name: getattr(plan, name) for name in ("iteration", "parent", "mutation", "seed")},
+        **{name: getattr(plan, name) if block.imported is None else None for name in ("batch", "slot")},
         "state": "paused" if trial.paused else trial.state.name.lower(),
         "r2": trial.last_r2,
         "part": trial.part,
@@ -239,8 +266,11 @@ def _minutes(trial: Trial) -> float | None:
 
 
 def _arithmetic(trial: Trial) -> float:
-    """Steps that it took, times frames a step, times the weights of the networks that it trained."""
+    """Steps that it took, times frames a step, times the weights of the networks that it trained; NaN where they are
+    not known."""
     config, metrics = defaults() | dict(trial.plan.config), trial.metrics
+    if None in (config[HIDDEN_DIM], config[N_LAYERS], config[BATCH_SIZE], config[TOTAL_STEPS]):
+        return math.nan
     weights = n_parameters(config[HIDDEN_DIM], config[N_LAYERS])
     networks = metrics.get("sample_windows") or (metrics.get("total_params") or weights) / weights
     steps = trial.outcome.stop_step if trial.outcome else trial.reports[-1].step if trial.reports else 0
@@ -249,9 +279,16 @@ def _arithmetic(trial: Trial) -> float:
 
 def _best_within(trials: Sequence[Trial], cost: float) -> float | None:
     """The best R2 of the trials that ran to their end before the search, in its order, had cost more than `cost`."""
-    within = zip(trials, itertools.accumulate(map(_arithmetic, trials)), strict=True)
-    done = (one for one, spent in within if spent <= cost * (1 + _ROUNDING) and one.state is TrialState.COMPLETE)
-    return max((value for one in done if (value := finite(one.value)) is not None), default=None)
+    return max((r2 for spent, r2 in _best_by_cost(trials) if spent <= cost * (1 + _ROUNDING)), default=None)
+
+
+def _best_by_cost(trials: Sequence[Trial]) -> Iterator[tuple[float, float]]:
+    best = -math.inf
+    for trial, spent in zip(trials, itertools.accumulate(map(_arithmetic, trials)), strict=True):
+        value = finite(trial.value) if trial.state is TrialState.COMPLETE else None
+        if value is not None and math.isfinite(spent):
+            best = max(best, value)
+            yield spent, best
 
 
 def _proposer(block: Block) -> str | None:

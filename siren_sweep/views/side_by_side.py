@@ -26,29 +26,29 @@ def side_by_side(folders: Sequence[str | PathLike[str]]) -> Table:
     table = Table("frames", "", *names, show_edge=False)
     for n_frames, rows in found.groupby("n_training_frames"):
         own = {row.sweep: row for row in rows.itertuples(index=False)}
-        for index, (what, cells) in enumerate(_lines([own.get(name) for name in names]).items()):
+        for index, (what, cells) in enumerate(lines([own.get(name) for name in names]).items()):
             table.add_row(str(n_frames) if index == 0 else "", what, *cells)
         table.add_section()
     return table
 
 
-def _lines(rows: Sequence[object]) -> dict[str, list[str]]:
-    """What a row of `compare` says for each sweep, by its name; None for a sweep without these frames."""
+def lines(rows: Sequence[object]) -> dict[str, list[str]]:
+    """A line a fact, with a cell for each sweep's row of `compare`; a row is None for a sweep without these frames."""
     costs = [float(getattr(row, "cost", 0)) for row in rows]
-    least = min(filter(None, costs), default=1.0)
-    lines = {
+    least = min((cost for cost in costs if cost > 0), default=1.0)
+    found = {
         "proposer": [_text(row, "proposer") for row in rows],
         "R2": [_r2(row, "final_r2") for row in rows],
         "R2 at equal cost": [_r2(row, "r2_at_equal_cost") for row in rows],
-        "cost": [f"{cost / least:.2f}" if cost else _NOTHING for cost in costs],
+        "cost": [f"{cost / least:.2f}" if cost > 0 else _NOTHING for cost in costs],
         "trials": [_cell(row, "n_trials") for row in rows],
         "minutes of training": [_cell(row, "minutes", 3) for row in rows],
     }
     for item in PARAMETERS.values():
         values = [_cell(row, item.leaf) for row in rows]
         if len(set(values) - {_NOTHING}) > 1:
-            lines[item.leaf] = values
-    return lines
+            found[item.leaf] = values
+    return found
 
 
 def _text(row: object, name: str) -> str:

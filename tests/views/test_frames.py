@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from optuna.trial import TrialState
-from planted import CONFIG, OMEGA, PlantedSweep, r2_of
+from planted import CONFIG, OMEGA, PlantedSweep, r2_of, ran
 from rich.console import Console
 
 import siren_sweep
@@ -200,11 +200,6 @@ def test_two_proposers_are_compared_at_equal_cost(tmp_path: Path) -> None:
     lines = [[cell.strip() for cell in line.split("│")] for line in out.getvalue().splitlines()]
     assert ["", "R2 at equal cost", "0.8647", "0.9502"] in lines
     assert ["", "cost", "2.00", "1.00"] in lines
-
-
-def ran(score: float) -> dict[str, object]:
-    """The outcome of a trial of all its 20 steps."""
-    return {"attempt": 1, "status": "finished", "metrics": {"final_r2": r2_of(score)}, "stop_step": 20}
 
 
 def test_a_sweep_without_a_block_is_empty(tmp_path: Path) -> None:

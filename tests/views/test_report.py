@@ -22,6 +22,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from PIL import Image
+from planted import PlantedSweep, r2_of, ran
 from safetensors.torch import save_file
 
 from siren_sweep.cli.main import main
@@ -457,3 +458,33 @@ def one_block(trials: list[FrozenTrial], **more: object) -> Study:
 
 def view(study: Study) -> ReportedBlock:
     return view_block(study, None)
+
+
+def test_sweeps_on_the_same_data_stand_beside_each_other_at_equal_cost(tmp_path: Path) -> None:
+    for name, proposer, data, scores in (
+        ("mine", "agent", "h", (1.0, 3.0, 2.0, 5.0)),
+        ("tree", "ucb_tree", "h", (2.0, 4.0)),
+        ("of other data", "ucb_tree", "other", (5.0,)),
+    ):
+        sweep = PlantedSweep(tmp_path / name)
+        sweep.begin(1, settings={"proposer": proposer}, data_hash=data)
+        sweep.batch(1, [{"score": score, "outcome": ran(score)} for score in scores])
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "study.db").write_bytes(b"none")
+    paths, outputs, studies, validations = open_folder(tmp_path / "mine")
+    write_report(paths, outputs, studies, validations)
+    text = paths.report.read_text()
+    found = Page(text).text.partition("Beside other sweeps Sweeps in")[2].partition("Truth and prediction")[0]
+    assert "mine tree proposer agent ucb_tree R2 0.9933 0.9817 R2 at equal cost 0.9502 0.9817 cost 2.00 1.00" in found
+    assert "of other data" not in found
+    assert re.search(r"Not read: broken \(.*study.db must be a whole study file", found)
+    charts = json.loads(text.partition('id="charts">')[2].partition("</script>")[0])
+    mine, tree = charts["beside-0"]["data"]
+    assert (mine["name"], tree["x"], tree["name"]) == ("mine", [0.5, 1.0], "tree")
+    assert mine["y"] == pytest.approx([1 - r2_of(score) for score in (1, 3, 3, 5)])
+
+
+def test_a_sweep_alone_has_nobody_beside_it(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "alone")
+    write_report(sweep.paths, OutputPaths(tmp_path), {1: sweep.begin(1, data_hash="h")}, {})
+    assert "Beside other sweeps" not in sweep.paths.report.read_text()

@@ -77,7 +77,7 @@ def r2_by_block(blocks: Sequence[ReportedBlock]) -> go.Figure:
                 showarrow=False,
             )
     figure.update_xaxes(title="iteration")
-    return _with_error_axis(figure)
+    return with_error_axis(figure)
 
 
 def learning_curves(block: ReportedBlock) -> go.Figure:
@@ -109,7 +109,7 @@ def learning_curves(block: ReportedBlock) -> go.Figure:
         )
         named.add(state)
     figure.update_xaxes(title="training step")
-    return _with_error_axis(figure)
+    return with_error_axis(figure)
 
 
 def tree(block: ReportedBlock) -> go.Figure:
@@ -223,7 +223,7 @@ def _state(block: ReportedBlock, trial: Trial) -> str:
     return known if known in STATES else "running"
 
 
-def _with_error_axis(figure: go.Figure) -> go.Figure:
+def with_error_axis(figure: go.Figure) -> go.Figure:
     """1 - R2 on a logarithmic axis, the better the higher, with a line at R2 = 0.95."""
     line = {"color": "#c0402b", "width": 1, "dash": "dash"}
     figure.add_hline(1 - EXCELLENT, line=line)

@@ -25,6 +25,7 @@ from siren_sweep.views.mlflow.client import run_pages
 from siren_sweep.views.record.evidence import current
 from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.report import figures, search, tables
+from siren_sweep.views.report.beside import neighbours
 from siren_sweep.views.report.established import established, verdicts
 from siren_sweep.views.report.prediction import prediction
 from siren_sweep.views.report.scale import colour, shown_r2
@@ -44,6 +45,8 @@ def write_report(
     judged = current(read_blocks(studies, validation))
     links = run_pages(outputs, paths.root.name, studies[1]) if 1 in studies else {}
     charts, importance = _charts(blocks)
+    near = neighbours(paths, outputs, {block.n_frames: block.block.data_hash for block in blocks})
+    charts |= {f"beside-{number}": one.chart for number, one in enumerate(near.compared)}
     shown = {block.number: prediction(block, validation.get(block.number), paths, outputs) for block in blocks}
     charts |= {f"traces-{number}": one.traces for number, one in shown.items() if one.traces is not None}
     page = _template().render(
@@ -53,6 +56,7 @@ def write_report(
         cards=[_card(block) for block in blocks],
         best=tables.best_rows(blocks),
         importance=importance,
+        near=near,
         established=established(judged),
         trials=_trials(blocks, verdicts(judged), links),
         predictions=shown,
@@ -96,7 +100,7 @@ def _charts(blocks: Sequence[ReportedBlock]) -> tuple[dict[str, go.Figure], str]
         if block.trials:
             own["tree"] = figures.tree(block)
         own |= search.block_figures(block, ranked)
-        if any(trial.spells for trial in block.trials):
+        if any(trial.spells for trial in block.trials) and block.block.imported is None:
             own["timeline"] = figures.timeline(block)
         charts |= {f"{name}-{block.number}": figure for name, figure in own.items()}
     return charts, told
@@ -144,7 +148,7 @@ def _trials(
 
 
 def _lead(blocks: Sequence[ReportedBlock]) -> str:
-    ends = [trial.told for block in blocks for trial in block.trials if trial.told]
+    ends = [trial.told for block in blocks if not block.block.imported for trial in block.trials if trial.told]
     told = [
         f"{len(blocks)} of {_n_blocks(blocks)} blocks begun",
         f"{sum(len(block.trials) for block in blocks)} trials",
