@@ -107,9 +107,9 @@ def test_a_batch_that_was_asked_for_when_the_sweep_was_killed_is_asked_for_again
         experiment = client.get_experiment_by_name("s")
         assert experiment is not None
         runs = {run.data.tags["key"]: run.info.run_id for run in client.search_runs([experiment.experiment_id])}
-        for block in (1, 2):
-            (artifact,) = client.list_artifacts(runs[f"block_{block:02d}"], "agent")
-            assert artifact.path == f"agent/block_{block:02d}_batch_001.log"
+        for block, names in ((1, ["batch_001"]), (2, ["batch_001", "end"])):
+            artifacts = client.list_artifacts(runs[f"block_{block:02d}"], "agent")
+            assert [one.path for one in artifacts] == [f"agent/block_{block:02d}_{name}.log" for name in names]
         assert "omega_f 40 resolves more" in (home.paths.record / "s_analysis.md").read_text()
         before = home.table()
         home.finish()
