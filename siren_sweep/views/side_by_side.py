@@ -11,8 +11,8 @@ from rich.table import Table
 from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.search.proposal import shown
 from siren_sweep.study.log_format import OLD_R2
+from siren_sweep.train.report import shown_r2
 from siren_sweep.views.frames import compare
-from siren_sweep.views.report.scale import shown_r2
 
 _NOTHING = "-"
 
