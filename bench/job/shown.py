@@ -19,7 +19,7 @@ from siren_sweep.paths import replacing
 from siren_sweep.train.report import shown_r2
 
 MARKS = (0.95, 0.99, 0.999)
-LOWEST_LOSS = 1e-7  # of the picture
+LOWEST_LOSS = 1e-6  # of the picture
 MEANING = """\
 Seconds run from the typed command until somebody could see the R2: at one of the 20 reports of a network of the whole
 field, or exactly, at a run's end. Times are medians over the seeds. "Best on disk" is over all frames and neurons, of

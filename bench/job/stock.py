@@ -3,8 +3,9 @@
     PYTHONPATH=bench python bench/job/stock.py FOLDER --case JSON [--pruner median] [--compiled] [--defaults]
 
 Space, first config, data, reports and R2 are those of a sweep (`case.py`). Values are learned with mean 0 and standard
-deviation 1. It ends when a trained network has `claude.solved_r2`, as a sweep's trial does, and goes on for ever
-otherwise. FOLDER then has the study, the weights of each finished trial, and a line for each R2 that was seen.
+deviation 1. A trial ends at a report that reaches `claude.solved_r2`, as a sweep's does, and no other begins; without
+one the search goes on for ever. FOLDER then has the study, the weights of each finished trial, and a line for each R2
+that was seen.
 
 `--defaults` trains the defaults of flyvis-gnn's trainer once and ends: its loop is the same, on all cores, on values as
 they are.
@@ -99,6 +100,8 @@ def run(
         r2 = loop.r2(frames)
         tell(options.folder, number, r2, kept=False)
         trial.report(r2, index)
+        if r2 >= SOLVED_R2 and loop.r2() >= SOLVED_R2:
+            break
         if index < N_REPORTS and trial.should_prune():
             return None
     r2 = loop.r2()
