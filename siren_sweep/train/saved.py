@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -81,7 +82,7 @@ def read_saved(file: Path) -> tuple[Description, dict[str, Tensor]]:
     """What the file says, and its tensors on the CPU. OutputError where it is missing, damaged, or says nothing."""
     description = described(file)
     if description is None:
-        raise OutputError(f"{file} must say what its model is, and does not: an older version wrote it; {_again(file)}")
+        raise OutputError(f"{file} must say what its model is, and does not: an older version wrote it{_again(file)}")
     try:
         return description, load_file(file)
     except (OSError, SafetensorError) as error:
@@ -108,13 +109,14 @@ def described(file: Path) -> Description | None:
 
 
 def _unreadable(file: Path, error: Exception) -> OutputError:
-    return OutputError(f"{file} must be a whole file of weights ({type(error).__name__}: {error}); {_again(file)}")
+    return OutputError(f"{file} must be a whole file of weights ({type(error).__name__}: {error}){_again(file)}")
 
 
 def _again(file: Path) -> str:
-    """How a file of weights is made again."""
-    sweep = str(file.parent.parent) if file.parent.name == "best" else "SWEEP"
-    return f"`siren-sweep export {sweep}` writes it again"
+    """How an exported file of weights is made again; a trial's own is not."""
+    if file.parent.name != "best":
+        return ""
+    return f"; `siren-sweep export {shlex.quote(str(file.parent.parent))}` writes it again"
 
 
 def _values(description: Description) -> dict[str, Any]:

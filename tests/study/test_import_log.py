@@ -16,6 +16,7 @@ from conftest import run_command, told
 from fields import make_field_folder
 from optuna.trial import TrialState
 from planted import CONFIG, OMEGA, RATE, PlantedSweep
+from untrained import run
 
 from siren_sweep.config import parameters
 from siren_sweep.config.choices import Strategy
@@ -182,7 +183,10 @@ def test_the_command_prints_what_it_read_and_what_not(log: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "10 frames: 3 trials, 3 with a final_r2" in result.stdout
     assert "old_analysis.md: n_layers_nnr_f is told of" not in result.stdout
-    assert (log.parent / "imported" / "report.html").is_file()
+    report = (log.parent / "imported" / "report.html").read_text()
+    assert "An imported log has no models." in report
+    assert ">squared correlation (of the old loop)</th>" in report
+    assert "last one ended" not in report, "it was the import that ended now"
     assert (log.parent / "imported" / "record" / "imported_analysis.md").is_file()
     assert "line 18: final_mse must be a number, got 'n/a'" in result.stdout
 
@@ -558,3 +562,21 @@ def test_a_log_that_does_not_say_its_configs_is_no_log_to_learn_from(
     assert f"old_analysis.md: {say}" in unread
     text = told_here("-m", "blocks=tiny", *own_data, f"sweep.learn_from={log.parent / 'old'}")
     assert "no log says nnr_f_xy_period; siren-sweep import with --known" in text
+
+
+def test_a_sweep_learns_from_an_imported_folder(
+    old_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its configs say what its log does not: they lie in the space of the tiny sweep."""
+    (old_folder / "old_analysis.md").write_text(planted_log(300.0))
+    (old_folder / "config" / "iter_002_slot_01.yaml").unlink()
+    for index, omega in enumerate(np.geomspace(5, 4000, 48), 1):
+        (old_folder / "config" / f"iter_{index:03d}_slot_00.yaml").write_text(
+            f"graph_model: {{omega_f: {omega:.4g}, n_layers_nnr_f: 2, hidden_dim_nnr_f: 16, nnr_f_xy_period: 16.0}}\n"
+            "training: {inr_batch_size: 4, learning_rate_NNR_f: 1e-4}\nclaude: {total_steps: 40}\n"
+        )
+    import_log(old_folder, tmp_path / "old")
+    configs = run(tmp_path / "out", {}, monkeypatch, f"sweep.learn_from={tmp_path / 'old'}")
+    first = configs[1][0]
+    assert first[OMEGA] == pytest.approx(300, rel=0.1)
+    assert (first[parameters.N_LAYERS], first[parameters.XY_PERIOD]) == (2, 16.0)

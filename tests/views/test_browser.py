@@ -117,6 +117,8 @@ def test_report_fits_the_window(report: Browser, width: int) -> None:
     shown = f"{texts}.filter(one => one.textContent.trim() && one.checkVisibility())"
     report.wait(f"{shown}.length > 20")
     assert report.value(f"Math.min(...{shown}.map(one => one.getBoundingClientRect().height))") >= 9
+    heights = "[...document.querySelectorAll('.js-plotly-plot')].map(one => one.clientHeight)"
+    assert report.value(f"Math.min(...{heights})") > 100
     wide = "(one => one.offsetWidth - one.parentElement.clientWidth)(document.getElementById('trials'))"
     assert width < 1300 or report.value(wide) <= 0
 

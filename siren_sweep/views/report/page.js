@@ -10,6 +10,7 @@ function draw(place) {
   if (place.dataset.drawn || place.closest("details:not([open])")) return;
   place.dataset.drawn = "yes";
   const { data, layout } = charts[place.dataset.chart];
+  place.style.height = `${layout.height}px`; // which plotly forgets when the window changes its size
   Plotly.newPlot(place, data, layout, options);
 }
 const places = [...document.querySelectorAll("[data-chart]")];

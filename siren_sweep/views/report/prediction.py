@@ -44,6 +44,8 @@ def prediction(block: ReportedBlock, validation: Study | None, paths: SweepPaths
 
     if block.winner is None:
         return Prediction("No trial of this block has finished, so there is no model to show.")
+    if block.block.imported is not None:
+        return Prediction("An imported log has no models.")
     files = [paths.best_file(block.number, ending) for ending in PICTURES]
     film = paths.best_file(block.number, ".webp")
     saved = paths.trial(block.winner.study, block.winner.run.number)

@@ -44,7 +44,7 @@ def best_rows(blocks: Sequence[ReportedBlock]) -> dict[str, list[Cell]]:
     """Results and config by the row's name, a cell a block; what differs from the block before is marked."""
     rows: dict[str, list[Cell]] = {
         "frames": [Cell(str(block.n_frames)) for block in blocks],
-        "R²": [Cell(_r2(block), kind="strong") for block in blocks],
+        blocks[0].r2_name if blocks else "R²": [Cell(_r2(block), kind="strong") for block in blocks],
         "R² of its trial": [Cell(_searched(block)) for block in blocks],
         "class": [Cell(str(grade(block.r2)) if block.result else NOTHING) for block in blocks],
         "R² with other seeds": [Cell(validated(block)) for block in blocks],
