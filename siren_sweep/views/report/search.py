@@ -69,6 +69,9 @@ def parameter_importances(blocks: Sequence[ReportedBlock]) -> tuple[go.Figure | 
     trial has its last R2. The spread is the standard deviation over sets of trials drawn with replacement.
     """
     rows = [row for block in blocks for row in _ranked(block)]
+    if not any(trial.params.get(WINDOW) for block in blocks for trial in block.trials):  # as in an imported log
+        for params, _ in rows:
+            params.pop(short_name(WINDOW), None)
     names = [name for name in rows[0][0] if all(name in params for params, _ in rows)] if rows else []
     varied = [name for name in names if len({params[name] for params, _ in rows}) > 1]
     needed = max(TRIALS_A_PARAMETER * len(varied), FEWEST_TRIALS)
