@@ -8,14 +8,14 @@ UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
 PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),$(shell command -v python3.12 2>/dev/null),python3)
 RUN := .venv/bin/python
 SWEEP ?= outputs/demo
-QUICK := not slow and not browser and not gpu and not chaos
+QUICK := not slow and not browser and not gpu and not chaos and not cluster
 
 comma := ,
 # $(call dotted,WHAT,COMMAND): says what, and a dot a second for as long as the command runs
 dotted = printf '%s ' "$(1)"; while sleep 1; do printf .; done & trap "kill $$!; echo" EXIT; $(2)
 
-.PHONY: help setup sweep test test-slow test-browser test-gpu ui export report docs check audit bench bench-job bench-search chaos \
-	lock clean
+.PHONY: help setup sweep test test-slow test-browser test-cluster test-gpu ui export report docs check \
+	audit bench bench-job bench-search chaos lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ test-slow: setup ## the tests that take minutes
 
 test-browser: setup ## the tests that open pages in headless Chromium
 	$(RUN) -m pytest -m browser
+
+test-cluster: setup ## the tests on a real SLURM and PostgreSQL, of Debian's packages, as root
+	$(RUN) -m pytest -m cluster
 
 test-gpu: setup ## the tests that need CUDA
 	$(RUN) -m pytest -m gpu

@@ -126,6 +126,14 @@ class TrialPaths:
     def lock(self) -> Path:
         return self.root / "trial.lock"
 
+    def job_log(self, attempt: int) -> Path:
+        """What an attempt says that runs as a job of a cluster."""
+        return self.root / f"job_{attempt}.log"
+
+    def job_end(self, attempt: int) -> Path:
+        """The exit code of that job's program, once it has ended."""
+        return self.root / f"job_{attempt}.end"
+
     @property
     def result(self) -> Path:
         return self.root / "result.json"

@@ -34,6 +34,13 @@ class Server:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", user=user())
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def sql(self, statement: str) -> None:
+        """Run one statement."""
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
     def start(self) -> None:
         self.ctl("-o", f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1", "start")
 

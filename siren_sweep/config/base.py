@@ -23,6 +23,7 @@ from siren_sweep.errors import ConfigError, DataError
 
 SECTIONS = ("graph_model", "training", "claude")
 _OPTION, _CHOICE = "base=", "given"
+_files: list[Path] = []  # that were given
 _TYPED_WRONG = 0.85  # how like a known name, of difflib's ratio, one is that was meant to be it
 
 
@@ -32,13 +33,20 @@ def with_base(arguments: Sequence[str]) -> list[str]:
     given = []
     for argument in arguments:
         if argument.startswith(_OPTION) and argument != f"{_OPTION}null":
-            values, unknown = read_base(Path(argument.removeprefix(_OPTION).strip("'\"")))
+            file = Path(argument.removeprefix(_OPTION).strip("'\""))
+            values, unknown = read_base(file)
+            _files.append(file.absolute())
             ConfigStore.instance().store(group="base", name=_CHOICE, node=values, package="_global_")
             if unknown:
                 print(f"{argument}: not understood, and left out: {', '.join(unknown)}", file=sys.stderr)
             argument = f"{_OPTION}{_CHOICE}"
         given.append(argument)
     return given
+
+
+def retyped(overrides: Sequence[str]) -> list[str]:
+    """Overrides as another process can take them, which knows nothing of what `with_base` has told Hydra here."""
+    return [f"{_OPTION}{_files[-1]}" if text == f"{_OPTION}{_CHOICE}" else text for text in overrides]
 
 
 def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:

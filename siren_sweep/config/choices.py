@@ -5,6 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 
 
+class Scheduler(StrEnum):
+    """What gives the jobs of a cluster their machines."""
+
+    slurm = "slurm"
+    lsf = "lsf"
+
+
 class Sampling(StrEnum):
     """How a training batch is drawn: whole frames, or as many random (frame, position) points."""
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from siren_sweep.config.choices import FirstLayerInit, FirstLayerRate, LrSchedule, Precision, Sampling, Strategy
+from siren_sweep.config.choices import (
+    FirstLayerInit,
+    FirstLayerRate,
+    LrSchedule,
+    Precision,
+    Sampling,
+    Scheduler,
+    Strategy,
+)
 
 # What a finished run tells, in the order in which it is printed.
 METRICS = (
@@ -173,6 +181,21 @@ class Storage:
 
 
 @dataclass
+class Cluster:
+    """Trials as jobs of a cluster; where `scheduler` is null they run in slots of this machine."""
+
+    scheduler: Scheduler | None = None
+    partition: str | None = None  # SLURM's partition or LSF's queue; null: the cluster's default
+    gpus: int = bounded(1, low=0, high=1)  # of a job: a trial trains on one
+    cores: int = bounded(4, low=1, high=1024)  # of a job, and its CPU threads
+    memory_gb: int = bounded(16, low=1)
+    minutes: int | None = bounded(None, low=1)  # of a job; null: what claude.time_budget_min needs
+    setup: list[str] = field(default_factory=list)  # lines of shell before a trial, such as "module load cuda"
+    options: list[str] = field(default_factory=list)  # the scheduler's own, such as "--account=lab"
+    n_batches: int = bounded(1, low=1, high=64)  # that may be open at once
+
+
+@dataclass
 class Agent:
     """A program that proposes the configs of each batch; none where `command` is empty."""
 
@@ -209,6 +232,7 @@ class Config(TrialConfig):
     pruner: dict[str, Any] = field(default_factory=dict)
     tracking: Tracking = field(default_factory=Tracking)
     storage: Storage = field(default_factory=Storage)
+    cluster: Cluster = field(default_factory=Cluster)
     trial: TrialId = field(default_factory=TrialId)
 
 

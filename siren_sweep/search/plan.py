@@ -30,7 +30,7 @@ class Plan:
     def __init__(self, space: Sequence[Axis], study: optuna.Study, n: int, pending: Sequence[Params] = ()) -> None:
         self.space = space
         self.n = n
-        self.first_number = len(study.trials)
+        self.first_number = len(study.get_trials(deepcopy=False))
         self.seen = {key_of(space, params): number for number, params in _known(study, space)}
         self.seen |= {key_of(space, params): self.first_number + slot for slot, params in enumerate(pending)}
         self.proposals: list[Proposal] = []
@@ -66,6 +66,6 @@ class Plan:
 
 def _known(study: optuna.Study, space: Sequence[Axis]) -> Iterable[tuple[int, Params]]:
     """Number and params of the trials that have a value for every parameter of the space."""
-    for trial in study.trials:
+    for trial in study.get_trials(deepcopy=False):
         if all(axis.name in trial.params for axis in space):
             yield trial.number, trial.params

@@ -125,15 +125,20 @@ class UCBTreeSampler(BaseSampler):
         paused = [seen for seen in observations if seen.paused]
         if not new and not paused:
             return
-        belief = model.believe([*(seen.params for seen in paused), *(one.params for one in new)])
+        running = [seen for seen in observations if seen.state is TrialState.RUNNING and not seen.paused]
+        configs = [seen.params for seen in paused] + [one.params for one in new]
+        belief = model.believe([*configs, *(seen.params for seen in running)])
+        for index in range(len(running)):
+            belief.pretend(len(configs) + index)
         mean, deviation = belief.moments()
         best = batch.history.best if batch.history.best is not None else float(mean.max())
         held = np.full(len(mean), max([best, *mean[: len(paused)]]))  # a new one must promise more than going on does
         held[: len(paused)] = best
-        left = np.array([1 - max(seen.scores, default=0) / self._n_reports for seen in paused] + [_NEW] * len(new))
-        keys = [key_of(batch.space, seen.params) for seen in paused] + [key_of(batch.space, c.params) for c in new]
+        left = np.full(len(mean), _NEW)
+        left[: len(paused)] = [1 - max(seen.scores, default=0) / self._n_reports for seen in paused]
+        keys = [key_of(batch.space, params) for params in configs] + [None] * len(running)
         held = np.minimum(held, batch.history.solved_score)  # beyond it a config is better by its price alone
-        price = batch.prices([*(seen.params for seen in paused), *(one.params for one in new)])
+        price = np.append(batch.prices(configs), np.full(len(running), np.inf))  # none of those is chosen
         open_, n_new = price < 1, n - min(n // 4, len(paused))
         while len(batch.proposals) < n and open_.any():
             if sum(one.goes_on is None for one in batch.proposals) >= n_new and open_[: len(paused)].any():

@@ -46,10 +46,10 @@ def plan_batch(
     The proposer must be made anew for each batch, with a seed that follows from the batch, so that a resumed sweep
     proposes what the undisturbed one would have.
     """
-    narrow = dict((within or space).distributions())
+    narrow, first = dict((within or space).distributions()), not study.get_trials(deepcopy=False)
     plan = Plan(axes(narrow), study, n)
     if strategy is Strategy.auto:
-        chosen = Strategy.none if study.trials else Strategy.focused if carried else Strategy.grid
+        chosen = Strategy.none if not first else Strategy.focused if carried else Strategy.grid
     else:
         chosen = strategy
     best = _best_params(study, plan.space)
@@ -57,7 +57,7 @@ def plan_batch(
         plan.add(params, ASKED_FOR, best)
     if chosen is not Strategy.none:
         centre = layouts.within(plan.space, best or (carried[0] if carried else base))
-        if carried and not study.trials:
+        if carried and first:
             _carry(plan, chosen, carried)
         _lay_out(plan, chosen, centre)
     planned = [proposal.params for proposal in plan.proposals]

@@ -84,6 +84,14 @@ class Stint:
 
 
 @dataclass(frozen=True)
+class ClusterJob:
+    """The job of a cluster in which an attempt at a trial runs, by the scheduler's number."""
+
+    attempt: int
+    id: str
+
+
+@dataclass(frozen=True)
 class Stop:
     """Why the pruner paused a trial: its last R2, and, where the pruner gives reasons, the bound on its final one."""
 
@@ -151,6 +159,7 @@ class Trial:
     outcome: Outcome | None = None
     stints: tuple[Stint, ...] = ()
     given_up: int | None = None  # the batch after which a paused trial was told that it does not go on
+    job: ClusterJob | None = None
     began: datetime.datetime | None = None
     told: datetime.datetime | None = None
 

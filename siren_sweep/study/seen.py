@@ -1,13 +1,16 @@
-"""The trials of a study as a search sees them: one that is paused looks like a pruned one, until it goes on."""
+"""The trials of a study as a search sees them: one that is paused looks like a pruned one, until it goes on, and of a
+batch that was not told yet nothing is known but what was planned."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Container
 
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.study.stored_trials import read_trial
+from siren_sweep.study.stored_trials import as_planned, read_trial
 
 
 def seen_trials(study: Study) -> list[FrozenTrial]:
@@ -28,3 +31,24 @@ def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
     if trial.last_step is not None:
         shown.value = trial.intermediate_values[trial.last_step]
     return shown
+
+
+class Told(Study):
+    """A study as it stood when its batches up to `last` were told, however far those after it have come since.
+
+    What is decided from it is the same on every machine and after every crash.
+    """
+
+    def __init__(self, storage: BaseStorage, study: Study, last: int) -> None:
+        super().__init__(study.study_name, storage, study.sampler, study.pruner)
+        self._last = last
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        """As Optuna's."""
+        shown = [self._shown(trial) for trial in super().get_trials(deepcopy=False)]
+        found = [trial for trial in shown if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+    def _shown(self, trial: FrozenTrial) -> FrozenTrial:
+        known = read_trial(trial)
+        return trial if known is None or known.batch <= self._last else as_planned(trial)

@@ -23,6 +23,7 @@ _ENDED, _SHOWN, _COPIED = "ended", "shown", "copied"
 _INSTRUCTIONS, _ANSWERED = "instructions", "instructions_answered"  # of the first block's study
 _TRACKED_TO, _SWEEP_ID, _MIRRORED = "tracked_to", "sweep_id", "mirrored"  # of the first block's study
 _NOTES = "notes"
+_TOLD = "told"  # of a study: its last batch that was told
 _GOES_ON = "goes_on"  # of an entry of a plan
 
 
@@ -64,6 +65,12 @@ def read_plan(study: Study, batch: int) -> list[PlannedTrial]:
 def last_batch(study: Study) -> int:
     """The number of the last batch that was planned, 0 where there is none."""
     return max((int(key.removeprefix(_PLAN)) for key in study.user_attrs if key.startswith(_PLAN)), default=0)
+
+
+def last_told(study: Study) -> int | None:
+    """The number of the last batch that was told, as the sweep wrote it down; None where it did not yet."""
+    found = study.user_attrs.get(_TOLD)
+    return None if found is None else int(found)
 
 
 def read_instructions(study: Study) -> list[Instruction]:
@@ -150,6 +157,11 @@ def write_plan(study: Study, planned: Sequence[PlannedTrial]) -> None:
         for one in planned
     ]
     study.set_user_attr(_plan_key(planned[0].plan.batch), entries)
+
+
+def write_told(study: Study, batch: int) -> None:
+    """Say that all trials of a batch were told, or are paused; batches are told in their order."""
+    study.set_user_attr(_TOLD, batch)
 
 
 def write_notes(study: Study, notes: Mapping[str, str]) -> None:

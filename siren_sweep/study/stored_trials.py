@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,12 +12,13 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.study.records import Outcome, Stint, Stop, Trial, TrialPlan
+from siren_sweep.study.records import ClusterJob, Outcome, Stint, Stop, Trial, TrialPlan
 from siren_sweep.study.values import SAMPLER_STATE, as_plan, as_record, outcome_values, plan_values
 from siren_sweep.train.report import Report
 
 _ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME = "attempt", "deaths", "reports", "stop", "outcome"
-_STINTS, _GIVEN_UP = "stints", "given_up"
+_STINTS, _GIVEN_UP, _JOB = "stints", "given_up", "job"
+_told: dict[int, tuple[weakref.ref[FrozenTrial], Trial | None]] = {}  # by identity
 
 
 def read_trials(study: Study) -> list[Trial]:
@@ -25,7 +28,20 @@ def read_trials(study: Study) -> list[Trial]:
 
 
 def read_trial(trial: FrozenTrial) -> Trial | None:
-    """A trial of a sweep; None of one that another program added. Raises SweepStateError where a record is broken."""
+    """A trial of a sweep; None of one that another program added. Raises SweepStateError where a record is broken.
+
+    One that was told changes no more, and the storage has it at hand: it is read once.
+    """
+    kept = _told.get(id(trial))
+    if kept is not None and kept[0]() is trial:
+        return kept[1]
+    found, key = _read(trial), id(trial)
+    if trial.state.is_finished():
+        _told[key] = weakref.ref(trial, lambda _: _told.pop(key, None)), found
+    return found
+
+
+def _read(trial: FrozenTrial) -> Trial | None:
     values = trial.user_attrs
     if not {"iteration", "config"} <= values.keys():
         return None
@@ -45,9 +61,20 @@ def read_trial(trial: FrozenTrial) -> Trial | None:
         outcome=as_record(Outcome, values[_OUTCOME], where) if values.get(_OUTCOME) else None,
         stints=stints,
         given_up=values.get(_GIVEN_UP),
+        job=as_record(ClusterJob, values[_JOB], where) if values.get(_JOB) else None,
         began=trial.datetime_start,
         told=trial.datetime_complete,
     )
+
+
+def as_planned(trial: FrozenTrial) -> FrozenTrial:
+    """A trial as it was when it was planned: it runs, and nothing has come of it yet."""
+    shown = copy.copy(trial)
+    shown.state, shown.value, shown.datetime_complete = TrialState.RUNNING, None, None
+    shown.intermediate_values = {}
+    since = {_ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME, _JOB}
+    shown.user_attrs = {name: value for name, value in trial.user_attrs.items() if name not in since}
+    return shown
 
 
 class TrialWriter:
@@ -74,6 +101,9 @@ class TrialWriter:
 
     def given_up(self, batch: int) -> None:
         self._set(_GIVEN_UP, batch)
+
+    def job(self, job: ClusterJob) -> None:
+        self._set(_JOB, dict(vars(job)))
 
     def outcome(self, outcome: Outcome) -> None:
         self._set(_OUTCOME, outcome_values(outcome))

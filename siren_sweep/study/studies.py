@@ -33,7 +33,15 @@ from siren_sweep.study.storage import (
     wait_for,
     with_driver,
 )
-from siren_sweep.study.stored import last_batch, read_instructions, read_plan, solved_r2, write_block, write_format
+from siren_sweep.study.stored import (
+    last_batch,
+    last_told,
+    read_instructions,
+    read_plan,
+    solved_r2,
+    write_block,
+    write_format,
+)
 from siren_sweep.study.stored_trials import read_trial, read_trials
 
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
@@ -165,12 +173,24 @@ def finished(study: Study) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished() and read_trial(trial)]
 
 
+def told_batch(study: Study) -> int:
+    """The last batch that was told, 0 where none was."""
+    told = last_told(study)
+    if told is not None:
+        return told
+    last = last_batch(study)  # of a study that does not say: one batch at a time was open
+    over = sum(trial.batch == last and (trial.state.is_finished() or trial.paused) for trial in read_trials(study))
+    return last - 1 if last and over < len(read_plan(study, last)) else last
+
+
+def open_batches(study: Study) -> list[int]:
+    """The batches that are planned and not told yet, in order."""
+    return list(range(told_batch(study) + 1, last_batch(study) + 1))
+
+
 def open_batch(study: Study) -> int | None:
-    """The batch that is planned and not over, or None: a trial of it is neither told nor paused."""
-    batch = last_batch(study)
-    planned = len(read_plan(study, batch)) if batch else 0
-    over = sum(trial.batch == batch and (trial.state.is_finished() or trial.paused) for trial in read_trials(study))
-    return batch if over < planned else None
+    """The batch that is told next, or None where none is open."""
+    return next(iter(open_batches(study)), None)
 
 
 def told_trials(study: Study) -> list[Trial]:

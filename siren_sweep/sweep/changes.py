@@ -19,7 +19,7 @@ from siren_sweep.study.stored import has_settings, mark_open, read_block, write_
 from siren_sweep.sweep.instructions import Instructions
 
 _N_TRIALS = "claude.n_iter_block"
-_RAISED, _FREE = (_N_TRIALS, "claude.time_budget_min"), ("claude.n_parallel",)
+_RAISED, _FREE = (_N_TRIALS, "claude.time_budget_min"), ("claude.n_parallel", "cluster.n_batches")
 _INDEX = re.compile(r"\[\d+\]")
 _BLOCK = re.compile(r"blocks\.schedule\[(\d+)\]\..*")
 
@@ -36,8 +36,8 @@ def accepted(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> li
         lines = "\n".join(f"  - {line}" for line in refused)
         raise SweepStateError(
             f"the sweep {name!r} exists with another config; give this one another sweep.name, or the same config "
-            f"(of which {' and '.join(_RAISED)} may rise, {_FREE[0]} may change, and blocks.schedule may grow at its "
-            f"end):\n{lines}"
+            f"(of which {' and '.join(_RAISED)} may rise, {' and '.join(_FREE)} may change, and blocks.schedule may "
+            f"grow at its end):\n{lines}"
         )
     return [_said(key, before, now) for key in differing]
 

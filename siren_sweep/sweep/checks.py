@@ -20,6 +20,7 @@ from siren_sweep.search.proposer import make_proposer, make_pruner
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
 from siren_sweep.sweep.agent import program
 from siren_sweep.sweep.block import at_frames, start_block
+from siren_sweep.sweep.cluster.faults import cluster_faults
 from siren_sweep.views.mlflow.address import tracking_uri
 
 SETTING_GROUPS = ("blocks", "search_space", "sampler", "pruner", "claude", "graph_model", "training")
@@ -103,7 +104,7 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
         except Exception as error:  # whatever a person's class raises
             cause = error.__cause__ or error
             wrong.append(f"{group} cannot be made: {type(cause).__name__}: {cause}")
-    wrong += program.faults(cfg.agent)
+    wrong += program.faults(cfg.agent) + cluster_faults(cfg)
     try:
         if cfg.tracking.enabled:
             tracking_uri(cfg.tracking.uri)
@@ -144,6 +145,7 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
     """What makes a sweep this sweep, flat and as JSON values: a resumed one must have the same."""
     flat: dict[str, Any] = {"dataset.n_input_neurons": cfg.dataset.n_input_neurons}
     flat["sweep.learn_from"] = _beside(cfg.sweep.learn_from, cfg.outputs_dir)
+    flat["cluster.n_batches"] = cfg.cluster.n_batches
     if cfg.agent.command:
         flat["proposer"] = "agent"
     for group in SETTING_GROUPS:

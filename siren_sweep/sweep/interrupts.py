@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-_n_seen = 0
+_n_seen, _last = 0, 0
 
 
 class AtOnce(KeyboardInterrupt):
@@ -22,9 +22,9 @@ def interrupts() -> Iterator[None]:
         yield
         return
 
-    def interrupt(*_: object) -> None:
-        global _n_seen
-        _n_seen += 1
+    def interrupt(which: int, _: object) -> None:
+        global _n_seen, _last
+        _n_seen, _last = _n_seen + 1, which
         check()
 
     _n_seen = 0
@@ -40,6 +40,11 @@ def check() -> None:
     """Raise what was asked for: Python loses an exception that comes up while it collects garbage."""
     if _n_seen:
         raise KeyboardInterrupt if _n_seen == 1 else AtOnce
+
+
+def last_signal() -> int:
+    """The signal that came last, 0 where none did."""
+    return _last
 
 
 def insisted() -> bool:

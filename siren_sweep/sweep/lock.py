@@ -14,6 +14,8 @@ from filelock import FileLock, Timeout
 from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import SweepPaths
 
+REQUEUED_S = 180.0
+
 
 @contextlib.contextmanager
 def locked(paths: SweepPaths) -> Iterator[None]:
@@ -25,7 +27,7 @@ def locked(paths: SweepPaths) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         try:
             paths.root.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(paths.lock, blocking=False, is_singleton=True))
+            held.enter_context(FileLock(paths.lock, timeout=_patience_s(), is_singleton=True))
         except Timeout:
             holder = paths.lock.read_text().strip()
             raise SweepStateError(f"the sweep {paths.root.name!r} is being run already: {holder}") from None
@@ -36,6 +38,12 @@ def locked(paths: SweepPaths) -> Iterator[None]:
             ) from None
         paths.lock.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
         yield
+
+
+def _patience_s() -> float:
+    """How long to wait for a sweep's lock: a job that a scheduler started again, since its machine died, waits until
+    the file server lets go of what that held."""
+    return REQUEUED_S if os.environ.get("SLURM_RESTART_COUNT", "0") != "0" or "LSB_RESTART" in os.environ else 0.0
 
 
 @contextlib.contextmanager

@@ -29,8 +29,8 @@ from siren_sweep.study.studies import (
     best_trial,
     create,
     load,
-    n_affordable,
     open_batch,
+    open_batches,
     open_storage,
     study_name,
     told_trials,
@@ -38,13 +38,15 @@ from siren_sweep.study.studies import (
     winner,
 )
 from siren_sweep.sweep import changes, checks, program, warm_start
-from siren_sweep.sweep.batch import BatchRun
+from siren_sweep.sweep.batch import BatchRun, Trainer
 from siren_sweep.sweep.block import BlockCallback, BlockStart, start_block
 from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.sweep.interrupts import interrupts
+from siren_sweep.sweep.launched import Launched
 from siren_sweep.sweep.lock import locked
 from siren_sweep.sweep.monitor import Monitor
 from siren_sweep.sweep.mps import shared_gpus
+from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.sweep.paused import give_up_all
 from siren_sweep.sweep.planning import Planner
 from siren_sweep.sweep.slots import slots, warm_up
@@ -66,12 +68,21 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], make_launcher: Calla
     overrides = checks.sort_overrides(arguments)
     overrides.faults += checks.folder_faults(config)
     outputs = OutputPaths(Path(cfg.outputs_dir))
-    gpus = n_gpus(cfg.training.device)
+    gpus = n_gpus(cfg.training.device) if cfg.cluster.scheduler is None else 0
     paths, data_hashes = _prepare(cfg, overrides, outputs, early=gpus == 0)
     with locked(paths), interrupts(), storage_errors(), shared_gpus(cfg.claude.n_parallel, gpus):
         if notice := restore(paths):
             print(notice, file=sys.stderr)
-        Sweep(cfg, overrides, make_launcher(), outputs, paths, data_hashes).run()
+        Sweep(cfg, overrides, _trainer(cfg, config, make_launcher), outputs, paths, data_hashes).run()
+
+
+def _trainer(cfg: Config, config: DictConfig, make_launcher: Callable[[], Launcher]) -> Trainer:
+    if cfg.cluster.scheduler is None:
+        return Launched(make_launcher())
+    from siren_sweep.sweep.cluster.jobs import Jobs
+    from siren_sweep.sweep.cluster.submitted import Submitted
+
+    return Submitted(Jobs(config, cfg.cluster, cfg.claude.time_budget_min), cfg.cluster.cores)
 
 
 def _prepare(
@@ -122,12 +133,12 @@ class Sweep:
         self,
         cfg: Config,
         overrides: checks.SweepOverrides,
-        launcher: Launcher,
+        trainer: Trainer,
         outputs: OutputPaths,
         paths: SweepPaths,
         data_hashes: dict[int, str],
     ) -> None:
-        self._cfg, self._overrides, self._launcher = cfg, overrides, launcher
+        self._cfg, self._overrides, self._trainer = cfg, overrides, trainer
         self._outputs, self._paths, self._data_hashes = outputs, paths, data_hashes
         self._settings = checks.settings(cfg, overrides)
         if STORAGE_URL_VARIABLE in os.environ:  # a storage that another sweep could be given as well
@@ -177,20 +188,20 @@ class Sweep:
         print(f"MLflow: {shown(uri, self._outputs)}", file=sys.stderr)
 
     def _run_block(self, study: Study, start: BlockStart) -> None:
-        while self._goes_on(study, start) and self._planner.plan(study, start):
+        self._planner.resume(study, start)
+        while self._goes_on(study, start):
             self._beside.record()
             n_trials = self._instructions.n_trials(start.number)
             callback = BlockCallback(n_trials, lambda _: self._beside.export(start.number))
-            inherited = self._overrides.inherited
-            run = BatchRun(self._storage, study, self._paths, self._launcher.launch, inherited, [callback])
-            run.run(self._slots.n_threads)
+            trials = OpenTrials(self._storage, study, self._paths, self._overrides.inherited)
+            BatchRun(study, trials, self._trainer, [callback]).run(self._slots.n_threads)
             if STORAGE_URL_VARIABLE not in os.environ:  # a server's are its own to copy
                 save_copy(self._paths)
         if best_trial(study) is None and self._instructions.end_sweep(start.number):
             return  # the block can still be gone on with
         give_up_all(self._storage, study, self._paths)
         inherited, n_threads = self._overrides.inherited, self._slots.n_threads
-        again = Validation(self._storage, study, self._paths, self._launcher, inherited, n_threads)
+        again = Validation(self._storage, study, self._paths, self._trainer, inherited, n_threads)
         again.train_whole()
         again.train_seeds(self._cfg.claude.n_validation_seeds)
         best = best_trial(study)
@@ -201,16 +212,16 @@ class Sweep:
         self._beside.show(start.number)
 
     def _goes_on(self, study: Study, start: BlockStart) -> bool:
-        """Whether a batch is open or one more to be planned; between two, what a person asked for is taken up.
+        """Plan as many batches as may be open; whether one is. Before each, what a person asked for is taken up.
 
         Raises SweepStateError where the program was changed.
         """
         program.check()
-        if open_batch(study):
-            return True
-        self._instructions.take(start, study)
-        asked = self._instructions
-        return not asked.stop_block(start.number) and n_affordable(study, asked.n_trials(start.number)) > 0
+        while len(open_batches(study)) < self._cfg.cluster.n_batches:
+            self._instructions.take(start, study)
+            if self._instructions.stop_block(start.number) or not self._planner.plan(study, start):
+                break
+        return open_batch(study) is not None
 
     def _study(self, start: BlockStart) -> Study:
         block = Block(

@@ -19,9 +19,10 @@ from siren_sweep.search.proposer import Proposer, make_proposer, pauses
 from siren_sweep.search.space import Space
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import PlannedTrial, TrialPlan
-from siren_sweep.study.stored import last_batch, read_block, write_plan
+from siren_sweep.study.seen import Told
+from siren_sweep.study.stored import last_batch, read_block, write_plan, write_told
 from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import all_blocks, all_validations, n_affordable, open_batch
+from siren_sweep.study.studies import all_blocks, all_validations, n_affordable, open_batches, told_batch
 from siren_sweep.sweep import warm_start
 from siren_sweep.sweep.agent.proposer import AgentProposer
 from siren_sweep.sweep.batch import enqueue_plan, planned
@@ -37,22 +38,36 @@ class Planner:
     def __init__(self, cfg: Config, storage: BaseStorage, paths: SweepPaths, instructions: Instructions) -> None:
         self._cfg, self._storage, self._paths, self._instructions = cfg, storage, paths, instructions
 
+    def resume(self, study: Study, start: BlockStart) -> None:
+        """Enqueue what is left of the batches that are open: a sweep may have been cut off in the middle of it."""
+        for batch in open_batches(study):
+            enqueue_plan(self._storage, study, batch, start.space.distributions())
+
     def plan(self, study: Study, start: BlockStart) -> bool:
-        """Plan the next batch where none is open, and enqueue it; False where no config is left to run."""
-        batch = open_batch(study)
-        if batch is None:
-            give_up_beyond(self._storage, study, self._paths)
-            batch = last_batch(study) + 1
-            n_left = n_affordable(study, self._instructions.n_trials(start.number))
-            n = self._cfg.claude.n_parallel
-            proposals = self._propose(study, start, batch, n if self._pauses(start, start.base) else min(n, n_left))
-            proposals = affordable(study, proposals, n_left, [self._pauses(start, one.params) for one in proposals])
-            if not proposals:
+        """Plan one more batch and enqueue it; False where no config is left to run, or no step to run it.
+
+        Of batches that are open the planner knows the configs, which count whole, and no result.
+        """
+        open_ = open_batches(study)
+        seen = Told(self._storage, study, told_batch(study)) if open_ else study
+        give_up_beyond(self._storage, seen, self._paths)
+        batch = last_batch(study) + 1
+        n_open = sum(trial.batch in open_ for trial in read_trials(seen))
+        n_left = n_affordable(seen, self._instructions.n_trials(start.number)) - n_open
+        if n_left <= 0:
+            return False
+        n = self._cfg.claude.n_parallel
+        proposals = self._propose(seen, start, batch, n if self._pauses(start, start.base) else min(n, n_left))
+        proposals = affordable(seen, proposals, n_left, [self._pauses(start, one.params) for one in proposals])
+        if not proposals:
+            if not open_:
                 n_run = len(read_trials(study))
                 why = "nothing is left to run that could win it"
                 print(f"block {start.number} ends after {n_run} trials: {why}", file=sys.stderr)
-                return False
-            write_plan(study, self._placed(study, start, batch, proposals))
+            return False
+        if batch == 1:
+            write_told(study, 0)
+        write_plan(study, self._placed(study, start, batch, proposals))
         enqueue_plan(self._storage, study, batch, start.space.distributions())
         return True
 

@@ -18,7 +18,7 @@ from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Trial
 from siren_sweep.study.stored import read_block, read_plan
 from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import best_trial, instructions, n_affordable, n_trials_of, open_batch
+from siren_sweep.study.studies import best_trial, instructions, n_affordable, n_trials_of, open_batches
 from siren_sweep.sweep import time_left
 from siren_sweep.sweep.lock import last_attempt
 from siren_sweep.sweep.slots import slots
@@ -37,7 +37,11 @@ class ProgressView:
         self._told: set[tuple[int, str, int, int]] | None = None  # (block, study, trial, attempt); None at first
         self._announced: tuple[str, int] | None = None  # study and batch that were announced last
         self._clock = time_left.Clock()
-        self._n_slots = slots(cfg.claude.n_parallel, cfg.training.device).concurrency
+        self._n_slots = (
+            slots(cfg.claude.n_parallel, cfg.training.device).concurrency
+            if cfg.cluster.scheduler is None
+            else cfg.claude.n_parallel * cfg.cluster.n_batches
+        )
         if self._live:
             self._live.start()
 
@@ -112,12 +116,12 @@ class ProgressView:
         for column in widths:
             table.add_column(no_wrap=True, min_width=column, max_width=column)
         room = width - sum(widths) - 2 * len(widths)  # for what was changed, where it would say something
-        batch = open_batch(study)
+        open_now = open_batches(study)
         open_ones = [
             (name, one)
             for name, some in trials.items()
             for one in some
-            if not one.state.is_finished() and (not one.paused or one.batch == batch)
+            if not one.state.is_finished() and (not one.paused or one.batch in open_now)
         ]
         for name, trial in open_ones:
             if trial.attempt:

@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.plugins.launcher import Launcher
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
@@ -19,7 +18,8 @@ from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import PlannedTrial, Trial, TrialPlan
 from siren_sweep.study.stored import last_batch, read_block, read_plan, solved_r2, write_plan
 from siren_sweep.study.studies import complete, create, load, open_batch, standing, told_trials, validation_name, winner
-from siren_sweep.sweep.batch import BatchRun, enqueue_plan
+from siren_sweep.sweep.batch import BatchRun, Trainer, enqueue_plan
+from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.train.machine import n_cores
 
 UNPRUNED = ["pruner=none"]  # a stopped run says nothing of the noise, and is no result
@@ -37,11 +37,11 @@ class Validation:
         storage: BaseStorage,
         study: Study,
         paths: SweepPaths,
-        launcher: Launcher,
+        trainer: Trainer,
         inherited: Sequence[str],
         n_threads: int,
     ) -> None:
-        self._storage, self._study, self._paths, self._launcher = storage, study, paths, launcher
+        self._storage, self._study, self._paths, self._trainer = storage, study, paths, trainer
         self._inherited, self._n_threads = list(inherited), n_threads
         self._block = read_block(study).number
         self._own = load(storage, validation_name(self._block))
@@ -116,8 +116,8 @@ class Validation:
         (searched,) = [one for one in self._study.get_trials(deepcopy=False) if one.number == _origin(runs[0])]
         enqueue_plan(self._storage, own, runs[0].batch, searched.distributions)
         overrides = [*self._inherited, *(WHOLE if whole else UNPRUNED)]
-        job = BatchRun(self._storage, own, self._paths, self._launcher.launch, overrides, [])
-        job.run(n_cores() if whole else self._n_threads)
+        trials = OpenTrials(self._storage, own, self._paths, overrides)
+        BatchRun(own, trials, self._trainer, []).run(n_cores() if whole else self._n_threads)
 
 
 def _origin(run: TrialPlan) -> int | None:

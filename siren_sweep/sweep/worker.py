@@ -27,6 +27,7 @@ from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
 from siren_sweep.search.plan import ASKED_FOR, is_start
 from siren_sweep.search.proposer import make_pruner
 from siren_sweep.study.records import Outcome, Stop, Trial
+from siren_sweep.study.seen import Told
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
 from siren_sweep.study.stored_trials import TrialWriter, read_trial
 from siren_sweep.study.studies import load, open_storage, trial_id
@@ -75,7 +76,8 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
         storage = open_storage(cfg.storage.url, sweep, existing=True)
         study = load(storage, cfg.trial.study, sampler=optuna.samplers.RandomSampler())
         assert study is not None
-        worker = Worker(storage, study, cfg.trial.number, cfg.trial.attempt)
+        worker = Worker(storage, study, cfg.trial.number, cfg.trial.attempt, cfg.cluster.n_batches)
+        worker.check_attempt()
         plan = worker.trial().plan
         study.pruner = make_pruner(cfg, may_pause=not is_start(plan.strategy, plan.parent))
         try:
@@ -99,6 +101,10 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
         )
     device = resolve_device(cfg.training.device, cfg.trial.slot)
     n_sharing = math.ceil(cfg.claude.n_parallel / max(1, n_gpus(cfg.training.device)))
+    if cfg.cluster.scheduler is not None:  # a job has its GPU for itself
+        n_sharing = 1
+        if device == "cpu":
+            memory.limit_process(int(memory.SHARE * cfg.cluster.memory_gb * memory.GIB))
     memory.limit_gpu(device, n_sharing)
     memory.refuse_greedy(cfg, device, n_sharing)
     paths = TrialPaths(sweep.root / cfg.trial.folder)
@@ -116,9 +122,12 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
 
 
 class Worker:
-    """A trial of the study as its worker sees it: reports go in, a reason to stop comes out."""
+    """A trial of the study as its worker sees it: reports go in, a reason to stop comes out.
 
-    def __init__(self, storage: BaseStorage, study: Study, number: int, attempt: int) -> None:
+    The pruner compares it with the batches that were told before its own was planned, whatever was told since.
+    """
+
+    def __init__(self, storage: BaseStorage, study: Study, number: int, attempt: int, n_batches: int = 1) -> None:
         self._study, self._number, self._attempt = study, number, attempt
         trial = trial_id(storage, study, number)
         self._writer, self._trial = TrialWriter(storage, trial), optuna.trial.Trial(study, trial)
@@ -131,6 +140,7 @@ class Worker:
         self._gone_on_from = stints[-1].fraction if stints else 0.0  # up to there nothing is asked again
         if stints and self.trial().attempt == attempt:  # it was taken up before a slot was free
             self._writer.stints([*stints[:-1], dataclasses.replace(stints[-1], began=time.time())])
+        self._known = Told(storage, study, self.trial().batch - n_batches) if n_batches > 1 else study
         self._asked_for = self.trial().plan.strategy == ASKED_FOR  # by a person, who wants to know how it ends
 
     def trial(self) -> Trial:
@@ -141,7 +151,7 @@ class Worker:
 
     def on_report(self, report: Report) -> str | None:
         """Write a report; returns why to stop, or None."""
-        self._check_attempt()
+        self.check_attempt()
         self._reports = [known for known in self._reports if known.index < report.index]
         self._reports.append(report)
         self._writer.reports(self._reports)
@@ -151,7 +161,7 @@ class Worker:
         if decided or self._asked_for or report.solved:
             return None
         own = copy.deepcopy(self._frozen())
-        if not self._study.pruner.prune(self._study, own):
+        if not self._study.pruner.prune(self._known, own):
             return None
         why = own.user_attrs  # where a pruner that has reasons says them
         stop = Stop(report.fraction, report.r2, why.get("bound"), why.get("best"))
@@ -160,7 +170,7 @@ class Worker:
 
     def write(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
         """The trial's end, in one write; the parent tells the study from it."""
-        self._check_attempt()
+        self.check_attempt()
         self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step, self._began_s, time.time()))
 
     def write_failure(self, reason: str) -> str:
@@ -171,7 +181,8 @@ class Worker:
     def _frozen(self) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[self._number]
 
-    def _check_attempt(self) -> None:
+    def check_attempt(self) -> None:
+        """Raises Superseded where another attempt has begun, and Interrupted where a signal asked for it."""
         check_interrupt()
         trial = self.trial()
         if trial.state.is_finished() or trial.attempt != self._attempt:

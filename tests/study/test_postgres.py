@@ -60,7 +60,8 @@ def test_a_wrong_password_is_told_and_not_shown(server: Server) -> None:
 def test_a_server_that_does_not_answer_is_told_before_the_data_are_read(
     told_here: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(STORAGE_URL_VARIABLE, raising=False)
+    monkeypatch.setenv(STORAGE_URL_VARIABLE, "")  # what the sweep sets is taken away again
+    monkeypatch.delenv(STORAGE_URL_VARIABLE)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"postgresql://me:{PASSWORD}@127.0.0.1:{free.getsockname()[1]}/db"

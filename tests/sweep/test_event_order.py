@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,20 @@ from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.proposer import OneByOne
 from siren_sweep.study.stored import mark_shown, read_block
 from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import all_blocks, all_validations, load, n_affordable, paused_trials, trial_id, winner
+from siren_sweep.study.studies import (
+    all_blocks,
+    all_validations,
+    load,
+    n_affordable,
+    open_batches,
+    paused_trials,
+    trial_id,
+    winner,
+)
 from siren_sweep.sweep import checks
 from siren_sweep.sweep import loop as sweep
+from siren_sweep.sweep.launched import Launched
+from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.train.report import Report
 
 WRITES = (
@@ -139,6 +151,21 @@ class Workers:
         return JobReturn(_return_value=None, status=JobStatus.COMPLETED)
 
 
+class AnyOrder:
+    """A trainer of a cluster: trials of all open batches end in any order, also those of later ones first."""
+
+    def __init__(self, workers: Workers, seed: int) -> None:
+        self._workers, self._rng = workers, random.Random(seed)
+
+    def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
+        while trials.missing(numbers):
+            missing = trials.missing([*numbers, *later])
+            number = self._rng.choice(missing)
+            self._workers.launch([trials.overrides(trials.begin_attempt(number), n_threads)], 0)
+            if trials.trial(number).current is None:
+                trials.count_death(number, "killed")
+
+
 class ViewsOff(contextlib.nullcontext):  # type: ignore[type-arg]
     """A monitor that shows nothing: a block's views are made at once."""
 
@@ -169,14 +196,15 @@ def views_off() -> Iterator[None]:
         yield
 
 
-def run(config: Config, storage: FragileStorage, deaths: set[int]) -> None:
+def run(config: Config, storage: FragileStorage, deaths: set[int], order: int | None = None) -> None:
     outputs = OutputPaths(Path("/nowhere"))
     overrides = checks.SweepOverrides()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "open_storage", lambda *_: storage)
-        launcher: Any = Workers(storage, deaths)
+        workers: Any = Workers(storage, deaths)
+        trainer = Launched(workers) if order is None else AnyOrder(workers, order)
         hashes = {1: "first", 2: "second", 3: "third"}
-        sweep.Sweep(config, overrides, launcher, outputs, outputs.sweep("s"), hashes).run()
+        sweep.Sweep(config, overrides, trainer, outputs, outputs.sweep("s"), hashes).run()
 
 
 def table(storage: FragileStorage) -> Table:
@@ -252,11 +280,31 @@ def test_a_sweep_that_is_extended_leads_to_the_same_table_wherever_it_is_cut_off
         assert table(cut) == expected
 
 
-def interrupted(config: Config, crashes: list[tuple[int, bool]], deaths: set[int]) -> Table:
+def test_with_several_batches_open_the_table_follows_from_no_order_of_ends_crashes_and_deaths(
+    config: Config, views_off: None
+) -> None:
+    wide = copy.deepcopy(config)
+    wide.claude.n_iter_block, wide.cluster.n_batches = 14, 3
+    storage = FragileStorage()
+    run(wide, storage, set(), order=0)
+    expected, narrow = table(storage), copy.deepcopy(wide)
+    narrow.cluster.n_batches = 1
+    one_by_one = FragileStorage()
+    run(narrow, one_by_one, set(), order=0)
+    assert table(one_by_one) != expected, "what a batch is planned from differs"
+    for study in all_blocks(storage).values():
+        assert open_batches(study) == []
+        assert any(trial.stints for trial in read_trials(study))
+    for left in range(1, storage.n_writes, 45):
+        crashes = [(left, left % 2 == 0), (left // 3 + 1, left % 2 == 1)]
+        assert interrupted(wide, crashes, {left % 12, 7}, order=left) == expected
+
+
+def interrupted(config: Config, crashes: list[tuple[int, bool]], deaths: set[int], order: int | None = None) -> Table:
     """The table of a sweep that is cut off at each of `crashes` (at a write, before or after it), and goes on."""
     storage = FragileStorage()
     for left, after in [*crashes, (None, False)]:
         storage.left, storage.after = left, after
         with contextlib.suppress(Crash):
-            run(config, storage, deaths)
+            run(config, storage, deaths, order)
     return table(storage)

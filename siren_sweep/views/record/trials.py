@@ -15,7 +15,7 @@ from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.study.records import Hypothesis, Outcome, Stint, Trial, finite, solved_r2_of
 from siren_sweep.study.stored import read_block, read_notes
 from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import best_trial, instructions, open_batch, seed_runs, whole_runs, winner
+from siren_sweep.study.studies import best_trial, instructions, open_batches, seed_runs, whole_runs, winner
 from siren_sweep.train.report import Status
 
 
@@ -188,7 +188,7 @@ def _block(
 def _told(trials: Sequence[TrialView], study: Study) -> frozenset[int]:
     """The batches that are over."""
     known = {trial.batch for trial in trials} | {trial.told_in for trial in trials if trial.told_in is not None}
-    trains = {trial.batch for trial in trials if trial.state is State.open} | {open_batch(study)}
+    trains = {trial.batch for trial in trials if trial.state is State.open} | {*open_batches(study)}
     return frozenset(known - trains)
 
 

@@ -134,6 +134,7 @@ def _trials(
                     "cells": tables.trial_cells(block, trial, names, verdict),
                     "overrides": tables.overrides(trial),
                     "link": links.get(f"{block.name}/trial_{trial.number:04d}"),
+                    "log": f"{block.name}/trial_{trial.number:04d}/job_{trial.job.attempt}.log" if trial.job else None,
                     "winner": trial is block.best,
                     "block": f"block {block.number}",
                     "state": state_of(trial),

@@ -1,0 +1,307 @@
+"""How a sweep grows: many workers on one database, and many trials in one study.
+
+    python bench/scale.py workers --url postgresql://me@host/db     trials a minute of 4 workers and of 64
+    python bench/scale.py trials                                    10,000 trials in one study: what each step takes
+
+The trials of `workers` sleep for as long as one that trains would take, make its twenty reports and leave its outcome,
+as a sweep's worker does. They are planned, enqueued and told as by a sweep with `cluster.n_batches`, so that what binds
+is the product's. The reports that are lost are counted at the end, from the study.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from hydra import compose, initialize_config_dir
+from optuna.study import Study
+from optuna.trial import TrialState, create_trial
+
+from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.config.schema import N_REPORTS, Block, Config
+from siren_sweep.paths import OutputPaths, SweepPaths
+from siren_sweep.search.proposer import make_pruner
+from siren_sweep.study import records
+from siren_sweep.study.stored import read_plan
+from siren_sweep.study.stored_trials import read_trials, trial_values
+from siren_sweep.study.studies import STORAGE_URL_VARIABLE, create, load, open_batch, open_batches, open_storage
+from siren_sweep.sweep.batch import BatchRun
+from siren_sweep.sweep.block import BlockStart, start_block
+from siren_sweep.sweep.instructions import Instructions
+from siren_sweep.sweep.open_trials import OpenTrials
+from siren_sweep.sweep.planning import Planner
+from siren_sweep.sweep.progress import ProgressView
+from siren_sweep.sweep.worker import Worker
+from siren_sweep.train.report import Report
+from siren_sweep.views.record.writer import write_record
+from siren_sweep.views.report.page import write_report
+
+STEPS = 1000  # of a trial: fewer than those of which the search pauses every one
+METRICS = {"training_time_min": 1.0, "total_params": 1000, "final_mse": 1e-3, "rank_90": 3, "rank_99": 9}
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["workers", "trials"])
+    parser.add_argument("--url", help="of a database server with an empty database (default: sqlite)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[4, 64])
+    parser.add_argument("--trials", type=int, nargs="+", help="of each (default: 120 2000, or 1000 3000 10000)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="that a trial takes (%(default)s)")
+    options = parser.parse_args()
+    if options.url:
+        os.environ[STORAGE_URL_VARIABLE] = options.url
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = OutputPaths(Path(folder)).sweep("scale")
+        paths.root.mkdir()
+        if options.what == "workers":
+            measure_workers(paths, options.workers, options.trials or [120, 2000], options.seconds)
+        else:
+            measure_trials(paths, options.trials or [1000, 3000, 10_000])
+
+
+def composed(n_trials: int, n_batches: int = 1) -> Config:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        overrides = [f"claude.n_iter_block={n_trials}", f"cluster.n_batches={n_batches}", "tracking=none"]
+        cfg = typed(compose("config", [*overrides, "dataset.path=unused"]))
+    cfg.blocks.schedule = [Block(100, STEPS)]
+    cfg.sweep.name = "scale"
+    return cfg
+
+
+def begun(cfg: Config, paths: SweepPaths, name: str) -> tuple[Study, BlockStart, Planner, OpenTrials]:
+    """A block's study, new or not, and what plans and runs its batches."""
+    storage = open_storage(None, paths)
+    settings = {"claude.ucb_c": 1.414, "claude.n_iter_block": cfg.claude.n_iter_block, "claude.solved_r2": 0.9999}
+    own = records.Block(1, 100, settings=settings, dataset={"path": "unused", "n_input_neurons": 1736})
+    study = create(storage, name, own)
+    start = start_block(cfg, 1, cfg.search_space.params, {}, None)
+    planner = Planner(cfg, storage, paths, Instructions(storage, paths, cfg.claude.n_iter_block))
+    return study, start, planner, OpenTrials(storage, study, paths, [])
+
+
+# Many workers
+
+
+def measure_workers(paths: SweepPaths, numbers: Sequence[int], trials: Sequence[int], seconds: float) -> None:
+    """A line for each number of workers."""
+    heads = ("workers", "trials", "minutes", "trials/min", "lost reports", "errors", "asking, s")
+    print(" ".join(f"{head:>12}" for head in heads))
+    for n_workers, n_trials in zip(numbers, trials, strict=True):
+        cfg = composed(n_trials, n_batches=max(1, n_workers // 4))
+        study, start, planner, open_trials = begun(cfg, paths, "block_01")
+        pool = Pool(cfg, paths, n_workers, seconds)
+        began, asked = time.monotonic(), 0.0
+        while True:
+            before = time.monotonic()
+            while len(open_batches(study)) < cfg.cluster.n_batches and planner.plan(study, start):
+                pass
+            asked += time.monotonic() - before
+            if open_batch(study) is None:
+                break
+            BatchRun(study, open_trials, pool, []).run(1)
+        minutes = (time.monotonic() - began) / 60
+        pool.close()
+        known = read_trials(study)
+        lost = sum(N_REPORTS - len(trial.reports) for trial in known if trial.current and trial.current.succeeded)
+        rate, each = len(known) / minutes, asked / (len(known) / 4)
+        row = (n_workers, len(known), f"{minutes:.1f}", f"{rate:.1f}", lost, pool.n_errors, f"{each:.2f}")
+        print(" ".join(f"{value:>12}" for value in row), flush=True)
+        optuna.delete_study(study_name=study.study_name, storage=study._storage)
+
+
+class Pool:
+    """A trainer: processes that each take one trial after the other."""
+
+    def __init__(self, cfg: Config, paths: SweepPaths, n_workers: int, seconds: float) -> None:
+        context = multiprocessing.get_context("fork")
+        self.n_errors = 0
+        self._busy: dict[Connection, int] = {}
+        self._free: list[Connection] = []
+        self._processes = []
+        for _ in range(n_workers):
+            own, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(cfg, paths, seconds, theirs), daemon=True)
+            process.start()
+            self._processes.append(process)
+            self._free.append(own)
+
+    def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
+        left = set(numbers)
+        waiting = [number for number in trials.missing([*numbers, *later]) if number not in self._busy.values()]
+        left &= {*trials.missing(numbers)}
+        while left:
+            while waiting and self._free:
+                number, worker = waiting.pop(0), self._free.pop(0)
+                worker.send((number, trials.begin_attempt(number).attempt))
+                self._busy[worker] = number
+            ready = wait(list(self._busy))
+            for worker in [one for one in self._busy if one in ready]:
+                error = worker.recv()
+                self.n_errors += error is not None
+                left.discard(self._busy.pop(worker))
+                self._free.append(worker)
+
+    def close(self) -> None:
+        for worker in self._free:
+            worker.send(None)
+        for process in self._processes:
+            process.join()
+
+
+def _serve(cfg: Config, paths: SweepPaths, seconds: float, parent: Connection) -> None:
+    """In a process of its own: trials that sleep, until there are no more."""
+    storage = open_storage(None, paths, existing=True)
+    while (asked := parent.recv()) is not None:
+        number, attempt = asked
+        try:
+            study = load(storage, "block_01", pruner=make_pruner(cfg), sampler=optuna.samplers.RandomSampler())
+            assert study is not None
+            run(Worker(storage, study, number, attempt, cfg.cluster.n_batches), seconds)
+            parent.send(None)
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}"[:300], flush=True)
+            parent.send(str(error))
+
+
+def run(worker: Worker, seconds: float) -> None:
+    """One trial, as a worker runs it, asleep where that trains."""
+    trial = worker.trial()
+    final = final_r2(trial.plan.config)
+    for index in range(1, N_REPORTS + 1):
+        time.sleep(seconds / N_REPORTS)
+        why = worker.on_report(report(index, final))
+        if why is not None:
+            worker.write("stopped", why, {}, index)
+            return
+    worker.write("finished", None, {"final_r2": final, **METRICS}, STEPS)
+
+
+def final_r2(config: Any) -> float:
+    """What a config reaches: a number that follows from it."""
+    digest = hashlib.sha256(repr(sorted(config.items())).encode()).digest()
+    return 0.5 + digest[0] / 520
+
+
+def report(index: int, final: float) -> Report:
+    r2 = final * (1 - 2.0 ** (-index))
+    return Report(index, index / N_REPORTS, index * STEPS // N_REPORTS, r2, 1 - r2, 1e-3, 1.0, 60.0 * index / N_REPORTS)
+
+
+# Many trials
+
+
+def measure_trials(paths: SweepPaths, sizes: Sequence[int]) -> None:
+    """A line for each number of trials in one study."""
+    steps = ("asking", "record", "record again", "report", "refresh", "refresh again", "resume")
+    print(f"{'trials':>6} " + " ".join(f"{name + ', s':>16}" for name in steps))
+    cfg = composed(10 * max(sizes))
+    first = sizes[0]
+    plant(cfg, paths, first)
+    for size in sizes:
+        replicate(open_storage(None, paths), first, size)
+        shown = " ".join(f"{value:16.2f}" for value in step_times(cfg, paths))
+        print(f"{size:6d} {shown}", flush=True)
+
+
+def plant(cfg: Config, paths: SweepPaths, n_trials: int) -> None:
+    """Fill the study with random configs, each trial told, with twenty reports."""
+    study, start, *_ = begun(cfg, paths, "block_01")
+    params = start.space.distributions()
+    for number in range(n_trials):
+        rng = optuna.samplers.RandomSampler(seed=number)
+        ask = optuna.create_study(sampler=rng)
+        point = ask.ask(dict(params)).params
+        config = start.space.config(point)
+        final = final_r2(config)
+        plan = records.TrialPlan(
+            number + 1, config, batch=number // 4 + 1, slot=number % 4, n_training_frames=100, seed=42, strategy="tree"
+        )
+        outcome = records.Outcome(1, "finished", None, {"final_r2": final, **METRICS}, STEPS, 1e9, 1e9 + 60)
+        curve = [report(index, final) for index in range(1, N_REPORTS + 1)]
+        values = trial_values(plan, outcome, attempt=1) | {"reports": [vars(one) for one in curve]}
+        reached = {one.index: one.r2 for one in curve}
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                value=final,
+                params=point,
+                distributions=dict(params),
+                user_attrs=values,
+                intermediate_values=reached,
+            )
+        )
+
+
+def replicate(storage: Any, n_first: int, n_wanted: int) -> None:
+    """Copy the first trials, rows as they are but for their numbers, until there are so many."""
+    tables = {
+        "trial_params": "param_name, param_value, distribution_json",
+        "trial_values": "objective, value, value_type",
+        "trial_user_attributes": "key, value_json",
+        "trial_intermediate_values": "step, intermediate_value, intermediate_value_type",
+    }
+    with storage._backend.engine.begin() as connection:
+
+        def do(statement: str) -> Any:
+            return connection.execute(sqlalchemy.text(statement))
+
+        n_now = do("SELECT count(*) FROM trials").scalar()
+        low, high = do("SELECT min(trial_id), max(trial_id) FROM trials").one()
+        when = "datetime_start, datetime_complete"
+        assert high - low + 1 == n_now
+        for copied in range(n_now, n_wanted, n_first):
+            some = f"trial_id < {low + min(n_first, n_wanted - copied)}"
+            do(
+                f"INSERT INTO trials (trial_id, number, study_id, state, {when}) "
+                f"SELECT trial_id + {copied}, number + {copied}, study_id, state, {when} FROM trials WHERE {some}"
+            )
+            for table, columns in tables.items():
+                into = f"INSERT INTO {table} (trial_id, {columns})"
+                do(f"{into} SELECT trial_id + {copied}, {columns} FROM {table} WHERE {some}")
+            for key, more in (("iteration", copied), ("batch", copied // 4)):
+                do(
+                    "UPDATE trial_user_attributes "
+                    f"SET value_json = CAST(CAST(value_json AS INTEGER) + {more} AS VARCHAR) "
+                    f"WHERE key = '{key}' AND trial_id >= {low + copied}"
+                )
+
+
+def step_times(cfg: Config, paths: SweepPaths) -> list[float]:
+    """Seconds of each step of a sweep on the study as it stands."""
+    study, start, planner, _ = begun(cfg, paths, "block_01")
+    studies, view = {1: study}, ProgressView(cfg, paths)
+    resumed = took(lambda: begun(cfg, paths, "block_01")[2].resume(study, start))
+    batch = 1 + max(trial.batch for trial in read_trials(study))
+    asking = took(lambda: planner._propose(study, start, batch, 4))
+    assert not read_plan(study, batch)
+    return [
+        asking,
+        *(took(lambda: write_record(paths, studies, {})) for _ in range(2)),
+        took(lambda: write_report(paths, OutputPaths(paths.root.parent), studies, {})),
+        *(took(lambda: view.update(studies, {})) for _ in range(2)),
+        resumed,
+    ]
+
+
+def took(act: Callable[[], object]) -> float:
+    """Seconds."""
+    before = time.monotonic()
+    act()
+    return time.monotonic() - before
+
+
+if __name__ == "__main__":
+    main()

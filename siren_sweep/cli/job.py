@@ -1,0 +1,58 @@
+"""`python -m siren_sweep.cli.job OVERRIDE ...`: an attempt at a trial, as a job of a cluster runs it.
+
+Its exit code says how it ended; the sweep's parent reads it, and an `error:` line of the job's log.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import time
+
+import hydra
+from hydra.errors import HydraException
+
+from siren_sweep.cli.main import task
+from siren_sweep.config.base import with_base
+from siren_sweep.config.compose import conf_dir
+from siren_sweep.errors import OutputError, SweepError, redacted
+from siren_sweep.sweep.cluster.submitted import FAULT, INTERRUPTED
+from siren_sweep.sweep.worker import Interrupted, Superseded, interrupt
+
+
+def main() -> None:
+    """Run the trial that the overrides name. A signal makes it leave its checkpoint and go."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    for which in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):  # SLURM's, LSF's, and LSF's at the limit of time
+        signal.signal(which, interrupt)
+    own = [text for text in sys.argv if text.startswith(("trial.folder=", "trial.attempt="))]
+    _say(f"begins on {platform.node()}: {' '.join(own)}")
+    try:
+        sys.argv[1:] = with_base(sys.argv[1:])
+        hydra.main(config_path=conf_dir(), config_name="config", version_base="1.3")(task)()
+        _say("ends, its outcome written")
+    except (Interrupted, Superseded) as ending:
+        _say(f"ends before its time: {ending or 'a signal asked for it'}")
+        raise SystemExit(INTERRUPTED) from None
+    except SweepError as error:
+        _leave(error)
+    except HydraException as error:
+        _leave(SweepError(f"the config of a job cannot be composed: {error}"))
+    except OSError as error:  # the machine's, whatever the config: a disk that is full, a folder that is gone
+        _leave(OutputError(f"a worker could not go on: {type(error).__name__}: {error}"))
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+
+
+def _leave(error: SweepError) -> None:
+    text = redacted(" ".join(str(error).split()))
+    print(f"error: {text}", file=sys.stderr)
+    raise SystemExit(FAULT)
+
+
+if __name__ == "__main__":
+    main()

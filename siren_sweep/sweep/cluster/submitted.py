@@ -1,0 +1,173 @@
+"""Trials trained by the jobs of a cluster. A job that is lost costs its trial the time since its last checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from siren_sweep.errors import SweepError, SweepStateError
+from siren_sweep.study.records import ClusterJob, Trial
+from siren_sweep.sweep import interrupts
+from siren_sweep.sweep.cluster.jobs import Jobs, Refused
+from siren_sweep.sweep.lock import last_attempt
+from siren_sweep.sweep.open_trials import OpenTrials
+
+FAULT, INTERRUPTED = 2, 3  # exit codes of a job's program: a person can mend it; a signal, or another attempt, ended it
+PAUSE_S = 1.0  # between two looks at the trials
+POLL_S = 10.0  # between two questions to the scheduler
+PATIENCE_S = 600.0  # with a scheduler that takes no jobs
+MOST_FALSE_STARTS = 2  # of a trial's jobs that end before the trial has begun
+
+_Key = tuple[str, int]  # study and number of a trial
+
+
+@dataclass
+class _Known:
+    """What is known of the jobs that were submitted, by trial."""
+
+    running: dict[_Key, ClusterJob] = field(default_factory=dict)
+    unsent: set[_Key] = field(default_factory=set)  # that the scheduler refused
+    false_starts: dict[_Key, int] = field(default_factory=dict)
+
+
+class Submitted:
+    """Has a job for each trial that is open, of all batches that are. It is kept from batch to batch."""
+
+    def __init__(self, jobs: Jobs, n_threads: int) -> None:
+        self._jobs, self._n_threads, self._known = jobs, n_threads, _Known()
+        self._asked_at, self._alive = -POLL_S, set[str]()
+        self._refused: tuple[float, float] | None = None  # when the scheduler first took no job, and last
+
+    def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
+        """As `batch.Trainer`; each trial has the cores of its job. Ctrl-C cancels the jobs; where the parent is ended
+        in any other way they go on, and its next start takes them up."""
+        self._adopt(trials, [*numbers, *later])
+        try:
+            while trials.missing(numbers):
+                interrupts.check()
+                for number in trials.missing([*numbers, *later]):
+                    self._look(trials, number)
+                time.sleep(PAUSE_S)
+        except KeyboardInterrupt:
+            if interrupts.last_signal() == signal.SIGINT:
+                self._jobs.cancel()
+            raise
+
+    def _adopt(self, trials: OpenTrials, numbers: Sequence[int]) -> None:
+        """Take up the jobs that an earlier start of the sweep submitted."""
+        for number, trial in trials.now(numbers).items():
+            job = trial.job
+            before = trial.stints[-1].attempt if trial.stints else 0
+            known = (trials.study_name, number) in self._known.running
+            if trial.current is None and job is not None and not known and before < job.attempt == trial.attempt:
+                self._known.running[trials.study_name, number] = job
+                self._jobs.adopt(job.id)
+
+    def _look(self, trials: OpenTrials, number: int) -> None:
+        """See to one trial without an outcome: that it has a job, and what became of that."""
+        key = (trials.study_name, number)
+        job = self._known.running.get(key)
+        if job is None:
+            self._submit(trials, number)
+            return
+        code = _exit_code(trials.folder(number).job_end(job.attempt))
+        if code is None and self._is_alive(job):
+            return
+        self._jobs.forget(job.id)
+        del self._known.running[key]
+        if trials.trial(number).current is None:  # it may have come while the job was looked at
+            self._lost(trials, number, job, code)
+
+    def _is_alive(self, job: ClusterJob) -> bool:
+        if time.monotonic() - self._asked_at >= POLL_S:
+            self._alive, self._asked_at = self._jobs.alive(), time.monotonic()
+        return job.id in self._alive
+
+    def _submit(self, trials: OpenTrials, number: int) -> None:
+        key = (trials.study_name, number)
+        if self._refused is not None and time.monotonic() - self._refused[1] < POLL_S:
+            return
+        trial = trials.trial(number) if key in self._known.unsent else trials.begin_attempt(number)
+        try:
+            job = self._jobs.submit(trials.folder(number), trial.attempt, trials.overrides(trial, self._n_threads))
+        except Refused as refused:
+            self._wait_or_raise(refused)
+            self._known.unsent.add(key)
+            return
+        self._known.unsent.discard(key)
+        self._refused = None
+        if job is not None:  # else it may be there or not: the next attempt makes it worth nothing
+            self._known.running[key] = ClusterJob(trial.attempt, job)
+            self._alive.add(job)
+            trials.writer(number).job(self._known.running[key])
+
+    def _wait_or_raise(self, refused: Refused) -> None:
+        now = time.monotonic()
+        first = self._refused[0] if self._refused is not None else now
+        self._refused = first, now
+        if now - first > PATIENCE_S or not (refused.later or self._known.running):
+            raise refused
+
+    def _lost(self, trials: OpenTrials, number: int, job: ClusterJob, code: int | None) -> None:
+        """Judge a job that left no outcome: its trial runs again, unless it took its job with it too often."""
+        log, trial = trials.folder(number).job_log(job.attempt), trials.trial(number)
+        own = _newest(log.parent, f"*_{job.attempt}.*stderr")
+        said = _last_line(log, "error: ") if code == FAULT else _last_line(own)
+        if code == FAULT:
+            raise SweepError(said or f"a trial's job met what no trial is to be blamed for: {log}")
+        if code is None or code == INTERRUPTED:
+            _tell(f"{_name(trials, trial)}: job {job.id} was ended, and the trial goes on in another one", said)
+        elif last_attempt(trials.folder(number).lock) == job.attempt:
+            trials.count_death(number, _why(code, said))
+        else:
+            self._count_false_start(
+                trials, trial, f"job {job.id} ended before its trial began ({_why(code, '')}): {log}"
+            )
+
+    def _count_false_start(self, trials: OpenTrials, trial: Trial, text: str) -> None:
+        key = (trials.study_name, trial.number)
+        self._known.false_starts[key] = self._known.false_starts.get(key, 0) + 1
+        if self._known.false_starts[key] >= MOST_FALSE_STARTS:
+            raise SweepStateError(text)
+        _tell(f"{_name(trials, trial)}: {text}")
+
+
+def _exit_code(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _newest(folder: Path, pattern: str) -> Path | None:
+    return max(folder.glob(pattern), key=lambda file: file.stat().st_mtime, default=None)
+
+
+def _last_line(file: Path | None, start: str = "") -> str:
+    """The last line of a file that begins so, without that; empty where there is none."""
+    if file is None or not file.exists():
+        return ""
+    lines = file.read_text(errors="replace").splitlines()
+    found = (line for line in reversed(lines) if line.strip() and line.startswith(start))
+    return next(found, "").removeprefix(start).strip()
+
+
+def _why(code: int, said: str) -> str:
+    if code > 128 and code - 128 in [*signal.Signals]:
+        name = signal.Signals(code - 128).name
+        if "oom" in said.lower() or "out of memory" in said.lower():
+            return f"out of memory: the job's program was killed by {name}"
+        return f"the job's program was killed by {name}"
+    return f"the job's program ended with code {code} and left no outcome"
+
+
+def _name(trials: OpenTrials, trial: Trial) -> str:
+    return f"{trials.study_name.replace('_', ' ')}, trial {trial.number}"
+
+
+def _tell(text: str, why: str = "") -> None:
+    print(text + (f" ({why})" if why else ""), file=sys.stderr)

@@ -1,0 +1,59 @@
+"""Trials trained by one of Hydra's launchers, of which the `slots` launcher is the usual one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.plugins.launcher import Launcher
+
+from siren_sweep.errors import SweepError, SweepStateError
+from siren_sweep.sweep.hydra_jobs import job_error
+from siren_sweep.sweep.lock import wait_for_end
+from siren_sweep.sweep.open_trials import OpenTrials
+
+
+class _NotBegun(Exception):
+    """A job that was never started: no worker died of it."""
+
+
+class Launched:
+    """Launches the trials of one batch, and again those that were left without an outcome."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+
+    def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
+        """As `batch.Trainer`; a launcher returns when all its jobs have ended, so `later` ones wait."""
+        while missing := trials.missing(numbers):
+            self._launch_once(trials, missing, n_threads)
+
+    def _launch_once(self, trials: OpenTrials, numbers: Sequence[int], n_threads: int) -> None:
+        jobs = [trials.overrides(trials.begin_attempt(number), n_threads) for number in numbers]
+        first = trials.trial(numbers[0]).plan.iteration - 1
+        try:
+            errors = [job_error(result) for result in self._launcher.launch(jobs, first)]
+        except SweepError:
+            raise
+        except Exception as error:  # a launcher that gives up a whole batch when one job dies hard
+            errors = _given_up(trials, numbers, error)
+        faults = []  # that a person can mend, and no trial is to be blamed for: it runs when the sweep goes on
+        for number, met in zip(numbers, errors, strict=True):
+            if trials.trial(number).current is None:
+                if isinstance(met, SweepError):
+                    faults.append(met)
+                elif not isinstance(met, _NotBegun):
+                    trials.count_death(number, str(met or "the worker left no outcome") or type(met).__name__)
+        if faults:
+            raise faults[0]
+
+
+def _given_up(trials: OpenTrials, numbers: Sequence[int], error: Exception) -> list[Exception | None]:
+    """What became of the jobs of a launcher that gave up: those that still train are waited for."""
+    why = RuntimeError(f"the launcher gave up: {type(error).__name__}: {error}")
+    ends: list[Exception | None] = []
+    for number in numbers:
+        began = wait_for_end(trials.folder(number).lock) == trials.trial(number).attempt
+        ends.append(why if began else _NotBegun())
+    if all(isinstance(end, _NotBegun) for end in ends):
+        raise SweepStateError(f"{why}; no trial had begun") from error
+    return ends

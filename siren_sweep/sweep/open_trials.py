@@ -1,0 +1,86 @@
+"""The trials of a study that train or are to, for whoever trains them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optuna.storages import BaseStorage
+from optuna.study import Study
+
+from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.paths import SweepPaths, TrialPaths, trial_folder
+from siren_sweep.search.plan import ASKED_FOR
+from siren_sweep.study.dashboard import write_note
+from siren_sweep.study.records import Outcome, Trial
+from siren_sweep.study.stored_trials import TrialWriter, read_trial
+from siren_sweep.study.studies import trial_id
+
+MAX_DEATHS = 2  # a config that took its worker with it so often is failed
+
+
+class OpenTrials:
+    """Trials by their number: as they stand, what is written of them, and the overrides that train them.
+
+    `inherited` are the overrides that the person gave.
+    """
+
+    def __init__(self, storage: BaseStorage, study: Study, paths: SweepPaths, inherited: Sequence[str]) -> None:
+        self._storage, self._study, self._paths, self._inherited = storage, study, paths, list(inherited)
+
+    @property
+    def study_name(self) -> str:
+        return self._study.study_name
+
+    def now(self, numbers: Sequence[int]) -> dict[int, Trial]:
+        """The trials as the study has them now."""
+        known = self._study.get_trials(deepcopy=False)
+        found = {number: read_trial(known[number]) for number in numbers}
+        return {number: trial for number, trial in found.items() if trial is not None}
+
+    def trial(self, number: int) -> Trial:
+        return self.now([number])[number]
+
+    def missing(self, numbers: Sequence[int]) -> list[int]:
+        """Those that have no outcome yet."""
+        return [number for number, trial in self.now(numbers).items() if trial.current is None]
+
+    def folder(self, number: int) -> TrialPaths:
+        return self._paths.trial(self._study.study_name, number)
+
+    def writer(self, number: int) -> TrialWriter:
+        return TrialWriter(self._storage, trial_id(self._storage, self._study, number))
+
+    def begin_attempt(self, number: int) -> Trial:
+        """Give a trial its next attempt: from now on no earlier one may write."""
+        self.writer(number).attempt(self.trial(number).attempt + 1)
+        return self.trial(number)
+
+    def count_death(self, number: int, reason: str) -> None:
+        """Note that an attempt took its worker with it; the trial fails where that is too much."""
+        trial = self.trial(number)
+        deaths = [*trial.deaths, reason]
+        self.writer(number).deaths(deaths)
+        if len(deaths) >= MAX_DEATHS:
+            reason = f"its worker died {len(deaths)} times: {reason}"
+            self.writer(number).outcome(Outcome(trial.attempt, "failed", reason))
+
+    def note(self, number: int) -> None:
+        """Write what the trial is to show, for Optuna's own viewer."""
+        study_id = self._storage.get_study_id_from_name(self._study.study_name)
+        write_note(self._storage, study_id, trial_id(self._storage, self._study, number), self.trial(number).plan)
+
+    def overrides(self, trial: Trial, n_threads: int) -> list[str]:
+        """The Hydra overrides of one trial: what the person gave, then what makes this trial this trial."""
+        plan = trial.plan
+        own = {name: plan.config[name] for name in EXPLORABLE} | {
+            "training.n_training_frames": plan.n_training_frames,
+            "training.seed": plan.seed,
+            "training.n_threads": n_threads,
+            "training.stop_when_solved": plan.strategy != ASKED_FOR,  # a person wants to know how it ends
+            "trial.study": self._study.study_name,
+            "trial.number": trial.number,
+            "trial.attempt": trial.attempt,
+            "trial.slot": trial.slot,
+            "trial.folder": trial_folder(self._study.study_name, trial.number),
+        }
+        return [*self._inherited, *(f"{name}={value}" for name, value in own.items())]

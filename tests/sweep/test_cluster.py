@@ -1,0 +1,287 @@
+"""Trials as jobs of a cluster whose scheduler a test plays: what it is asked, and what becomes of jobs it loses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState, create_trial
+
+from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.config.parameters import defaults
+from siren_sweep.errors import SweepError, SweepStateError
+from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
+from siren_sweep.study.records import Outcome, TrialPlan
+from siren_sweep.study.stored_trials import trial_values
+from siren_sweep.study.studies import STORAGE_URL_VARIABLE, create, study_name
+from siren_sweep.sweep import interrupts
+from siren_sweep.sweep.cluster import submitted
+from siren_sweep.sweep.cluster.faults import cluster_faults
+from siren_sweep.sweep.cluster.jobs import Jobs, Refused
+from siren_sweep.sweep.cluster.submitted import FAULT, INTERRUPTED, Submitted
+from siren_sweep.sweep.lock import training
+from siren_sweep.sweep.open_trials import MAX_DEATHS, OpenTrials
+
+CLUSTER = ["cluster.gpus=1", "cluster.memory_gb=8", "cluster.partition=fast", "cluster.minutes=90"]
+SAYS = {  # what the commands of a scheduler answer
+    "sbatch": "echo Submitted batch job 17",
+    "squeue": "echo slurm_load_jobs error: Invalid job id specified >&2; exit 1",
+    "sacct": "echo Slurm accounting storage is disabled >&2; exit 1",
+    "bsub": "cat > script; echo 'Job <17> is submitted to queue <fast>.'",
+    "bjobs": "echo 'Job <17> is not found' >&2; exit 255",
+}
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        cfg = compose("config", [*overrides, "dataset.path=unused"], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        return cfg
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts commands of a scheduler on the path; each writes down what it was asked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    (tmp_path / "bin").mkdir()
+
+    def put(**says: str) -> None:
+        for name, said in {**SAYS, **says}.items():
+            file = tmp_path / "bin" / name
+            file.write_text(f'#!/bin/sh\necho "$(basename $0) $*" >> {tmp_path / "asked"}\n{said}\n')
+            file.chmod(file.stat().st_mode | stat.S_IXUSR)
+
+    put()
+    return put
+
+
+def jobs_of(scheduler: str, *more: str) -> Jobs:
+    config = composed("sweep.name=s", f"cluster={scheduler}", *CLUSTER, *more)
+    return Jobs(config, typed(config).cluster, 60.0)
+
+
+def test_what_slurm_is_asked(commands: Callable[..., None], tmp_path: Path) -> None:
+    jobs = jobs_of("slurm", "cluster.setup=['module load cuda']", "cluster.options=['--account=lab']")
+    trial = TrialPaths(tmp_path / "out" / "trial_0003")
+    assert jobs.submit(trial, 2, ["graph_model.omega_f=30", "trial.number=3"]) == "17"
+    (script,) = [file for file in trial.root.iterdir() if file.name.startswith("s_2.")]
+    lines = script.read_text().splitlines()
+    asked = {line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")}
+    assert {"partition=fast", "mem=8g", "cpus-per-task=4", "gpus-per-node=1", "time=90", "nodes=1"} <= asked
+    assert {"no-requeue", "export=ALL", "account=lab"} <= asked
+    at = lines.index("module load cuda")
+    assert lines[at + 1] == f"cd {tmp_path}"
+    assert "-m siren_sweep.cli.job --config-name config graph_model.omega_f=30 trial.number=3" in lines[at + 2]
+    assert lines[at + 2].endswith(f">> {trial.job_log(2)} 2>&1")
+    assert str(trial.job_end(2)) in lines[at + 3]
+
+
+def test_what_lsf_is_asked(commands: Callable[..., None], tmp_path: Path) -> None:
+    jobs = jobs_of("lsf", "cluster.setup=['module load cuda']", "cluster.options=['-P lab']")
+    trial = TrialPaths(tmp_path / "out" / "trial_0003")
+    assert jobs.submit(trial, 1, ["trial.number=3"]) == "17"
+    lines = (tmp_path / "script").read_text().splitlines()
+    asked = {line.removeprefix("#BSUB ") for line in lines if line.startswith("#BSUB")}
+    assert {"-q fast", "-n 4", '-R "span[ptile=4]"', "-M 8GB", '-R "rusage[mem=8GB]"', '-gpu "num=1"'} <= asked
+    assert {"-W 90", "-rn", "-env all", "-P lab"} <= asked
+    assert "-m siren_sweep.cli.job --config-name config trial.number=3" in lines[lines.index("module load cuda") + 2]
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "lsf"])
+def test_a_job_that_its_scheduler_has_forgotten_is_over(commands: Callable[..., None], scheduler: str) -> None:
+    jobs = jobs_of(scheduler)
+    jobs.adopt("17")
+    assert jobs.alive() == set()
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "lsf"])
+def test_where_the_scheduler_does_not_answer_no_job_has_ended(commands: Callable[..., None], scheduler: str) -> None:
+    jobs = jobs_of(scheduler)
+    jobs.adopt("17")
+    commands(squeue="echo cannot be reached >&2; exit 1", bjobs="echo LSF is down >&2; exit 255")
+    assert jobs.alive() == {"17"}
+    commands(squeue="echo 17 R", bjobs="echo 17 RUN")
+    assert jobs.alive() == {"17"}
+    commands(squeue="echo 17 NF", bjobs="echo 17 EXIT")
+    assert jobs.alive() == set()
+
+
+@pytest.mark.parametrize(
+    ("said", "later"),
+    [
+        ("Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
+        ("Batch job submission failed: Invalid account or account/partition combination specified", False),
+    ],
+)
+def test_what_a_scheduler_refuses_is_told_in_its_words(
+    commands: Callable[..., None], tmp_path: Path, said: str, later: bool
+) -> None:
+    jobs = jobs_of("slurm")
+    commands(sbatch=f"echo 'sbatch: error: {said}' >&2; exit 1")
+    with pytest.raises(Refused, match="the scheduler refused a job: sbatch: error: Batch job") as refused:
+        jobs.submit(TrialPaths(tmp_path / "trial"), 1, [])
+    assert refused.value.later == later
+
+
+@pytest.mark.parametrize(("ending", "code"), [("exit 3", "3"), ("kill -9 $$", "137"), ("true", "0")])
+def test_a_job_says_how_its_program_ended(
+    commands: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, code: str
+) -> None:
+    jobs = jobs_of("lsf")
+    monkeypatch.setattr(jobs, "_command", ["sh", "-c", f"echo said; {ending}"])
+    trial = TrialPaths(tmp_path / "trial")
+    jobs.submit(trial, 1, [])
+    subprocess.run(["bash", "script"], cwd=tmp_path, check=True, env={**os.environ, "LSB_JOBID": "17"})
+    assert trial.job_end(1).read_text() == f"{code}\n"
+    assert trial.job_log(1).read_text() == "said\n"
+
+
+class Played:
+    """Jobs of which each does what the test says: `ends` are acts by the order in which jobs are submitted."""
+
+    def __init__(self, trials: OpenTrials, ends: Sequence[Any]) -> None:
+        self.trials, self.ends, self.submitted, self.adopted = trials, list(ends), list[int](), list[str]()
+        self.cancelled = False
+        self.running: set[str] = set()
+
+    def submit(self, folder: TrialPaths, attempt: int, overrides: Sequence[str]) -> str | None:
+        self.submitted.append(attempt)
+        act = self.ends.pop(0) if self.ends else "finishes"
+        if isinstance(act, Exception):
+            raise act
+        if act == "no answer":
+            return None
+        if act == "finishes":
+            with training(folder.lock, attempt):
+                self.trials.writer(0).outcome(Outcome(attempt, "finished", metrics={"final_r2": 0.5}))
+        elif act == "stays":
+            self.running.add(f"j{attempt}")
+        elif act != "is lost":
+            began, code = act
+            if began:
+                with training(folder.lock, attempt):
+                    folder.job_log(attempt).write_text("error: no room\n")
+            folder.root.mkdir(parents=True, exist_ok=True)
+            folder.job_end(attempt).write_text(f"{code}\n")
+        return f"j{attempt}"
+
+    def adopt(self, job: str) -> None:
+        self.adopted.append(job)
+
+    def alive(self) -> set[str]:
+        return {*self.running}
+
+    def forget(self, job: str) -> None: ...
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.fixture
+def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenTrials:
+    """One trial that was planned."""
+    monkeypatch.setattr(submitted, "PAUSE_S", 0.0)
+    monkeypatch.setattr(submitted, "POLL_S", 0.0)
+    storage = InMemoryStorage()
+    study = create(storage, study_name(1))
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=trial_values(TrialPlan(1, defaults()))))
+    paths: SweepPaths = OutputPaths(tmp_path).sweep("s")
+    return OpenTrials(storage, study, paths, [])
+
+
+def train(trials: OpenTrials, *ends: Any) -> Played:
+    jobs: Any = Played(trials, ends)
+    Submitted(jobs, 2).train(trials, [0], [], 1)
+    return jobs  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "ends", [["is lost"] * 5, [(True, INTERRUPTED)] * 5, ["no answer"] * 5, ["is lost", (True, 137)]]
+)
+def test_a_job_that_is_lost_is_no_death_of_its_trial(trials: OpenTrials, ends: list[Any]) -> None:
+    jobs = train(trials, *ends)
+    assert jobs.submitted == [*range(1, len(ends) + 2)]
+    assert trials.trial(0).current is not None
+    assert trials.trial(0).deaths == (("the job's program was killed by SIGKILL",) if (True, 137) in ends else ())
+
+
+def test_a_config_that_takes_its_jobs_with_it_is_failed(trials: OpenTrials) -> None:
+    train(trials, *[(True, 137)] * MAX_DEATHS)
+    outcome = trials.trial(0).current
+    assert outcome is not None
+    assert (outcome.status, outcome.reason) == (
+        "failed",
+        "its worker died 2 times: the job's program was killed by SIGKILL",
+    )
+
+
+def test_jobs_that_end_before_their_trial_begins_end_the_sweep_and_blame_no_trial(trials: OpenTrials) -> None:
+    with pytest.raises(SweepStateError, match=r"job j2 ended before its trial began .*code 127.*job_2\.log"):
+        train(trials, (False, 127), (False, 127))
+    assert trials.trial(0).deaths == ()
+
+
+def test_a_fault_that_a_person_can_mend_ends_the_sweep_in_its_words(trials: OpenTrials) -> None:
+    with pytest.raises(SweepError, match=r"^no room$"):
+        train(trials, (True, FAULT))
+
+
+def test_a_scheduler_that_is_down_is_waited_for(trials: OpenTrials) -> None:
+    jobs = train(trials, Refused("down", later=True), Refused("down", later=True))
+    assert jobs.submitted == [1, 1, 1], "an attempt that was not taken is the same attempt"
+
+
+def test_a_scheduler_that_refuses_for_good_is_told_at_once(trials: OpenTrials) -> None:
+    with pytest.raises(Refused, match="no such partition"):
+        train(trials, Refused("no such partition", later=False))
+
+
+def test_a_job_that_an_earlier_start_submitted_is_taken_up(trials: OpenTrials, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: Any = Played(trials, ["stays"])
+    monkeypatch.setattr(interrupts, "check", interrupted_after(3))
+    with pytest.raises(KeyboardInterrupt):
+        Submitted(jobs, 2).train(trials, [0], [], 1)
+    assert not jobs.cancelled, "it was no person's Ctrl-C"
+    again: Any = Played(trials, [])
+    again.running = {"j1"}
+    monkeypatch.setattr(interrupts, "check", interrupted_after(3))
+    monkeypatch.setattr(interrupts, "last_signal", lambda: signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        Submitted(again, 2).train(trials, [0], [], 1)
+    assert (again.adopted, again.submitted, again.cancelled) == (["j1"], [], True)
+
+
+def interrupted_after(n: int) -> Callable[[], None]:
+    left = [n]
+
+    def check() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+
+    return check
+
+
+def test_what_a_cluster_needs_is_told_at_once(commands: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STORAGE_URL_VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    cfg = typed(composed("cluster=slurm", "sweep.name='a b'", "cluster.n_batches=2"))
+    wrong = cluster_faults(cfg)
+    assert len(wrong) == 3
+    assert "needs storage.url of a database server" in wrong[0]
+    assert "cluster=slurm needs sbatch, squeue, scancel where the sweep is started, got no sbatch" in wrong[1]
+    assert "must hold no spaces" in wrong[2]
+    assert cluster_faults(typed(composed())) == []
+    (alone,) = cluster_faults(typed(composed("cluster.n_batches=2")))
+    assert alone == "cluster.n_batches above 1 needs cluster=slurm or cluster=lsf, got 2"
