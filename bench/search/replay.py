@@ -118,10 +118,31 @@ def repeat(table: Table, sampler_name: str, pruner_name: str, seed: int, least: 
     return replayed.result()
 
 
-def _planned(study: optuna.Study, sampler: UCBTreeSampler, table: Table, replayed: _Replayed) -> list[_Slot]:
-    """A batch of ours; a config that the table does not have cannot be proposed, where there are others."""
-    slots = []
-    for proposal in sampler.propose(study, table.values(), BATCH, pending=table.holes):
+def block(table: Table, seed: int) -> tuple[float, bool]:
+    """One block of ours, of the steps of BLOCK full trials: log10(1 - R2) of the best finished, 0 where none has, and
+    whether a config that would have beaten it is paused at the end."""
+    sampler = UCBTreeSampler(seed)
+    study = optuna.create_study(
+        study_name=f"block {seed}", direction="maximize", sampler=sampler, pruner=UCBPruner(pauses_at=PAUSES)
+    )
+    replayed = _Replayed(table, study, goes_on=True)
+    while slots := _planned(study, sampler, table, replayed, BLOCK - replayed.planned):
+        replayed.batch(slots)
+    return replayed.logged, replayed.winner_waits
+
+
+def _planned(
+    study: optuna.Study, sampler: UCBTreeSampler, table: Table, replayed: _Replayed, left: float = np.inf
+) -> list[_Slot]:
+    """A batch of ours that fits into what is left, in full trials, as far as each runs before it pauses; a config that
+    the table does not have cannot be proposed, where there are others."""
+    slots: list[_Slot] = []
+    for proposal in sampler.propose(study, table.values(), BATCH, pending=table.holes, left=left):
+        reached = 0 if proposal.goes_on is None else replayed.slots[proposal.goes_on].reached
+        needs = (next((at for at in PAUSES if at > reached), N_REPORTS) - reached) / N_REPORTS
+        if needs > left + 1e-9:
+            continue
+        left -= needs
         if proposal.goes_on is not None:
             slots.append(replayed.slots[proposal.goes_on])
         elif not replayed.seen.all():
@@ -209,18 +230,26 @@ class _Replayed:
         self._best = max([self._best, *self._table.final[finished]])
         if self._table.is_top[finished].any():
             self.cost_to_top = min(self.cost_to_top, self._cost)
-        logged = float(np.log10(max(1 - self._best, 1e-12))) if np.isfinite(self._best) else 0.0
-        self._path.append((self._cost, logged))
+        self._path.append((self._cost, self.logged))
         if self._best_after_block is None and self.planned >= BLOCK:
-            self._best_after_block = logged
+            self._best_after_block = self.logged
         if self._long is None and self.planned >= LONG:
             self._long = self._at_end()
+
+    @property
+    def logged(self) -> float:
+        """log10(1 - R2) of the best finished, 0 where none has."""
+        return float(np.log10(max(1 - self._best, 1e-12))) if np.isfinite(self._best) else 0.0
+
+    @property
+    def winner_waits(self) -> bool:
+        """Whether the one that would be best has not finished."""
+        return not max(self.slots.values(), key=lambda slot: float(self._table.final[slot.row])).finished
 
     def _at_end(self) -> tuple[float, bool]:
         """The share of all trials' steps that were run, and whether the one that would be best has not finished."""
         slots = list(self.slots.values())
-        winner = max(slots, key=lambda slot: float(self._table.final[slot.row]))
-        return sum(slot.reached for slot in slots) / (N_REPORTS * len(slots)), not winner.finished
+        return sum(slot.reached for slot in slots) / (N_REPORTS * len(slots)), self.winner_waits
 
     def result(self) -> Run:
         steps_share, winner_stopped = self._long or self._at_end()

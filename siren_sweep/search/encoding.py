@@ -104,7 +104,7 @@ def axes(distributions: Mapping[str, BaseDistribution]) -> list[Axis]:
 
 def key_of(space: Sequence[Axis], params: Params) -> tuple[Any, ...]:
     """What makes two configs equal: the values of the searched parameters."""
-    return tuple(params[axis.name] for axis in space)
+    return tuple([params[axis.name] for axis in space])
 
 
 def _numeric(choices: Sequence[Any]) -> bool:

@@ -2,8 +2,7 @@
 
 A score at a fraction is a smooth function of both, and what one config has beside it, which stays as its trial goes on
 (compare Swersky et al. 2014, "Freeze-thaw Bayesian optimization"). A dozen trials do not settle the length
-scales, so predictions are averaged over a few settings by their marginal likelihood; the factor by which the scores
-follow what was believed before is one of them.
+scales, so predictions are averaged over a few settings by their marginal likelihood.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_triangular  # type: ignore[import-untyped]
@@ -21,27 +20,24 @@ _SCALES = (0.12, 0.25, 0.5)  # length scales, in units of the diagonal of the sp
 _EARLY = (0.1, 0.3, 1.0)  # size of differences at the first report, in units of those at the end
 _OWN, _OWN_SCALE = 0.2, 0.05  # share of the variance that is a config's own, and how far it reaches
 _KEPT, _CHANGE = 0.5, 0.7  # what of a difference stays for good, and the time in which the rest changes
-_FACTORS = (0.0, 0.5, 1.0)  # by which scores follow the trend
 _NOISE = 1e-3
 _LIKELY = 0.03  # weight below which a setting is left out
 
 
 class Seen(NamedTuple):
-    """Scores (n,) at times (n,), log(report) / log(reports), of configs as features (n, d), the block (n,) that each is
-    of, and a trend (n,): what was believed of its final score before."""
+    """Scores (n,) at times (n,), log(report) / log(reports), of configs as features (n, d), each of a block (n,)."""
 
     x: np.ndarray
     time: np.ndarray
     block: np.ndarray
-    trend: np.ndarray
     score: np.ndarray
 
 
 class Belief:
     """Final scores of candidates: a mixture of normal distributions, one for each setting."""
 
-    def __init__(self, mean: np.ndarray, weights: np.ndarray, groups: np.ndarray, parts: list[_Part]) -> None:
-        self._mean, self._weights, self._groups, self._parts = mean, weights, groups, parts
+    def __init__(self, mean: np.ndarray, weights: np.ndarray, parts: list[_Part]) -> None:
+        self._mean, self._weights, self._parts = mean, weights, parts  # (s, c), (s,)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (c,)."""
@@ -49,8 +45,8 @@ class Belief:
         variance = self._weights @ (self._variances() + np.square(self._mean - mean))
         return mean, np.sqrt(variance)
 
-    def log_improvement(self, best: np.ndarray) -> np.ndarray:
-        """Logarithm of the expected improvement (c,) over scores (c,) (Mockus 1975)."""
+    def log_improvement(self, best: float) -> np.ndarray:
+        """Logarithm of the expected improvement (c,) over a score (Mockus 1975)."""
         deviation = np.sqrt(self._variances())
         z = (self._mean - best) / deviation
         improvement = deviation * (z * ndtr(z) + np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))
@@ -65,7 +61,7 @@ class Belief:
             part.pretend(chosen)
 
     def _variances(self) -> np.ndarray:
-        return np.asarray(np.stack([part.variance for part in self._parts])[self._groups])
+        return np.stack([part.variance for part in self._parts])
 
 
 class _Part:
@@ -115,35 +111,24 @@ class Surrogate:
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
         self._centre, self._unit = float(seen.score.mean()), float(seen.score.std()) or 1.0
-        self._trend_centre = float(seen.trend.mean())
-        factors = _FACTORS if np.ptp(seen.trend) > 0 else (0.0,)
-        followed = np.outer(seen.trend - self._trend_centre, factors)
-        y = (seen.score[:, None] - self._centre - followed) / self._unit
+        y = (seen.score - self._centre) / self._unit
         fits = []
         for setting in itertools.product(_SCALES, _EARLY):
             kernel = _Kernel(*setting)
             lower = np.linalg.cholesky(kernel(seen, seen) + _NOISE * np.eye(len(y)))
             white = solve_triangular(lower, y, lower=True)
-            evidence = -0.5 * np.square(white).sum(0) - np.log(np.diag(lower)).sum()
-            fits.append((kernel, lower, white, evidence))
-        evidence = np.array([fit[3] for fit in fits])
-        weights = np.exp(evidence - evidence.max())
-        weights[weights < _LIKELY * weights.sum()] = 0.0
-        weights /= weights.sum()
-        self._fits: list[tuple[Any, ...]] = [
-            (*fit[:3], row) for fit, row in zip(fits, weights, strict=True) if row.any()
-        ]
-        self._factors = np.array(factors)
+            evidence = -0.5 * np.square(white).sum() - np.log(np.diag(lower)).sum()
+            fits.append((evidence, kernel, lower, white))
+        weights = np.exp(np.array([fit[0] for fit in fits]) - max(fit[0] for fit in fits))
+        kept = np.flatnonzero(weights >= _LIKELY * weights.sum())
+        self._fits = [fits[index][1:] for index in kept]
+        self._weights = weights[kept] / weights[kept].sum()
 
     def predict(self, candidates: Seen) -> Belief:
         """What is believed of candidates at their time; their scores are not looked at."""
-        followed = np.outer(self._factors, candidates.trend - self._trend_centre)
-        means, weights, groups, parts = [], [], [], []
-        for index, (kernel, lower, white, row) in enumerate(self._fits):
+        means, parts = [], []
+        for kernel, lower, white in self._fits:
             whitened = solve_triangular(lower, kernel(self._seen, candidates), lower=True)
-            kept = row > 0
-            means.append(self._centre + self._unit * (white.T @ whitened)[kept] + followed[kept])
-            weights.append(row[kept])
-            groups += [index] * int(kept.sum())
+            means.append(self._centre + self._unit * (white @ whitened))
             parts.append(_Part(kernel, whitened, candidates, self._unit))
-        return Belief(np.concatenate(means), np.concatenate(weights), np.array(groups), parts)
+        return Belief(np.array(means), self._weights, parts)

@@ -55,7 +55,7 @@ def mutations(
 
 def fresh(space: Sequence[Axis], rng: np.random.Generator, n: int) -> list[Candidate]:
     """Random configs without a parent."""
-    return [Candidate(_at(space, row), None) for row in rng.uniform(size=(n, len(space)))]
+    return [Candidate(_at(space, row), None) for row in rng.uniform(size=(n, len(space))).tolist()]
 
 
 def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> list[Candidate]:
@@ -65,7 +65,7 @@ def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> 
     """
     designs = [np.stack([(rng.permutation(n) + 0.5) / n for _ in space], axis=1) for _ in range(_DESIGNS)]
     best = max(designs, key=lambda units: _squares(units, units)[~np.eye(n, dtype=bool)].min(initial=np.inf))
-    return [Candidate(_at(space, row), None) for row in best]
+    return [Candidate(_at(space, row), None) for row in best.tolist()]
 
 
 def spread(space: Sequence[Axis], candidates: Sequence[Candidate], taken: Sequence[Params], n: int) -> list[Candidate]:
@@ -96,14 +96,14 @@ def once(space: Sequence[Axis], candidates: Sequence[Candidate]) -> list[Candida
     return list(first.values())
 
 
-def _at(space: Sequence[Axis], units: np.ndarray) -> dict[str, Any]:
+def _at(space: Sequence[Axis], units: Sequence[float]) -> dict[str, Any]:
     """The config at coordinates (p,); a nominal parameter's choices share [0, 1] evenly."""
     params = {}
     for axis, unit in zip(space, units, strict=True):
         if axis.levels is not None:
             params[axis.name] = axis.levels[min(int(unit * len(axis.levels)), len(axis.levels) - 1)]
         else:
-            params[axis.name] = axis.from_unit(float(unit))
+            params[axis.name] = axis.from_unit(unit)
     return params
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -42,12 +43,13 @@ class Proposer(Protocol):
         pending: Sequence[Params] = (),
         earlier: Sequence[optuna.Study] = (),
         within: Mapping[str, BaseDistribution] | None = None,
+        left: float = math.inf,
     ) -> list[Proposal]:
         """Up to n configs, new ones, and paused trials that go on; fewer only where no config is left.
 
         No new one is in the study or pending. `distributions` are the block's. `pending` are configs planned for the
         same batch; `earlier` are studies of earlier blocks, the last one last. `within` are narrower distributions that
-        all new ones lie in.
+        all new ones lie in. `left` is what the block has left for them, in full trials.
         """
         ...
 
@@ -112,9 +114,10 @@ class OneByOne:
         pending: Sequence[Params] = (),
         earlier: Sequence[optuna.Study] = (),
         within: Mapping[str, BaseDistribution] | None = None,
+        left: float = math.inf,
     ) -> list[Proposal]:
-        """As `Proposer.propose`; a sampler that only repeats itself gives way to random configs. `earlier` is unused:
-        what Optuna's samplers know is one study."""
+        """As `Proposer.propose`; a sampler that only repeats itself gives way to random configs. `earlier` and `left`
+        are unused: what Optuna's samplers know is one study."""
         part = dict(within or distributions)
         plan = Plan(axes(part), study, n, pending)
         if plan.full:

@@ -35,9 +35,11 @@ from siren_sweep.study.records import Hypothesis
 NAME, GOES_ON = "tree", "goes on"
 _N_START = 4  # trials from which on the model is asked
 _N_RANDOM, _N_FRESH = 1000, 200  # random configs considered before that, and after
-_GOOD_SHARE = 0.1  # of random configs, by the prior, that half of the first ones are spread over
+_GOOD_SHARE = 0.1  # of random configs, those that the prior expects most of
 _N_PARENTS = 8  # nodes of highest UCB whose children are compared
+_BY_PRIOR = 0.5  # share of the first configs that are spread over those
 _NEW = 0.5  # of a full run, which a new config counts as: most are paused early
+_GOES_ON = 0.25  # share of a batch that paused trials have at least
 _UNSOLVED = 0.999  # the price of a config where nothing is solved
 _CROWDED = 0.15  # distance, in ranges, from an infeasible config within which nothing is proposed
 
@@ -82,8 +84,10 @@ class UCBTreeSampler(BaseSampler):
         pending: Sequence[Params] = (),
         earlier: Sequence[optuna.Study] = (),
         within: Mapping[str, BaseDistribution] | None = None,
+        left: float = math.inf,
     ) -> list[Proposal]:
-        """As `search.proposer.Proposer.propose`; the trials of `earlier` blocks inform the model."""
+        """As `search.proposer.Proposer.propose`; the trials of `earlier` blocks inform the model. No new config begins
+        when the block has less left than a batch of full trials, as long as paused ones can use it."""
         space = axes(distributions)
         history = History(study, space, self._n_reports)
         before = [History(other, space, self._n_reports) for other in reversed(earlier)]
@@ -92,7 +96,7 @@ class UCBTreeSampler(BaseSampler):
         if sum(bool(seen.scores) for one in [history, *before] for seen in one.observations) < _N_START:
             self._start(batch, n, rng)
         else:
-            self._grow(batch, n, rng, _Model(batch, before))
+            self._grow(batch, n, rng, _Model(batch, before), last=left <= n)
         return batch.proposals
 
     def _start(self, batch: _Batch, n: int, rng: np.random.Generator) -> None:
@@ -107,13 +111,13 @@ class UCBTreeSampler(BaseSampler):
             best = np.argsort(-expected, kind="stable")[: round(_GOOD_SHARE * len(random))]
             good = mutations.once(batch.space, batch.allowed([random[index] for index in best]))
             known = [*batch.pending, *(seen.params for seen in batch.history.observations)]
-            for candidate in mutations.spread(batch.space, good, known, (n + 1) // 2):
+            for candidate in mutations.spread(batch.space, good, known, math.ceil(_BY_PRIOR * n)):
                 batch.add(candidate)
         for candidate in design[taken % size :] + random:
             if len(batch.proposals) < n and batch.allowed([candidate]):
                 batch.add(candidate)
 
-    def _grow(self, batch: _Batch, n: int, rng: np.random.Generator, model: _Model) -> None:
+    def _grow(self, batch: _Batch, n: int, rng: np.random.Generator, model: _Model, *, last: bool) -> None:
         """Children of the favoured nodes, fresh configs and paused trials; each taken as run before the next."""
         observations = batch.history.observations
         nodes = [Node(seen.number, seen.parent, model.foreseen.get(seen.number)) for seen in observations]
@@ -132,18 +136,17 @@ class UCBTreeSampler(BaseSampler):
             belief.pretend(len(configs) + index)
         mean, deviation = belief.moments()
         best = batch.history.best if batch.history.best is not None else float(mean.max())
-        held = np.full(len(mean), max([best, *mean[: len(paused)]]))  # a new one must promise more than going on does
-        held[: len(paused)] = best
         left = np.full(len(mean), _NEW)
         left[: len(paused)] = [1 - max(seen.scores, default=0) / self._n_reports for seen in paused]
         keys = [key_of(batch.space, params) for params in configs] + [None] * len(running)
-        held = np.minimum(held, batch.history.solved_score)  # beyond it a config is better by its price alone
+        best = min(best, batch.history.solved_score)  # beyond it a config is better by its price alone
         price = np.append(batch.prices(configs), np.full(len(running), np.inf))  # none of those is chosen
-        open_, n_new = price < 1, n - min(n // 4, len(paused))
+        open_, n_new = price < 1, 0 if last else n - int(_GOES_ON * n)
         while len(batch.proposals) < n and open_.any():
+            choice = open_.copy()
             if sum(one.goes_on is None for one in batch.proposals) >= n_new and open_[: len(paused)].any():
-                open_[len(paused) :] = False
-            merit = np.where(open_, belief.log_improvement(held) - np.log(left * price), -np.inf)
+                choice[len(paused) :] = False
+            merit = np.where(choice, belief.log_improvement(best) - np.log(left * price), -np.inf)
             chosen = int(np.argmax(merit))
             if chosen < len(paused):
                 batch.go_on(paused[chosen])
@@ -185,6 +188,8 @@ class _Batch:
         """The cost of configs (n,) in that of the cheapest solved trial of their kind, windows or none: from 1 on they
         cannot win. Just below 1 where none of that kind is solved."""
         solved = self.history.solved
+        if not solved:
+            return np.full(len(configs), _UNSOLVED)
         least = {
             kind: min(cost(one.params) for one in solved if has_windows(one.params) == kind)
             for kind in {has_windows(one.params) for one in solved}
@@ -278,8 +283,7 @@ class _Model:
     def _columns(self, configs: Sequence[Params], time: np.ndarray, age: int, score: np.ndarray) -> Seen:
         x = self._features(configs)
         x = np.column_stack([x, np.full(len(x), 0.15 * age)]) if self._aged else x
-        trend = prior_scores(self._batch.history, configs)
-        return Seen(x, time, np.full(len(x), max(age, self._level)), trend, score)
+        return Seen(x, time, np.full(len(x), max(age, self._level)), score)
 
 
 def prior_scores(history: History, configs: Sequence[Params]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -37,14 +38,15 @@ def plan_batch(
     earlier: Sequence[optuna.Study] = (),
     within: SearchSpace | None = None,
     wanted: Sequence[Params] = (),
+    left: float = math.inf,
 ) -> list[Proposal]:
     """Up to n proposals, all different and none of them in the study; fewer only where the space has no more.
 
     `base` is the block's starting config. `carried` are configs that the first batch of a block must hold, its best
     guess first; `earlier` are the studies of the blocks before, the last one last, from which a proposer may learn.
     `within` is a part of the space that all proposals lie in, but for the `wanted` configs, which come before all else.
-    The proposer must be made anew for each batch, with a seed that follows from the batch, so that a resumed sweep
-    proposes what the undisturbed one would have.
+    `left` is what the block has left, in full trials. The proposer must be made anew for each batch, with a seed that
+    follows from the batch, so that a resumed sweep proposes what the undisturbed one would have.
     """
     narrow, first = dict((within or space).distributions()), not study.get_trials(deepcopy=False)
     plan = Plan(axes(narrow), study, n)
@@ -62,7 +64,7 @@ def plan_batch(
         _lay_out(plan, chosen, centre)
     planned = [proposal.params for proposal in plan.proposals]
     return plan.proposals + proposer.propose(
-        study, dict(space.distributions()), n - len(planned), pending=planned, earlier=earlier, within=narrow
+        study, dict(space.distributions()), n - len(planned), pending=planned, earlier=earlier, within=narrow, left=left
     )
 
 

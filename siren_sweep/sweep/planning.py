@@ -57,7 +57,8 @@ class Planner:
         if n_left <= 0:
             return False
         n = self._cfg.claude.n_parallel
-        proposals = self._propose(seen, start, batch, n if self._pauses(start, start.base) else min(n, n_left))
+        n = n if self._pauses(start, start.base) else min(n, n_left)
+        proposals = self._propose(seen, start, batch, n, n_left)
         proposals = affordable(seen, proposals, n_left, [self._pauses(start, one.params) for one in proposals])
         if not proposals:
             if not open_:
@@ -109,7 +110,7 @@ class Planner:
             for slot, proposal in enumerate(proposals)
         ]
 
-    def _propose(self, study: Study, start: BlockStart, batch: int, n: int) -> list[Proposal]:
+    def _propose(self, study: Study, start: BlockStart, batch: int, n: int, n_left: int) -> list[Proposal]:
         seed = self._cfg.training.seed + 1000 * start.number + batch
         blocks = all_blocks(self._storage)
         known = warm_start.earlier(self._storage, start.space)
@@ -131,6 +132,7 @@ class Planner:
             earlier=known + [blocks[number] for number in sorted(blocks) if number < start.number],
             within=part,
             wanted=self._instructions.wanted(start.number),
+            left=n_left,
         )
 
 

@@ -286,6 +286,13 @@ def test_a_paused_trial_is_proposed_once_and_never_as_a_new_config() -> None:
     assert not set(new) & {10.0, 30.0, 300.0, 400.0}
 
 
+def test_no_new_config_begins_at_the_end_of_a_block_while_paused_ones_may_still_win() -> None:
+    study = paused_study({10.0: rising(1.0), 30.0: rising(2.0), 300.0: rising(4.0)[:4], 900.0: rising(3.0)[:4]})
+    space = {OMEGA: SPACE[OMEGA]}
+    assert [one.goes_on for one in UCBTreeSampler(0).propose(study, space, 2, left=2)] == [2, 3]
+    assert None in [one.goes_on for one in UCBTreeSampler(0).propose(study, space, 2, left=3)]
+
+
 def test_trials_that_ended_for_good_do_not_go_on() -> None:
     study = paused_study({10.0: rising(1.0), 30.0: rising(2.0), 300.0: rising(4.0)[:4], 900.0: rising(0.1)[:4]})
     study.tell(2, state=TrialState.PRUNED)

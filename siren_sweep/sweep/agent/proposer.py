@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,7 @@ class AgentProposer:
         pending: Sequence[Params] = (),
         earlier: Sequence[optuna.Study] = (),
         within: Mapping[str, BaseDistribution] | None = None,
+        left: float = math.inf,
     ) -> list[Proposal]:
         """Up to n configs, each in its slot: those of the agent that hold, and in the place of the others the
         sampler's, with a note that says why."""
@@ -73,19 +75,19 @@ class AgentProposer:
         if answer.notes is not None:
             write_notes(study, answer.notes)
         own = _proposals(answer, request, len(study.get_trials(deepcopy=False)))
-        left = [slot for slot in slots if slot not in own]
+        open_ = [slot for slot in slots if slot not in own]
         taken = [*pending, *(proposal.params for proposal in own.values())]
-        more = {"pending": taken, "earlier": earlier, "within": within}
-        filled = self._sampler.propose(study, distributions, len(left), **more) if left else []  # type: ignore[arg-type]
-        order = [*range(len(pending)), *own, *left]  # in which the sampler numbers the batch
+        more = {"pending": taken, "earlier": earlier, "within": within, "left": left}
+        filled = self._sampler.propose(study, distributions, len(open_), **more) if open_ else []  # type: ignore[arg-type]
+        order = [*range(len(pending)), *own, *open_]  # in which the sampler numbers the batch
         both = dict(own)
-        for slot, proposal in zip(left, filled, strict=False):
+        for slot, proposal in zip(open_, filled, strict=False):
             name = request.batch.configs[slot - slots[0]]
             note = f"the sampler's, in the place of the agent's {name}: {answer.why_not(name)}"
             both[slot] = dataclasses.replace(_moved(proposal, study, dict(enumerate(order))), note=note)
-        where = f"; its log is {self._log.file}" if left else ""
+        where = f"; its log is {self._log.file}" if open_ else ""
         self._tell(
-            f"{len(own)} of {n} configs are the agent's{where}", *(both[slot].note for slot in left if slot in both)
+            f"{len(own)} of {n} configs are the agent's{where}", *(both[slot].note for slot in open_ if slot in both)
         )
         final = {place: index for index, place in enumerate([*range(len(pending)), *sorted(both)])}
         return [_moved(both[slot], study, final) for slot in sorted(both)]

@@ -1,0 +1,185 @@
+"""Chooses the settings of our search on all tables but one, reports them on that one, and counts the winners that a
+block leaves paused.
+
+    OMP_NUM_THREADS=1 nice -n 19 python bench/search/left_out.py run --repetitions 8      # goes on where it was stopped
+    python bench/search/left_out.py report
+
+A cell is one search: a setting, a table, names known or hidden, a seed. Costs are told against those of the best of
+three stock pairs on the same table (`bench/results/search_stock.json`, geometric means), and 95% intervals are over
+tables and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import optuna
+import replay
+from table import Table
+
+from siren_sweep.search import history, sampler
+
+ROOT = Path(__file__).parents[2]
+TABLES = ("frames_30", "frames_100", "frames_400", "frames_1000", "scene_60", "window_125", "window_250")
+SHIPPED, BLOCKS = "as shipped", "blocks"
+SETTINGS: dict[str, dict[str, Any]] = {  # what each sets otherwise, one thing at a time
+    SHIPPED: {},
+    "pauses at 2": {"pauses": (2,)},
+    "pauses at 2, 6": {"pauses": (2, 6)},
+    "pauses at 1, 4, 10": {"pauses": (1, 4, 10)},
+    "none need go on": {"_GOES_ON": 0.0},
+    "half go on": {"_GOES_ON": 0.5},
+    "no prior": {"_BY_PRIOR": 0.0},
+    "all by the prior": {"_BY_PRIOR": 1.0},
+    "new counts 0.3": {"_NEW": 0.3},
+    "new counts 1": {"_NEW": 1.0},
+}
+NEVER = 60.0  # the cost of a search that never got there
+DRAWS = 2000
+HIDDEN = (False, True)
+Key = tuple[str, str, bool]  # setting, table, whether names are hidden
+Cells = dict[Key, list[dict[str, Any]]]
+Ratios = dict[Key, np.ndarray]  # logarithms
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("run", "report"))
+    parser.add_argument("--cells", type=Path, default=ROOT / "outputs" / "search_left_out.jsonl")
+    parser.add_argument("--repetitions", type=int, default=8)
+    parser.add_argument("--settings", nargs="*", default=[*SETTINGS, BLOCKS], help="by default all, and blocks")
+    args = parser.parse_args()
+    if args.what == "run":
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        _run(args.cells, args.repetitions, args.settings)
+    else:
+        print("\n".join(report(read(args.cells), stock_costs())))
+
+
+def _run(file: Path, repetitions: int, settings: list[str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    done = {(*key, cell["seed"]) for key, cells in read(file).items() for cell in cells}
+    for seed, setting, name, hidden in itertools.product(range(repetitions), settings, TABLES, HIDDEN):
+        if (setting, name, hidden, seed) not in done:
+            table = Table.load(ROOT / "bench" / "search" / "tables" / f"{name}.npz", hidden=hidden)
+            with _set(**SETTINGS.get(setting, {})):
+                figures = searched(table, seed) if setting != BLOCKS else blocked(table, seed)
+            cell = {"setting": setting, "table": name, "hidden": hidden, "seed": seed, **figures}
+            with file.open("a") as out:
+                out.write(json.dumps(cell) + "\n")
+
+
+@contextlib.contextmanager
+def _set(pauses: tuple[int, ...] | None = None, **constants: float) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        if pauses:
+            stack.enter_context(mock.patch.object(replay, "PAUSES", pauses))
+            stack.enter_context(mock.patch.object(history, "_LOOKS", pauses))
+        for name, value in constants.items():
+            stack.enter_context(mock.patch.object(sampler, name, value))
+        yield
+
+
+def searched(table: Table, seed: int) -> dict[str, Any]:
+    """The figures of one search."""
+    run = replay.repeat(table, *replay.FULL, seed, least=replay.BLOCK)
+    return {"cost": min(run.cost, NEVER), "best_at_12": run.best_at_block}
+
+
+def blocked(table: Table, seed: int) -> dict[str, Any]:
+    """The figures of one block."""
+    best, waits = replay.block(table, seed)
+    return {"best": best, "winner_waits": waits}
+
+
+def read(file: Path) -> Cells:
+    """The cells of a file; none where it is not there."""
+    cells: Cells = defaultdict(list)
+    for line in file.read_text().splitlines() if file.exists() else []:
+        cell = json.loads(line)
+        cells[cell["setting"], cell["table"], cell["hidden"]].append(cell)
+    return cells
+
+
+def stock_costs() -> dict[str, dict[str, float]]:
+    """By table: `cost`, the lowest geometric mean of a stock pair, and `best_at_12`, the lowest median."""
+    pairs = json.loads((ROOT / "bench" / "results" / "search_stock.json").read_text())
+    return {
+        name: {
+            "cost": min(pair["cost"] for pair in pairs if pair["table"] == name),
+            "best_at_12": min(pair["best_at_12"] for pair in pairs if pair["table"] == name),
+        }
+        for name in TABLES
+    }
+
+
+def report(cells: Cells, stock: dict[str, dict[str, float]]) -> list[str]:
+    """The tables of docs/search.md, as Markdown."""
+    ratios: Ratios = {
+        key: np.log([cell["cost"] / stock[key[1]]["cost"] for cell in found])
+        for key, found in cells.items()
+        if key[0] != BLOCKS
+    }
+    settings = [one for one in SETTINGS if all((one, name, hidden) in ratios for name in TABLES for hidden in HIDDEN)]
+    chosen = {name: min(settings, key=lambda one: _mean(ratios, one, set(TABLES) - {name})) for name in TABLES}
+    lines = [
+        "| table | as shipped | best at cost 12 | chosen on the others | with that |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name in TABLES:
+        shipped, other = (
+            [np.exp(ratios[one, name, hidden].mean()) for hidden in HIDDEN] for one in (SHIPPED, chosen[name])
+        )
+        bests = [_median(cells[SHIPPED, name, hidden]) - stock[name]["best_at_12"] for hidden in HIDDEN]
+        lines.append(f"| `{name}` | {_pair(shipped)} | {_pair(bests, '+.2f')} | {chosen[name]} | {_pair(other)} |")
+    for title, choice in ((SHIPPED, dict.fromkeys(TABLES, SHIPPED)), ("left out", chosen)):
+        for hidden in HIDDEN:
+            parts = [ratios[choice[name], name, hidden] for name in TABLES]
+            low, high = _interval(parts)
+            mean, worst = (np.exp(of([part.mean() for part in parts])) for of in (np.mean, np.max))
+            kind = "hidden" if hidden else "known"
+            lines.append(f"- {title}, names {kind}: {mean:.2f} ({low:.2f} to {high:.2f}), worst {worst:.2f}")
+    for one in settings:
+        both = [np.exp(_mean(ratios, one, set(TABLES), (hidden,))) for hidden in HIDDEN]
+        n = sum(len(ratios[one, name, hidden]) for name in TABLES for hidden in HIDDEN)
+        lines.append(f"- {one}: {_pair(both)} (n = {n})")
+    waits = [cell["winner_waits"] for key, found in cells.items() if key[0] == BLOCKS for cell in found]
+    return [*lines, f"- winner paused at its block's end: {sum(waits)} of {len(waits)}"]
+
+
+def _mean(ratios: Ratios, setting: str, names: set[str], hidden: tuple[bool, ...] = HIDDEN) -> float:
+    return float(np.mean([ratios[setting, name, at].mean() for name in names for at in hidden]))
+
+
+def _interval(parts: list[np.ndarray]) -> tuple[float, float]:
+    """Of the geometric mean, over tables drawn anew and searches drawn anew in each."""
+    rng = np.random.default_rng(0)
+    drawn = [
+        np.mean([rng.choice(parts[at], len(parts[at])).mean() for at in rng.integers(len(parts), size=len(parts))])
+        for _ in range(DRAWS)
+    ]
+    low, high = np.exp(np.quantile(drawn, (0.025, 0.975)))
+    return float(low), float(high)
+
+
+def _median(cells: list[dict[str, Any]]) -> float:
+    return float(np.median([cell["best_at_12"] for cell in cells]))
+
+
+def _pair(values: list[Any], form: str = ".2f") -> str:
+    return ", ".join(f"{value:{form}}" for value in values)
+
+
+if __name__ == "__main__":
+    main()
