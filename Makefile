@@ -85,13 +85,9 @@ bench-job: setup ## the whole job beside what one would use otherwise: DATA=PATH
 	@PYTHONPATH=bench $(RUN) bench/job/job.py "$(DATA)" $(foreach name,FRAMES SEEDS SIDES MINUTES STEPS NEURONS OUT,$\
 		$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) "$($(name))"))
 
-bench-search: setup ## samplers and pruners against tables of real learning curves: hours on one core
-	for table in $(notdir $(basename $(filter-out %_seeds.npz,$(wildcard bench/search/tables/*.npz)))); do \
-		OMP_NUM_THREADS=1 $(RUN) bench/search/replay.py --table bench/search/tables/$$table.npz \
-			--json bench/results/search_$$table.json && \
-		$(RUN) bench/search/plots.py bench/results/search_$$table.json $$table && \
-		$(RUN) bench/search/compare.py bench/results/search_$$table.json || exit 1; \
-	done
+bench-search: setup ## our search against stock pairs on tables of real learning curves, each left out once: hours on one core
+	OMP_NUM_THREADS=1 $(RUN) bench/search/left_out.py run
+	$(RUN) bench/search/left_out.py report
 
 lock: ## requirements.lock again, from pyproject.toml
 	$(UV) pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \

@@ -3,10 +3,10 @@ block leaves paused.
 
     OMP_NUM_THREADS=1 nice -n 19 python bench/search/left_out.py run --repetitions 8      # goes on where it was stopped
     python bench/search/left_out.py report
+    python bench/search/left_out.py stock                              # measures the stock pairs again, in their file
 
 A cell is one search: a setting, a table, names known or hidden, a seed. Costs are told against those of the best of
-three stock pairs on the same table (`bench/results/search_stock.json`, geometric means), and 95% intervals are over
-tables and seeds.
+three stock pairs on the same table (STOCK_FILE, geometric means), and 95% intervals are over tables and seeds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from table import Table
 from siren_sweep.search import history, sampler
 
 ROOT = Path(__file__).parents[2]
+STOCK_FILE = ROOT / "bench" / "results" / "search_stock.json"
+STOCK = {("random", "successive_halving"): 40, ("tpe", "successive_halving"): 16, ("tpe", "hyperband"): 16}  # searches
 TABLES = ("frames_30", "frames_100", "frames_400", "frames_1000", "scene_60", "window_125", "window_250")
 SHIPPED, BLOCKS = "as shipped", "blocks"
 SETTINGS: dict[str, dict[str, Any]] = {  # what each sets otherwise, one thing at a time
@@ -54,15 +56,18 @@ Ratios = dict[Key, np.ndarray]  # logarithms
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("run", "report"))
+    parser.add_argument("what", choices=("run", "report", "stock"))
     parser.add_argument("--cells", type=Path, default=ROOT / "outputs" / "search_left_out.jsonl")
     parser.add_argument("--repetitions", type=int, default=8)
     parser.add_argument("--settings", nargs="*", default=[*SETTINGS, BLOCKS], help="by default all, and blocks")
     args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     if args.what == "run":
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         _run(args.cells, args.repetitions, args.settings)
+    elif args.what == "stock":
+        rows = [stock_row(name, *pair, n) for name in TABLES for pair, n in STOCK.items()]
+        STOCK_FILE.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
     else:
         print("\n".join(report(read(args.cells), stock_costs())))
 
@@ -72,7 +77,7 @@ def _run(file: Path, repetitions: int, settings: list[str]) -> None:
     done = {(*key, cell["seed"]) for key, cells in read(file).items() for cell in cells}
     for seed, setting, name, hidden in itertools.product(range(repetitions), settings, TABLES, HIDDEN):
         if (setting, name, hidden, seed) not in done:
-            table = Table.load(ROOT / "bench" / "search" / "tables" / f"{name}.npz", hidden=hidden)
+            table = load(name, hidden=hidden)
             with _set(**SETTINGS.get(setting, {})):
                 figures = searched(table, seed) if setting != BLOCKS else blocked(table, seed)
             cell = {"setting": setting, "table": name, "hidden": hidden, "seed": seed, **figures}
@@ -89,6 +94,26 @@ def _set(pauses: tuple[int, ...] | None = None, **constants: float) -> Iterator[
         for name, value in constants.items():
             stack.enter_context(mock.patch.object(sampler, name, value))
         yield
+
+
+def load(name: str, *, hidden: bool = False) -> Table:
+    """A table by its name."""
+    return Table.load(ROOT / "bench" / "search" / "tables" / f"{name}.npz", hidden=hidden)
+
+
+def stock_row(name: str, sampler_name: str, pruner_name: str, n: int) -> dict[str, Any]:
+    """The figures of n searches by a stock pair: mean and median of their costs, and what had finished at cost 12."""
+    runs = [replay.repeat(load(name), sampler_name, pruner_name, seed, least=replay.BLOCK) for seed in range(n)]
+    costs = [min(run.cost, NEVER) for run in runs]
+    return {
+        "table": name,
+        "sampler": sampler_name,
+        "pruner": pruner_name,
+        "repetitions": n,
+        "cost": round(float(np.exp(np.mean(np.log(costs)))), 3),
+        "median_cost": round(float(np.median(costs)), 3),
+        "best_at_12": round(float(np.median([run.best_at_block for run in runs])), 4),
+    }
 
 
 def searched(table: Table, seed: int) -> dict[str, Any]:
@@ -114,7 +139,7 @@ def read(file: Path) -> Cells:
 
 def stock_costs() -> dict[str, dict[str, float]]:
     """By table: `cost`, the lowest geometric mean of a stock pair, and `best_at_12`, the lowest median."""
-    pairs = json.loads((ROOT / "bench" / "results" / "search_stock.json").read_text())
+    pairs = json.loads(STOCK_FILE.read_text())
     return {
         name: {
             "cost": min(pair["cost"] for pair in pairs if pair["table"] == name),

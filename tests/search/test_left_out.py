@@ -1,0 +1,62 @@
+"""The choice of the search's settings on all tables but one: what it chooses, and what it counts, on made-up cells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_replay import table
+
+import left_out  # isort: skip
+import replay  # isort: skip
+
+STOCK = {name: {"cost": 10.0, "best_at_12": -1.0} for name in left_out.TABLES}
+
+
+def written(file: Path, costs: dict[str, dict[str, float]]) -> left_out.Cells:
+    """Cells of one search each, with the costs by setting and table; elsewhere 8, and the default 6."""
+    rows = [
+        {"setting": setting, "table": name, "hidden": hidden, "seed": 0, "cost": cost, "best_at_12": -2.0}
+        for setting in ("as shipped", *costs)
+        for name in left_out.TABLES
+        for hidden in (False, True)
+        for cost in [costs.get(setting, {}).get(name, 6.0 if setting == "as shipped" else 8.0)]
+    ]
+    blocks = [
+        {
+            "setting": "blocks",
+            "table": "frames_30",
+            "hidden": False,
+            "seed": seed,
+            "best": -2.0,
+            "winner_waits": seed > 1,
+        }
+        for seed in range(4)
+    ]
+    file.write_text("\n".join(json.dumps(row) for row in rows + blocks))
+    return left_out.read(file)
+
+
+def test_a_table_has_no_say_in_the_setting_that_is_reported_on_it(tmp_path: Path) -> None:
+    one_table_alone = written(tmp_path / "cells.jsonl", {"no prior": {"frames_30": 0.001}})
+    lines = left_out.report(one_table_alone, STOCK)
+    assert "| `frames_30` | 0.60, 0.60 | -1.00, -1.00 | as shipped | 0.60, 0.60 |" in lines
+    assert "| `frames_100` | 0.60, 0.60 | -1.00, -1.00 | no prior | 0.80, 0.80 |" in lines
+
+
+def test_winners_that_are_paused_at_the_end_are_counted(tmp_path: Path) -> None:
+    assert left_out.report(written(tmp_path / "cells.jsonl", {}), STOCK)[-1].endswith("2 of 4")
+
+
+def test_a_block_takes_the_steps_of_its_trials_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent: list[float] = []
+    account = replay._Replayed._account
+    monkeypatch.setattr(replay, "BLOCK", 5)
+    monkeypatch.setattr(
+        replay._Replayed, "_account", lambda self, slots: (account(self, slots), spent.append(self.planned))
+    )
+    best, _ = replay.block(table(), seed=0)
+    assert 4.5 < max(spent) <= 5
+    assert best < np.log10(0.5)
