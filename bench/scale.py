@@ -285,7 +285,7 @@ def step_times(cfg: Config, paths: SweepPaths) -> list[float]:
     studies, view = {1: study}, ProgressView(cfg, paths)
     resumed = took(lambda: begun(cfg, paths, "block_01")[2].resume(study, start))
     batch = 1 + max(trial.batch for trial in read_trials(study))
-    asking = took(lambda: planner._propose(study, start, batch, 4))
+    asking = took(lambda: planner._propose(study, start, batch, 4, 12))
     assert not read_plan(study, batch)
     return [
         asking,
