@@ -29,6 +29,7 @@ OF_THE_READER = {  # what a page leaves for the reader to put in: what the test'
     "outputs/NAME": "outputs/s",
     "outputs/A outputs/B": "outputs/s outputs/s",
     "outputs/a outputs/b": "outputs/s outputs/s",
+    "outputs/a": "outputs/s",
     "outputs/OLD": "outputs/old",
     "outputs/SWEEP": "outputs/s",
     "NAME_00": "s_00",
@@ -43,6 +44,8 @@ OF_THE_READER = {  # what a page leaves for the reader to put in: what the test'
     "--format FORM": "--format npz",
     "--out RUN": "--out run",
     "/data/x_list_train": "field",
+    "/groups/me/x_list_train": "field",
+    "$USER@$(hostname)": "me@host",  # which the reader's shell fills in
     "=PATH": "=field",
     " --device cuda": "",
     " --tracking-uri http://somebody:password@host:5000": "",
@@ -84,7 +87,7 @@ def told(home: Home) -> Iterator[tuple[str, str]]:
         if file.suffix in (".yaml", ".md", ".txt", ".html") and file.is_file():
             texts[str(file.relative_to(home.root))] = file.read_text()
     for where, text in texts.items():
-        for command in COMMAND.findall(text):
+        for command in COMMAND.findall(re.sub(r"\\\n\s*", "", text)):  # one that goes on in the next line is one
             yield where, command.partition("  #")[0].strip()
 
 

@@ -50,7 +50,7 @@ def client_of(uri: str) -> MlflowClient:
 
     from mlflow import MlflowClient
 
-    for name in ("alembic", "mlflow.store.db.utils"):
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(uri)  # its registry is there too, unless MLFLOW_REGISTRY_URI says another
 
