@@ -41,8 +41,6 @@ SETTINGS: dict[str, dict[str, Any]] = {  # what each sets otherwise, one thing a
     "pauses at 1, 4, 10": {"pauses": (1, 4, 10)},
     "none need go on": {"_GOES_ON": 0.0},
     "half go on": {"_GOES_ON": 0.5},
-    "no prior": {"_BY_PRIOR": 0.0},
-    "all by the prior": {"_BY_PRIOR": 1.0},
     "new counts 0.3": {"_NEW": 0.3},
     "new counts 1": {"_NEW": 1.0},
 }

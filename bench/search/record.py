@@ -29,7 +29,7 @@ from siren_sweep.train.loop import train
 HERE = Path(__file__).parent
 SEED = 42
 SUBSET_SEEDS = (42, 43, 44)
-# As the first two tables had it, and the runs of the prior; the others have the product's own start and precision.
+# As the first two tables had it; the others have the product's own start and precision.
 EXACT = {
     "first_layer_init": "plain",
     "first_layer_rate": "plain",

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from siren_sweep.search.curves import Scale
 from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.study.seen import is_paused
-from siren_sweep.study.stored import n_training_frames, solved_r2
+from siren_sweep.study.stored import solved_r2
 from siren_sweep.study.stored_trials import failure, stated_parent
 from siren_sweep.train.report import Status
 
@@ -54,7 +54,6 @@ class History:
         names = {axis.name for axis in space}
         trials = [trial for trial in study.get_trials(deepcopy=False) if names <= trial.params.keys()]
         self.n_reports = n_reports
-        self.n_frames: float | None = n_training_frames(study)
         self.scale = Scale(study, trials)
         known = solved_r2(study)
         self.solved_score = math.inf if known is None else float(self.scale.score(known))

@@ -69,16 +69,6 @@ def _size(known: Params) -> float:
     return float(known.get(WIDTH, 1.0)) ** 2
 
 
-def features_of_prior(params: Params, n_frames: float | None) -> dict[str, float]:
-    """The features that `prior.Prior` reads, of those that a config and its number of frames give."""
-    known = _known(params)
-    if n_frames:
-        known["n_frames"] = min(known.get(leaf(WINDOW), n_frames), n_frames)  # a window is a field of so many frames
-        if T_RATIO in known:
-            known[T_PERIOD] = known["n_frames"] / known[T_RATIO]
-    return known
-
-
 def _known(params: Params) -> dict[str, float]:
     """The numbers above zero, by the names that are used here."""
     numbers = {name: value for name, value in params.items() if isinstance(value, int | float) and value > 0}

@@ -68,32 +68,9 @@ def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> 
     return [Candidate(_at(space, row), None) for row in best.tolist()]
 
 
-def spread(space: Sequence[Axis], candidates: Sequence[Candidate], taken: Sequence[Params], n: int) -> list[Candidate]:
-    """Up to n of the candidates, in their order of distance from those before them and from the taken configs.
-
-    Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".
-    """
-    units = _units(space, [candidate.params for candidate in candidates])
-    nearest = _squares(units, _units(space, taken)).min(1, initial=np.inf)
-    chosen: list[Candidate] = []
-    while len(chosen) < min(n, len(candidates)):
-        index = int(np.argmax(nearest))
-        chosen.append(candidates[index])
-        nearest = np.minimum(nearest, _squares(units, units[index : index + 1])[:, 0])
-    return chosen
-
-
 def unseen(space: Sequence[Axis], candidates: Sequence[Candidate], seen: set[tuple[Any, ...]]) -> list[Candidate]:
     """The candidates whose config is not among the seen ones."""
     return [candidate for candidate in candidates if key_of(space, candidate.params) not in seen]
-
-
-def once(space: Sequence[Axis], candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The first candidate of each config."""
-    first: dict[tuple[Any, ...], Candidate] = {}
-    for candidate in candidates:
-        first.setdefault(key_of(space, candidate.params), candidate)
-    return list(first.values())
 
 
 def _at(space: Sequence[Axis], units: Sequence[float]) -> dict[str, Any]:
@@ -105,11 +82,6 @@ def _at(space: Sequence[Axis], units: Sequence[float]) -> dict[str, Any]:
         else:
             params[axis.name] = axis.from_unit(unit)
     return params
-
-
-def _units(space: Sequence[Axis], configs: Sequence[Params]) -> np.ndarray:
-    """Coordinates (n, p); of a nominal parameter, its choice's place."""
-    return np.array([[axis.to_unit(params[axis.name]) for axis in space] for params in configs]).reshape(-1, len(space))
 
 
 def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -24,10 +24,9 @@ from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.search import mutations
 from siren_sweep.search.encoding import Axis, Params, axes, key_of
 from siren_sweep.search.history import History, Lacked, Observation
-from siren_sweep.search.knowledge import Features, cost, couplings, features_of_prior, footprint, has_windows
+from siren_sweep.search.knowledge import Features, cost, couplings, footprint, has_windows
 from siren_sweep.search.model import Belief, Seen, Surrogate
 from siren_sweep.search.mutations import Candidate
-from siren_sweep.search.prior import Prior
 from siren_sweep.search.proposal import Proposal, changed, hypothesis, mutation_text
 from siren_sweep.search.tree import Node, Reward, scores
 from siren_sweep.study.records import Hypothesis
@@ -35,9 +34,7 @@ from siren_sweep.study.records import Hypothesis
 NAME, GOES_ON = "tree", "goes on"
 _N_START = 4  # trials from which on the model is asked
 _N_RANDOM, _N_FRESH = 1000, 200  # random configs considered before that, and after
-_GOOD_SHARE = 0.1  # of random configs, those that the prior expects most of
 _N_PARENTS = 8  # nodes of highest UCB whose children are compared
-_BY_PRIOR = 0.5  # share of the first configs that are spread over those
 _NEW = 0.5  # of a full run, which a new config counts as: most are paused early
 _GOES_ON = 0.25  # share of a batch that paused trials have at least
 _UNSOLVED = 0.999  # the price of a config where nothing is solved
@@ -100,20 +97,11 @@ class UCBTreeSampler(BaseSampler):
         return batch.proposals
 
     def _start(self, batch: _Batch, n: int, rng: np.random.Generator) -> None:
-        """Configs of which one half is spread over what the prior expects to do well, the other over the space; all
-        over the space where the prior knows nothing."""
+        """Configs that are spread over the space, and random ones where some of those have run."""
         taken = len(batch.history.observations) + len(batch.pending)
         size = max(n, _N_START)
         design = mutations.latin_hypercube(batch.part, size, np.random.default_rng([self._seed, taken // size]))
-        random = mutations.fresh(batch.part, rng, _N_RANDOM)
-        expected = prior_scores(batch.history, [candidate.params for candidate in random])
-        if float(np.ptp(expected)) > 0:
-            best = np.argsort(-expected, kind="stable")[: round(_GOOD_SHARE * len(random))]
-            good = mutations.once(batch.space, batch.allowed([random[index] for index in best]))
-            known = [*batch.pending, *(seen.params for seen in batch.history.observations)]
-            for candidate in mutations.spread(batch.space, good, known, math.ceil(_BY_PRIOR * n)):
-                batch.add(candidate)
-        for candidate in design[taken % size :] + random:
+        for candidate in design[taken % size :] + mutations.fresh(batch.part, rng, _N_RANDOM):
             if len(batch.proposals) < n and batch.allowed([candidate]):
                 batch.add(candidate)
 
@@ -284,10 +272,3 @@ class _Model:
         x = self._features(configs)
         x = np.column_stack([x, np.full(len(x), 0.15 * age)]) if self._aged else x
         return Seen(x, time, np.full(len(x), max(age, self._level)), score)
-
-
-def prior_scores(history: History, configs: Sequence[Params]) -> np.ndarray:
-    """What the prior expects of configs (n,); zeros where the objective is no R2."""
-    if not history.scale.nines:
-        return np.zeros(len(configs))
-    return Prior.load()([features_of_prior(params, history.n_frames) for params in configs])

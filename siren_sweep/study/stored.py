@@ -44,12 +44,6 @@ def has_settings(study: Study) -> bool:
     return "settings" in _attributes(study)
 
 
-def n_training_frames(study: Study) -> int | None:
-    """The frames of a block's study; None of any other study."""
-    found = study.user_attrs.get("n_training_frames")
-    return int(found) if found is not None else None
-
-
 def solved_r2(study: Study) -> float | None:
     """The R2 from which on configs of a block are equal; None where none are, and of any other study."""
     return solved_r2_of(study.user_attrs.get("settings") or {})

@@ -84,7 +84,7 @@ def test_small_space_is_run_to_its_end_and_then_left() -> None:
     assert sizes == [4, 2, 0]
 
 
-def test_a_first_batch_has_each_config_once_where_the_prior_prefers_few() -> None:
+def test_a_first_batch_has_each_config_once_where_there_are_few() -> None:
     space = {OMEGA: CategoricalDistribution([20, 30, 40])}
     proposals = UCBTreeSampler(0).propose(optuna.create_study(direction="maximize"), space, 4)
     assert sorted(one.params[OMEGA] for one in proposals) == [20, 30, 40]

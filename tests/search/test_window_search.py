@@ -12,7 +12,6 @@ from siren_sweep.config import parameters
 from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import Block, Blocks, Config, SearchSpace
 from siren_sweep.search.encoding import axes
-from siren_sweep.search.knowledge import features_of_prior
 from siren_sweep.search.limits import Limit, fault, limited
 from siren_sweep.search.space import STEPS_PER_WINDOW_FRAME, Space, make_space, parse_dimension
 from siren_sweep.sweep.block import start_block, start_config
@@ -141,12 +140,6 @@ def test_the_record_s_lines_show_windows_only_where_there_are_some() -> None:
     assert metrics_line(sampled).startswith("sample_r2=0.5, sample_mse=0.1, ")
     assert metrics_line(sampled).endswith("sample_windows=2, n_windows=8")
     assert "final" not in metrics_line(sampled)
-
-
-def test_the_prior_takes_a_window_for_a_field_of_its_frames() -> None:
-    assert features_of_prior(point(125, 5.0), 64_000)["n_frames"] == 125
-    assert features_of_prior(point(125, 5.0), 64_000)["nnr_f_T_period"] == 25
-    assert features_of_prior(point(0, 5.0), 64_000)["n_frames"] == 64_000
 
 
 def test_optuna_searches_windows_as_any_choice() -> None:

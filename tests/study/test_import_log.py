@@ -364,7 +364,7 @@ def test_imported_trials_within_a_space_serve_a_sweep(blocks: dict[int, optuna.S
 
 
 def planted_log(best: float) -> str:
-    """48 trials at 10 frames whose R2 peaks at one omega_f, far from where the prior has its best."""
+    """48 trials at 10 frames whose R2 peaks at one omega_f."""
     entries = []
     for index, omega in enumerate(np.geomspace(5, 4000, 48)):
         r2 = 0.97 - 0.1 * math.log10(omega / best) ** 2
