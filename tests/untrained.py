@@ -17,6 +17,7 @@ from siren_sweep.study.studies import all_blocks, load, open_storage, trial_id
 from siren_sweep.sweep import loop as running
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.checks import SweepOverrides
+from siren_sweep.sweep.launched import Launched
 
 
 class Launcher:
@@ -64,7 +65,8 @@ def run(folder: Path, said: dict[int, list[str]], monkeypatch: pytest.MonkeyPatc
         cfg = typed(compose("config", given))
     outputs = OutputPaths(folder)
     paths = outputs.sweep("s")
-    sweeping = running.Sweep(cfg, SweepOverrides(), Launcher(paths, said), outputs, paths, {1: "a", 2: "b", 3: "c"})
+    trainer = Launched(Launcher(paths, said))  # type: ignore[arg-type]
+    sweeping = running.Sweep(cfg, SweepOverrides(), trainer, outputs, paths, {1: "a", 2: "b", 3: "c"})
     sweeping.run()
     blocks = all_blocks(open_storage(None, paths))
     return {number: [trial.user_attrs["config"] for trial in study.trials] for number, study in blocks.items()}
