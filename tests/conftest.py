@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,25 @@ def own_data(field_folder: Path) -> list[str]:
     return ["dataset=flyvis", f"dataset.path={field_folder}", f"dataset.n_input_neurons={N_NEURONS}"]
 
 
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that ran, by its command; for all tests that change nothing of it."""
+
+    command: list[str]
+    outputs: Path
+    result: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def smallest(own_data: list[str], tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    """Two blocks of a trial each, `flyvis_tiny`."""
+    outputs = tmp_path_factory.mktemp("smallest") / "out"
+    command = ["-m", "blocks=tiny", *own_data, f"outputs_dir={outputs}", "claude.n_iter_block=1", "tracking=none"]
+    result = run_command(*command, cwd=outputs.parent)
+    assert result.returncode == 0, result.stderr
+    return Swept(command, outputs, result)
+
+
 @pytest.fixture(scope="session")
 def long_command(own_data: list[str]) -> list[str]:
     """A sweep of two batches, seconds each, to be struck in the middle."""
@@ -56,6 +76,9 @@ def home(long_command: list[str], tmp_path: Path) -> Iterator[Home]:
         yield own
 
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
 def run_command(
     *arguments: str,
     cwd: Path,
@@ -76,20 +99,27 @@ def run_command(
 
 
 @pytest.fixture
-def told_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """As `told`, of a command that ends before it trains: in this process, since that takes a tenth of the time."""
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """As `run_command` in `tmp_path`, of a command that does not train: in this process, which has all imported."""
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("sys.argv", ["siren_sweep", *arguments])
-        with pytest.raises(SystemExit) as ending:
+        capsys.readouterr()
+        code: object = 0
+        try:
             main()
-        out, err = capsys.readouterr()
-        return told(subprocess.CompletedProcess(arguments, ending.value.code, out, err))  # type: ignore[arg-type]
+        except SystemExit as ending:
+            code = ending.code or 0
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())  # type: ignore[arg-type]
 
     return run
+
+
+@pytest.fixture
+def told_here(run_here: Run) -> Callable[..., str]:
+    """As `told`, of a command that ends before it trains: in this process."""
+    return lambda *arguments: told(run_here(*arguments))
 
 
 def told(result: subprocess.CompletedProcess[str]) -> str:

@@ -136,26 +136,33 @@ def create(storage: BaseStorage, name: str, block: Block | None = None) -> Study
     return study
 
 
-def all_blocks(storage: BaseStorage) -> dict[int, Study]:
-    """The studies that have begun, by block number."""
-    return _by_block(storage, study_name)
+def all_blocks(storage: BaseStorage, known: Mapping[int, Study] | None = None) -> dict[int, Study]:
+    """The studies that have begun, by block number; those that are `known` are not loaded again."""
+    return _by_block(storage, study_name, known or {})
 
 
-def all_validations(storage: BaseStorage) -> dict[int, Study]:
-    """The validation studies that have begun, by block number."""
-    return _by_block(storage, validation_name)
+def all_validations(storage: BaseStorage, known: Mapping[int, Study] | None = None) -> dict[int, Study]:
+    """The validation studies that have begun, by block number; those that are `known` are not loaded again."""
+    return _by_block(storage, validation_name, known or {})
 
 
-def _by_block(storage: BaseStorage, name_of: Callable[[int], str]) -> dict[int, Study]:
+def _by_block(storage: BaseStorage, name_of: Callable[[int], str], known: Mapping[int, Study]) -> dict[int, Study]:
     names = set(optuna.get_all_study_names(storage))
-    numbers = (number for number in range(1, 1000) if name_of(number) in names)
-    return {number: optuna.load_study(study_name=name_of(number), storage=storage) for number in numbers}
+    own = {number: name_of(number) for number in range(1, 1000) if name_of(number) in names}
+    return {number: known.get(number) or optuna.load_study(study_name=own[number], storage=storage) for number in own}
 
 
 def trial_id(storage: BaseStorage, study: Study, number: int) -> int:
     """The storage's id of a trial."""
     study_id = storage.get_study_id_from_name(study.study_name)
     return storage.get_trial_id_from_study_id_trial_number(study_id, number)
+
+
+def one_trial(storage: BaseStorage, study: Study, number: int) -> Trial:
+    """One of the sweep's trials, as the storage has it now, at the cost of reading it alone."""
+    found = read_trial(storage.get_trial(trial_id(storage, study, number)))
+    assert found is not None
+    return found
 
 
 def n_trials_of(asked: Sequence[Instruction], block: int, n_iter_block: int) -> int:
@@ -208,7 +215,12 @@ def n_affordable(study: Study, n_trials: int) -> int:
 
     What a paused trial has not run is there for others.
     """
-    return math.floor(n_trials - sum(trial.spent for trial in read_trials(study)) + 0.5 + 1e-9)
+    return n_left(read_trials(study), n_trials)
+
+
+def n_left(trials: Sequence[Trial], n_trials: int) -> int:
+    """As `n_affordable`, of the block's trials."""
+    return math.floor(n_trials - sum(trial.spent for trial in trials) + 0.5 + 1e-9)
 
 
 def complete(study: Study) -> list[Trial]:
@@ -216,9 +228,13 @@ def complete(study: Study) -> list[Trial]:
     return [trial for trial in read_trials(study) if trial.state is TrialState.COMPLETE]
 
 
-def best_trial(study: Study) -> Trial | None:
-    """The complete trial of highest R2; of those that reached `claude.solved_r2` the cheapest. None without any."""
-    return min(complete(study), key=standing(study), default=None)
+def best_trial(study: Study, trials: Sequence[Trial] | None = None) -> Trial | None:
+    """The complete trial of highest R2; of those that reached `claude.solved_r2` the cheapest. None without any.
+
+    `trials` are the study's where they have been read.
+    """
+    known = read_trials(study) if trials is None else trials
+    return min((one for one in known if one.state is TrialState.COMPLETE), key=standing(study), default=None)
 
 
 def standing(study: Study, validation: Study | None = None) -> Callable[[Trial], tuple[float, float, int]]:

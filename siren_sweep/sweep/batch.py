@@ -18,7 +18,7 @@ from siren_sweep.study.records import PlannedTrial, Stint, TrialPlan
 from siren_sweep.study.storage import wait_for
 from siren_sweep.study.stored import read_plan, write_told
 from siren_sweep.study.stored_trials import TrialWriter, read_trials, trial_values
-from siren_sweep.study.studies import open_batch, trial_id
+from siren_sweep.study.studies import one_trial, open_batch, trial_id
 from siren_sweep.sweep.open_trials import OpenTrials
 
 
@@ -59,7 +59,7 @@ def _add_once(study: Study, trial: FrozenTrial, place: tuple[int, int]) -> None:
 
 def _take_up(storage: BaseStorage, study: Study, number: int, plan: TrialPlan) -> None:
     """Give a paused trial its place in another batch, if it does not have it yet."""
-    trial = next(known for known in read_trials(study) if known.number == number)
+    trial = one_trial(storage, study, number)
     if trial.batch != plan.batch:
         bound = trial.stop.bound if trial.stop else None
         stint = Stint(plan.batch, plan.slot, trial.attempt, trial.reached, bound, time.time())

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from siren_sweep.views.mlflow.mirror import Mirror
 
 INTERVAL_S = 1.0  # between two looks at what MLflow does not have yet
+PACE, LONGEST_S = 10, 10.0  # a look that took a second is followed by a pause of ten, at most
 RETRY_S = 30.0  # after MLflow could not be reached
 MOST_DEATHS = 2
 NICENESS = 5  # training comes first
@@ -127,13 +128,13 @@ class Beside:
         if kind == "says":
             self._say(what)
         elif kind == "begins":
-            self.busy_with = str(what)
-            if self._closing:
+            known, self.busy_with = self.busy_with, str(what)
+            if self._closing and known != self.busy_with:
                 self._say(f"being written: {what}")
         elif kind == "made":
             with self._lock:
                 self._asked.remove(what)
-            self.busy_with = ""
+            self.busy_with = str(what) if self._closing else ""
             if text:
                 self._say(text)
                 if what.kind == "export":
@@ -165,8 +166,9 @@ def _serve(cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Con
     views = _Views(cfg, outputs, paths, connection)
     waiting: list[View] = []
     over: bool | None = None
+    pause_s = INTERVAL_S
     while over is None or waiting:
-        while connection.poll(0 if waiting or over is not None else INTERVAL_S):
+        while connection.poll(0 if waiting or over is not None else pause_s):
             received = connection.recv()
             if isinstance(received, View):
                 waiting.append(received)
@@ -181,7 +183,9 @@ def _serve(cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Con
             views.make(alike)
             waiting = [view for view in waiting if view not in alike]
         if over is None:
+            began = time.monotonic()
             views.mirror()
+            pause_s = min(max(INTERVAL_S, PACE * (time.monotonic() - began)), LONGEST_S)
     connection.send(("closed", views.mirror(over=bool(over), last=True)))
 
 

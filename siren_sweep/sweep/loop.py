@@ -203,6 +203,7 @@ class Sweep:
         inherited, n_threads = self._overrides.inherited, self._slots.n_threads
         again = Validation(self._storage, study, self._paths, self._trainer, inherited, n_threads)
         again.train_whole()
+        self._beside.export(start.number)  # beside the other seeds; where these change nothing its pictures stay
         again.train_seeds(self._cfg.claude.n_validation_seeds)
         best = best_trial(study)
         if best is not None and (hint := where_to_look(best.value or 0.0, best.reports)):

@@ -7,6 +7,7 @@ import threading
 from types import TracebackType
 
 from optuna.storages import BaseStorage
+from optuna.study import Study
 
 from siren_sweep.config.schema import Config
 from siren_sweep.errors import OutputError
@@ -28,6 +29,8 @@ class Monitor:
 
     def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, storage: BaseStorage) -> None:
         self._paths, self._storage = paths, storage
+        self._blocks: dict[int, Study] = {}
+        self._validations: dict[int, Study] = {}
         self._view = ProgressView(cfg, paths)
         self._beside = Beside(cfg, outputs, paths, self._view.say)
         self._stop = threading.Event()
@@ -76,7 +79,9 @@ class Monitor:
 
     def _look(self) -> None:
         try:
-            self._view.update(all_blocks(self._storage), all_validations(self._storage), self._beside.busy_with)
+            self._blocks = all_blocks(self._storage, self._blocks)
+            self._validations = all_validations(self._storage, self._validations)
+            self._view.update(self._blocks, self._validations, self._beside.busy_with)
         except STORAGE_ERRORS:  # the sweep's loop meets them too, and tells
             return
         except Exception:  # progress is a service

@@ -12,8 +12,8 @@ from siren_sweep.paths import SweepPaths, TrialPaths, trial_folder
 from siren_sweep.search.plan import ASKED_FOR
 from siren_sweep.study.dashboard import write_note
 from siren_sweep.study.records import Outcome, Trial
-from siren_sweep.study.stored_trials import TrialWriter, read_trial
-from siren_sweep.study.studies import trial_id
+from siren_sweep.study.stored_trials import TrialWriter
+from siren_sweep.study.studies import one_trial, trial_id
 
 MAX_DEATHS = 2  # a config that took its worker with it so often is failed
 
@@ -33,9 +33,7 @@ class OpenTrials:
 
     def now(self, numbers: Sequence[int]) -> dict[int, Trial]:
         """The trials as the study has them now."""
-        known = self._study.get_trials(deepcopy=False)
-        found = {number: read_trial(known[number]) for number in numbers}
-        return {number: trial for number, trial in found.items() if trial is not None}
+        return {number: one_trial(self._storage, self._study, number) for number in numbers}
 
     def trial(self, number: int) -> Trial:
         return self.now([number])[number]

@@ -18,7 +18,7 @@ from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Trial
 from siren_sweep.study.stored import read_block, read_plan
 from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import best_trial, instructions, n_affordable, n_trials_of, open_batches
+from siren_sweep.study.studies import best_trial, instructions, n_left, n_trials_of, open_batches
 from siren_sweep.sweep import time_left
 from siren_sweep.sweep.lock import last_attempt
 from siren_sweep.sweep.slots import slots
@@ -34,6 +34,7 @@ class ProgressView:
         self._cfg, self._paths = cfg, paths
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
+        self._over: set[int] = set()  # blocks that were over at the last look
         self._told: set[tuple[int, str, int, int]] | None = None  # (block, study, trial, attempt); None at first
         self._announced: tuple[str, int] | None = None  # study and batch that were announced last
         self._clock = time_left.Clock()
@@ -47,10 +48,12 @@ class ProgressView:
 
     def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], beside: str = "") -> None:
         """Say what ended since the last look, and show what runs; `beside` is what is being written meanwhile."""
+        over = {number for number, study in blocks.items() if number in self._over or read_block(study).ended}
         trials: dict[int, _Trials] = {}
-        for number, study in blocks.items():
-            own = [study] + ([validations[number]] if number in validations else [])
+        for number in sorted(set(blocks) - self._over):  # a block that was over at the last look has nothing new
+            own = [blocks[number]] + ([validations[number]] if number in validations else [])
             trials[number] = {one.study_name: read_trials(one) for one in own}
+        self._over = over
         ended = {
             (number, name, trial.number, trial.outcome.attempt): trial
             for number, of_block in trials.items()
@@ -65,8 +68,8 @@ class ProgressView:
         for key in sorted(set(ended) - self._told):
             self.say(_ended_line(key[0], ended[key]))
         self._told |= set(ended)
-        if blocks:
-            number = max(blocks)
+        if trials:
+            number = min(set(trials) - over, default=max(trials))
             self._say_batch(number, blocks[number], trials[number])
             if self._live:
                 total = n_trials_of(instructions(blocks), number, self._cfg.claude.n_iter_block)
@@ -104,9 +107,9 @@ class ProgressView:
                 self.say(f"{head}its best is trained again, {how}")
 
     def _table(self, number: int, study: Study, trials: _Trials, total: int, beside: str) -> Group:
-        width, best = self._console.width, best_trial(study)
+        own, width = trials[study.study_name], self._console.width
+        best = best_trial(study, own)
         head = f"block {number} of {len(self._cfg.blocks.schedule)}, {read_block(study).n_training_frames} frames, "
-        own = trials[study.study_name]
         head += f"{len(own)} configs, {sum(trial.spent for trial in own):.1f} of {total} full trials"
         if best:
             part = f" {best.part}" if best.part else ""
@@ -128,7 +131,7 @@ class ProgressView:
                 change = textwrap.shorten(trial.plan.mutation or "root", room, placeholder=" …") if room > 20 else ""
                 table.add_row(*self._row(name, trial), change)
         lines = wrapped(head, width)
-        if left := self._left(number, study, open_ones, trials[study.study_name], total):
+        if left := self._left(number, study, open_ones, own, total):
             lines += wrapped(time_left.words(left), width)
         below = [Text(part) for part in wrapped(f"being written: {beside}", width)] if beside else []
         return Group(*map(Text, lines), table, *below)
@@ -158,7 +161,7 @@ class ProgressView:
         batch = time_left.queue_s(left, [typical] * (len(running) - len(left)), n_slots)
         validating = any(name != study.study_name for name, _ in open_ones)
         waiting = sum(trial.current is None for _, trial in open_ones)
-        planned = 0 if validating else max(0, n_affordable(study, total) - waiting)
+        planned = 0 if validating else max(0, n_left(of_block, total) - waiting)
         seeds = 0 if validating else self._cfg.claude.n_validation_seeds
         block = batch + time_left.queue_s([], [typical] * planned, n_slots) + -(-seeds // n_slots) * typical
         n_trials = self._cfg.claude.n_iter_block + self._cfg.claude.n_validation_seeds

@@ -1,10 +1,17 @@
-"""What every worker needs, imported once by the server that workers are forked from: a trial begins in a moment."""
+"""What every worker needs, imported once by the server that workers are forked from, and what is slow the first time
+done once: a trial begins in a moment."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 
+import optuna
+from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
+
+from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.train.provenance import commit
 
 for _name in (
     "torch",
@@ -23,3 +30,21 @@ for _name in (
 ):
     importlib.import_module(_name)
 Plugins.instance()  # looks for plugins, and imports what it finds
+
+
+def _rehearse() -> None:
+    """Compose a config and use a storage: Hydra's grammar and SQLAlchemy's tables are then known, and the commit."""
+    commit()
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        typed(compose("config", ["training.learning_rate_NNR_f=3e-4", "trial.number=0", "trial.folder=block_01/trial"]))
+    storage = optuna.storages.RDBStorage("sqlite://")
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    trial.set_user_attr("attempt", 1)
+    trial.report(0.5, 1)
+    study.get_trials(deepcopy=False)
+    storage.engine.dispose()
+
+
+with contextlib.suppress(Exception):  # a worker that meets it tells of it
+    _rehearse()

@@ -128,9 +128,9 @@ class Worker:
     """
 
     def __init__(self, storage: BaseStorage, study: Study, number: int, attempt: int, n_batches: int = 1) -> None:
-        self._study, self._number, self._attempt = study, number, attempt
-        trial = trial_id(storage, study, number)
-        self._writer, self._trial = TrialWriter(storage, trial), optuna.trial.Trial(study, trial)
+        self._storage, self._study, self._number, self._attempt = storage, study, number, attempt
+        self._id = trial_id(storage, study, number)
+        self._writer, self._trial = TrialWriter(storage, self._id), optuna.trial.Trial(study, self._id)
         self._reports = list(self.trial().reports)
         # What an earlier attempt reported and went on from is decided: training is deterministic, so the same
         # values come again, and the pruner must not be asked about a point that lies behind.
@@ -179,7 +179,7 @@ class Worker:
         return "failed"
 
     def _frozen(self) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[self._number]
+        return self._storage.get_trial(self._id)
 
     def check_attempt(self) -> None:
         """Raises Superseded where another attempt has begun, and Interrupted where a signal asked for it."""

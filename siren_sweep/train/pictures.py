@@ -43,6 +43,8 @@ def prediction_figure(cfg: TrialConfig, weights: Mapping[str, Any], field: Stimu
     _draw_lattices(figure.add_subfigure(parts[0]), field, frames, predict(cfg, weights, field, frames))
     window = middle_frames(field, TRACE_FRAMES)
     _draw_traces(figure.add_subfigure(parts[1]), field, window, predict(cfg, weights, field, window))
+    figure.draw_without_rendering()  # lays it out
+    figure.set_layout_engine("none")  # once, and not for each form in which it is saved
     return figure
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from optuna.study import Study
 from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, TrialConfig
 from siren_sweep.config.written import plain, read_config, yaml_text
 from siren_sweep.errors import DataError
+from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
 from siren_sweep.study.log_format import one_line
@@ -35,18 +36,24 @@ FORMS = {  # what a model can be written as, and what its file's name ends in
     "npz": "_frames.npz",
     "zarr": "_frames",
 }
+PICTURES = (".png", ".svg", ".pdf", ".mp4", ".webp")
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
 # In this folder: python -m siren_sweep --config-dir . --config-name {name}
 """
 
 
-def export_block(study: Study, validation: Study | None, paths: SweepPaths, outputs: OutputPaths) -> None:
-    """Write config, weights, pictures and `best.json` for the block's best trial; nothing where none has finished."""
+def export_block(
+    study: Study, validation: Study | None, paths: SweepPaths, outputs: OutputPaths, anew: bool = False
+) -> None:
+    """Write config, weights, pictures and `best.json` for the block's best trial; nothing where none has finished.
+
+    Pictures of the same run that are there already stay, unless all is to be made `anew`.
+    """
     best = winner(study, validation)
     entry = []
     if best is not None:
-        origin = _write_files(study, best, validation, paths, outputs)
+        origin = _write_files(study, best, validation, paths, outputs, anew)
         entry = [best_entry(study, best, validation) | {"provenance": origin}]
     others = [known for known in _known_entries(paths) if known["block"] != read_block(study).number]
     with replacing(paths.best_json) as file:
@@ -87,29 +94,52 @@ def provenance(block: Block, best: Winner, validation: Study | None, said: Mappi
 
 
 def _write_files(
-    study: Study, best: Winner, validation: Study | None, paths: SweepPaths, outputs: OutputPaths
+    study: Study, best: Winner, validation: Study | None, paths: SweepPaths, outputs: OutputPaths, anew: bool
 ) -> dict[str, Any]:
     """Write config, weights, pictures and films; returns their provenance."""
+    block = read_block(study)
+    description, weights = _model(study, best, validation, paths, outputs)
+    origin = dict(description.provenance)
+    _write_config(block, best, description.config, origin, paths)
+    for form in ("safetensors", "pt"):
+        write_form(form, description, weights, paths, block.number)
+    text = json.dumps({name: value for name, value in origin.items() if name != "other_seeds"})  # what they show is one
+    file = functools.partial(paths.best_file, block.number)
+    if anew or not _shows(file, text):
+        title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.6g}"
+        _write_pictures(description.config, weights, field_of(description.config, outputs), title, file, text)
+    return origin
+
+
+def _write_pictures(
+    cfg: TrialConfig,
+    weights: Mapping[str, Any],
+    field: StimulusField,
+    title: str,
+    file: Callable[[str], Path],
+    text: str,
+) -> None:
+    """Write the figure and the film of a run to `file` by their endings, with its provenance `text`; the .png last."""
     from siren_sweep.train.pictures import prediction_figure, save_figure
     from siren_sweep.views.film import film_images, write_mp4, write_webp
 
-    block = read_block(study)
-    description, weights = _model(study, best, validation, paths, outputs)
-    cfg, origin = description.config, dict(description.provenance)
-    text = json.dumps(origin)
-    file = functools.partial(paths.best_file, block.number)
-    _write_config(block, best, cfg, origin, paths)
-    for form in ("safetensors", "pt"):
-        write_form(form, description, weights, paths, block.number)
-    field = field_of(cfg, outputs)
-    title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.6g}"
-    figure = prediction_figure(cfg, weights, field, title)
-    for ending in (".png", ".svg", ".pdf"):
-        save_figure(figure, file(ending), text)
     images = film_images(cfg, weights, field)
     write_webp(images, file(".webp"), text)
     write_mp4(images, file(".mp4"), text)
-    return origin
+    figure = prediction_figure(cfg, weights, field, title)
+    for ending in (".svg", ".pdf", ".png"):
+        save_figure(figure, file(ending), text)
+
+
+def _shows(file: Callable[[str], Path], text: str) -> bool:
+    """Whether all pictures of a run with the provenance `text` are there."""
+    from PIL import Image
+
+    try:
+        with Image.open(file(".png")) as picture:
+            return picture.info.get("Description") == text and all(file(ending).is_file() for ending in PICTURES)
+    except OSError:
+        return False
 
 
 def _write_config(block: Block, best: Winner, cfg: TrialConfig, origin: Mapping[str, Any], paths: SweepPaths) -> None:
@@ -215,7 +245,7 @@ def export_all(
         validation = validations.get(number)
         best = winner(study, validation)
         if form is None:
-            export_block(study, validation, paths, outputs)
+            export_block(study, validation, paths, outputs, anew=True)
         elif best is not None:
             written = write_form(form, *_model(study, best, validation, paths, outputs), paths, number)
             print(f"written to {written}")

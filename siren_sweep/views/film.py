@@ -19,6 +19,7 @@ from siren_sweep.train.pictures import Panel, lattice_raster, middle_frames, pan
 N_FRAMES, FRAMES_PER_S = 80, 16
 _PANEL, _GAP, _HEAD = 240, 24, 48  # pixels
 _DESCRIPTION = 0x010E  # EXIF's ImageDescription
+_H264 = {"crf": "18", "preset": "veryfast"}  # in 0.4 of the usual preset's time, 3% larger
 
 
 def film_images(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField) -> list[Image.Image]:
@@ -41,7 +42,7 @@ def write_webp(images: Sequence[Image.Image], file: Path, provenance: str) -> No
             duration=round(2000 / FRAMES_PER_S),
             loop=0,
             quality=40,
-            method=4,
+            method=2,  # at half the time of 4 a tenth larger
             exif=exif,
         )
 
@@ -52,7 +53,7 @@ def write_mp4(images: Iterable[Image.Image], file: Path, provenance: str, fps: f
 
     with replacing(file) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         container.metadata["comment"] = provenance
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "18"})
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=_H264)
         for place, image in enumerate(images):
             if place == 0:
                 stream.width, stream.height, stream.pix_fmt = *image.size, "yuv420p"

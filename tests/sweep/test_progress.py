@@ -65,7 +65,7 @@ def test_each_word_is_whole_and_what_waits_is_queued(
     text = " ".join(" ".join(line.split()) for line in lines)
     assert max(map(len, lines)) <= width
     assert "block 1 of 2, 10 frames, 3 configs, 1.2 of 12 full trials, best R2 1 - 4.0e-06 (trial 0)" in text
-    assert "left: 35 s in the batch" in text
+    assert "left: 35 s in the batch, 4 min in the block, 8 min in the sweep" in text
     assert all(word in text for word in ("trial 1", "R2 0.9900", "30 s left", "trial 2", "queued", "the record"))
     assert "trial 0 " not in text.replace("(trial 0)", "")
     assert "starts" not in text

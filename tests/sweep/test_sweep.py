@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import run_command
+from conftest import Run, run_command
+from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from PIL import Image
@@ -28,7 +29,9 @@ from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.studies import all_blocks, all_validations, open_storage
+from siren_sweep.train.pictures import save_figure
 from siren_sweep.train.saved import read_saved
+from siren_sweep.views.export import export_block
 
 FIXED = {
     "graph_model.omega_f": 20,
@@ -294,6 +297,7 @@ def test_every_exported_file_says_where_it_comes_from(paths: SweepPaths) -> None
         assert json.loads(file.metadata()["siren_sweep"])["provenance"] == origin
     state = torch.load(paths.best_file(1, ".pt"), weights_only=True)
     assert state._metadata["siren_sweep"]["provenance"] == text
+    text = json.dumps({name: value for name, value in origin.items() if name != "other_seeds"})  # shown is one run
     with Image.open(paths.best_file(1, ".png")) as picture, Image.open(paths.best_file(1, ".webp")) as loop:
         assert picture.info["Description"] == loop.getexif()[0x010E] == text
     with av.open(str(paths.best_file(1, ".mp4"))) as film:
@@ -359,14 +363,32 @@ def test_the_exported_config_gives_its_figure_again(paths: SweepPaths, home: Pat
     assert f"{entry['final_r2']:.6f}" == lines["final_r2"]
 
 
-def test_export_can_be_made_again(paths: SweepPaths, home: Path) -> None:
+def test_export_can_be_made_again(paths: SweepPaths, run_here: Run) -> None:
     files = [paths.best_json, *(paths.best_file(block, ".yaml") for block in (1, 2))]
     before = [file.read_bytes() for file in files]
     for file in paths.best.iterdir():
         file.unlink()
-    result = run_command("export", str(paths.root), cwd=home)
+    result = run_here("export", str(paths.root))
     assert result.returncode == 0, result.stderr
     assert [file.read_bytes() for file in files] == before
+
+
+def test_pictures_of_the_same_run_are_made_once(
+    studies: dict[int, optuna.Study], paths: SweepPaths, home: Path
+) -> None:
+    files = [paths.best_file(1, ending) for ending in (".png", ".mp4", ".pdf", ".safetensors")]
+
+    def export() -> list[bool]:
+        before = [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
+        own = all_validations(open_storage(None, paths))[1]
+        export_block(studies[1], own, paths, OutputPaths(home / "a b" / "it's"))
+        return [file.stat().st_mtime_ns > was for file, was in zip(files, before, strict=True)]
+
+    assert export() == [False, False, False, True]
+    files[1].unlink()
+    assert export() == [True, True, True, True]
+    save_figure(Figure(), files[0], "of another run")
+    assert export() == [True, True, True, True]
 
 
 def test_a_second_call_runs_nothing_again(

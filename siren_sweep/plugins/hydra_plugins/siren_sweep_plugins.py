@@ -47,6 +47,7 @@ class SirenSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         assert self.config is not None
         with _locked_where_it_is(self.config):  # before what takes seconds: torch, and all the checks
+            _warm_up_early(self.config)
             from siren_sweep.sweep.loop import run_sweep
 
             run_sweep(self.config, arguments, self._make_launcher)
@@ -60,6 +61,16 @@ class SirenSweeper(Sweeper):
             hydra_context=self.hydra_context, task_function=self.task_function, config=without_addresses(self.config)
         )
         return self.launcher
+
+
+def _warm_up_early(config: DictConfig) -> None:
+    """Start the server for workers before all else is imported and checked: it takes seconds. It must know the storage,
+    and on GPUs NVIDIA's service, so where there are such it starts when they are known."""
+    from siren_sweep.sweep.slots import warm_up
+    from siren_sweep.train.machine import n_gpus
+
+    if config.storage.url is None and n_gpus(config.training.device) == 0:
+        warm_up()
 
 
 @contextlib.contextmanager

@@ -14,14 +14,12 @@ from siren_sweep.config.written import read_config
 from siren_sweep.errors import DataError, OutputError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths
-from siren_sweep.views.export import provenance
+from siren_sweep.views.export import PICTURES, provenance
 from siren_sweep.views.report import figures
 from siren_sweep.views.report.view import ReportedBlock
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-PICTURES = (".png", ".svg", ".pdf", ".mp4")
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def prediction(block: ReportedBlock, validation: Study | None, paths: SweepPaths
             traces=_traces(block, paths, outputs),
             film=f"data:image/webp;base64,{base64.b64encode(film.read_bytes()).decode()}" if film.is_file() else "",
             provenance=provenance(block.block, block.winner, validation, said.provenance if said else {}),
-            files=tuple(str(file.relative_to(paths.root)) for file in files if file.is_file()),
+            files=tuple(str(file.relative_to(paths.root)) for file in files if file != film and file.is_file()),
         )
     except (DataError, OutputError, OSError, SafetensorError) as error:
         return Prediction(f"The best model (trial {block.winner.searched.number}) cannot be shown: {error}")
