@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import optuna
 import psutil
@@ -23,6 +24,7 @@ from siren_sweep.study.studies import all_blocks, all_validations, open_storage
 WAIT_S = 600
 MARK = "SIREN_SWEEP_TEST_MARK"  # in the environment of all that a sweep starts, however it came to be
 Table = list[tuple[object, ...]]
+T = TypeVar("T")
 
 
 @dataclass
@@ -125,12 +127,13 @@ def ended(home: Home) -> Iterator[Home]:
                 process.kill()
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for a condition."""
+def until(condition: Callable[[], T], what: str) -> T:
+    """Wait for a condition; what it found."""
     deadline = time.monotonic() + WAIT_S
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, f"waited {WAIT_S} s for {what}"
         time.sleep(0.1)
+    return found
 
 
 def workers(parent: subprocess.Popen[str]) -> list[psutil.Process]:

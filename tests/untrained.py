@@ -14,9 +14,8 @@ from siren_sweep.cli.main import conf_dir, typed
 from siren_sweep.config.schema import METRICS
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study.studies import all_blocks, load, open_storage, trial_id
+from siren_sweep.sweep import checks, user_input
 from siren_sweep.sweep import loop as running
-from siren_sweep.sweep import user_input
-from siren_sweep.sweep.checks import SweepOverrides
 from siren_sweep.sweep.launched import Launched
 
 
@@ -58,15 +57,17 @@ def pend(file: Path, *lines: str) -> None:
 
 
 def run(folder: Path, said: dict[int, list[str]], monkeypatch: pytest.MonkeyPatch, *more: str) -> dict[int, Any]:
-    """The tiny sweep, as far as it comes: the configs of each block."""
+    """The tiny sweep with `more` on its command line, as far as it comes: the configs of each block."""
     monkeypatch.setattr("siren_sweep.sweep.monitor.Beside", Unseen)
-    given = [f"outputs_dir={folder}", "sweep.name=s", "blocks=tiny", "tracking=none", "storage=sqlite", *more]
+    overrides = checks.sort_overrides(more)
+    plain = [text for text in more if text.split("=")[0] not in overrides.swept]
+    given = [f"outputs_dir={folder}", "sweep.name=s", "blocks=tiny", "tracking=none", "storage=sqlite", *plain]
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         cfg = typed(compose("config", given))
     outputs = OutputPaths(folder)
     paths = outputs.sweep("s")
     trainer = Launched(Launcher(paths, said))  # type: ignore[arg-type]
-    sweeping = running.Sweep(cfg, SweepOverrides(), trainer, outputs, paths, {1: "a", 2: "b", 3: "c"})
+    sweeping = running.Sweep(cfg, overrides, trainer, outputs, paths, {1: "a", 2: "b", 3: "c"})
     sweeping.run()
     blocks = all_blocks(open_storage(None, paths))
     return {number: [trial.user_attrs["config"] for trial in study.trials] for number, study in blocks.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import N_NEURONS, run_command, told
+from conftest import N_NEURONS, Run, Swept, run_command, told
 from fields import make_field_folder, write_array
 
 from siren_sweep.config.overrides import faults_of
@@ -146,13 +146,13 @@ def test_a_config_file_that_is_no_utf_8_is_told(content: bytes, told_here: Told,
     assert f"a config file must be text in UTF-8, and {tmp_path}/own.yaml is not ('utf-8' codec" in message
 
 
-def test_line_ends_and_the_mark_of_windows_change_nothing(own_data: list[str], tmp_path: Path) -> None:
+def test_line_ends_and_the_mark_of_windows_change_nothing(own_data: list[str], run_here: Run, tmp_path: Path) -> None:
     for encoding in ("utf-8", "utf-8-sig"):
         text = "defaults: [config, _self_]\r\ntraining:\r\n  seed: 7\r\n"
         (tmp_path / "own.yaml").write_text(text, encoding, newline="")
         (tmp_path / "base.yaml").write_text("graph_model:\r\n  omega_f: 21.0\r\n", encoding, newline="")
         files = ["--config-dir", str(tmp_path), "--config-name", "own", "base=base.yaml"]
-        shown = run_command("--cfg", "job", *files, *own_data, cwd=tmp_path)
+        shown = run_here("--cfg", "job", *files, *own_data)
         values = yaml.safe_load(shown.stdout)
         assert (values["training"]["seed"], values["graph_model"]["omega_f"]) == (7, 21.0)
 
@@ -168,12 +168,12 @@ def test_free_dictionaries_and_hydra_take_any_name(own_data: list[str]) -> None:
 
 
 @pytest.mark.parametrize("asked", ["--cfg job -m", "-m -c job", "--multirun --cfg=job"])
-def test_the_config_of_a_sweep_is_shown(asked: str, own_data: list[str], tmp_path: Path) -> None:
+def test_the_config_of_a_sweep_is_shown(asked: str, own_data: list[str], run_here: Run, tmp_path: Path) -> None:
     command = [*asked.split(), "blocks=tiny", *own_data]
-    shown = run_command(*command, "graph_model.omega_f=choice(3,4)", cwd=tmp_path)
+    shown = run_here(*command, "graph_model.omega_f=choice(3,4)")
     assert shown.returncode == 0, shown.stderr
     assert "not in what is shown: graph_model.omega_f=choice(3,4)" in shown.stderr
-    alone = run_command("--cfg", "job", *command[-4:], cwd=tmp_path)
+    alone = run_here("--cfg", "job", *command[-4:])
     assert yaml.safe_load(shown.stdout) == yaml.safe_load(alone.stdout)
     assert yaml.safe_load(shown.stdout)["blocks"]["name"] == "tiny"
     assert list(tmp_path.iterdir()) == []
@@ -201,7 +201,7 @@ def test_a_name_is_told_where_the_terminal_has_fewer_letters(tmp_path: Path) -> 
 
 
 def test_bad_data_are_told_by_the_command(told_here: Told, tmp_path: Path) -> None:
-    missing = told(run_command("dataset=flyvis", "dataset.path=nowhere", "outputs_dir=out", cwd=tmp_path))
+    missing = told_here("dataset=flyvis", "dataset.path=nowhere", "outputs_dir=out")
     assert "nowhere" in missing
     ungiven = told_here("-m", "dataset=flyvis", "outputs_dir=out")
     assert "dataset.path must name the folder" in ungiven
@@ -240,17 +240,14 @@ def test_outputs_that_cannot_be_written_are_told(own_data: list[str], told_here:
         assert place in message
 
 
-def test_a_sweep_name_with_another_config_is_told_what_differs(
-    own_data: list[str], told_here: Told, tmp_path: Path
-) -> None:
-    command = ["-m", "blocks=tiny", *own_data, "outputs_dir=out", "tracking=none", "claude.n_iter_block=1"]
-    assert run_command(*command, cwd=tmp_path).returncode == 0
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/flyvis_tiny/**/*") if path.is_file()}
-    message = told_here(*command, "claude.ucb_c=2", "graph_model.omega_f=7")
+def test_a_sweep_name_with_another_config_is_told_what_differs(smallest: Swept, told_here: Told) -> None:
+    folder = smallest.outputs / "flyvis_tiny"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    message = told_here(*smallest.command, "claude.ucb_c=2", "graph_model.omega_f=7")
     assert "claude.ucb_c was 1.414, now 2.0" in message
     assert "graph_model.omega_f was 80.0, now 7.0" in message
-    after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/flyvis_tiny/**/*") if path.is_file()}
-    lock = tmp_path / "out/flyvis_tiny/sweep.lock"
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    lock = folder / "sweep.lock"
     assert {**before, lock: 0} == {**after, lock: 0}
-    best = json.loads((tmp_path / "out/flyvis_tiny/best/best.json").read_text())
+    best = json.loads((folder / "best/best.json").read_text())
     assert [entry["block"] for entry in best] == [1, 2]

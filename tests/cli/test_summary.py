@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from conftest import run_command
+from conftest import Swept
 
 
-def test_a_sweep_without_tracking_names_no_mlflow(own_data: list[str], tmp_path: Path) -> None:
-    command = ["-m", "blocks=tiny", *own_data, "outputs_dir=out", "claude.n_iter_block=1", "tracking=none"]
-    result = run_command(*command, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "scientific record" in result.stdout
-    assert "mlflow" not in (result.stdout + result.stderr).lower()
+def test_a_sweep_without_tracking_names_no_mlflow(smallest: Swept) -> None:
+    assert "scientific record" in smallest.result.stdout
+    assert "mlflow" not in (smallest.result.stdout + smallest.result.stderr).lower()

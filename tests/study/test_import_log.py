@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from conftest import run_command, told
+from conftest import Run
 from fields import make_field_folder
 from optuna.trial import TrialState
 from planted import CONFIG, OMEGA, RATE, PlantedSweep
@@ -178,8 +178,8 @@ def test_what_cannot_be_read_is_listed_line_by_line() -> None:
         assert piece in text
 
 
-def test_the_command_prints_what_it_read_and_what_not(log: Path) -> None:
-    result = run_command("import", str(log), "--sweep-folder", "imported", cwd=log.parent)
+def test_the_command_prints_what_it_read_and_what_not(log: Path, run_here: Run) -> None:
+    result = run_here("import", str(log), "--sweep-folder", str(log.parent / "imported"))
     assert result.returncode == 0, result.stderr
     assert "10 frames: 3 trials, 3 with a final_r2" in result.stdout
     assert "old_analysis.md: n_layers_nnr_f is told of" not in result.stdout
@@ -191,9 +191,8 @@ def test_the_command_prints_what_it_read_and_what_not(log: Path) -> None:
     assert "line 18: final_mse must be a number, got 'n/a'" in result.stdout
 
 
-def test_a_mistake_is_one_message(tmp_path: Path) -> None:
-    result = run_command("import", "none.md", "--sweep-folder", "out", cwd=tmp_path)
-    assert "none.md" in told(result)
+def test_a_mistake_is_one_message(told_here: Callable[..., str]) -> None:
+    assert "none.md" in told_here("import", "none.md", "--sweep-folder", "out")
 
 
 def test_a_log_that_is_none_is_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
-from conftest import run_command, told
+from conftest import run_command
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from processes import WAIT_S, until, workers
@@ -22,13 +22,13 @@ from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.study.studies import all_blocks, open_storage
 
 SCHEDULE = "blocks.schedule=[{n_training_frames:8,total_steps:4000}]"
-Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="module")
 def command(own_data: list[str]) -> list[str]:
-    whole = "pauses_at=[]"  # trials long enough to be killed
-    return ["-m", "blocks=tiny", *own_data, SCHEDULE, "sweep.name=s", "outputs_dir=out", "claude.n_iter_block=3", whole]
+    whole = ["pauses_at=[]", "claude.solved_r2=null"]  # trials long enough to be killed
+    own = ["sweep.name=s", "outputs_dir=out", "claude.n_iter_block=3"]
+    return ["-m", "blocks=tiny", *own_data, SCHEDULE, *own, *whole]
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +52,20 @@ def studies(home: Path) -> dict[int, optuna.Study]:
     return all_blocks(open_storage(None, OutputPaths(home / "out").sweep("s")))
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts sweeps in `tmp_path`; those that a failed test leaves are ended."""
-    with contextlib.ExitStack() as stack:
-
-        def start_one(*command: str) -> subprocess.Popen[str]:
-            sweep = subprocess.Popen(
-                [sys.executable, "-m", "siren_sweep", *command],
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            stack.enter_context(sweep)
-            stack.callback(sweep.kill)
-            return sweep
-
-        yield start_one
+@contextlib.contextmanager
+def started(home: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """A sweep in `home`, which is ended where a test fails."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "siren_sweep", *command],
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as sweep:
+        try:
+            yield sweep
+        finally:
+            sweep.kill()
 
 
 def reporting(home: Path) -> bool:
@@ -82,34 +78,40 @@ def reporting(home: Path) -> bool:
     return bool(found[0])
 
 
-def test_a_killed_worker_costs_no_trial(
-    start: Start, command: list[str], undisturbed: list[object], tmp_path: Path
-) -> None:
-    sweep = start(*command, "tracking=none")
-    until(lambda: reporting(tmp_path), "a report")
-    workers(sweep)[0].kill()
+def interrupted(sweep: subprocess.Popen[str], how: signal.Signals, home: Path) -> None:
+    """Ask a sweep to stop: it says that it goes on, leaves no process, and its trials open."""
+    until(lambda: reporting(home), "a report")
+    family = psutil.Process(sweep.pid).children(recursive=True)
+    sweep.send_signal(how)
     _, stderr = sweep.communicate(timeout=WAIT_S)
-    assert sweep.returncode == 0, stderr
+    assert sweep.returncode == 130
+    assert "the same command goes on from here" in stderr
+    assert "Traceback" not in stderr
+    until(lambda: not any(process.is_running() for process in family), "the workers' end")
+    assert any(trial.state is TrialState.RUNNING for study in studies(home).values() for trial in study.trials)
+
+
+def test_a_sweep_that_is_interrupted_and_killed_and_loses_a_worker_finds_the_same(
+    command: list[str], undisturbed: list[object], told_here: Callable[..., str], tmp_path: Path
+) -> None:
+    with started(tmp_path, *command, "tracking=none") as sweep:
+        interrupted(sweep, signal.SIGINT, tmp_path)
+    with started(tmp_path, *command) as sweep:
+        until(lambda: workers(sweep), "a worker")
+        family = psutil.Process(sweep.pid).children(recursive=True)
+        sweep.kill()
+        sweep.communicate()
+        until(lambda: not any(process.is_running() for process in family), "the workers' end")
+    with started(tmp_path, *command) as sweep:
+        until(lambda: workers(sweep), "a worker")[0].kill()
+        second = told_here(*command)
+        assert "the sweep 's' is being run already" in second
+        assert str(sweep.pid) in second
+        _, stderr = sweep.communicate(timeout=WAIT_S)
+        assert sweep.returncode == 0, stderr
     assert table(tmp_path) == undisturbed
     deaths = [trial.user_attrs.get("deaths") for study in studies(tmp_path).values() for trial in study.trials]
     assert [reason for reason in deaths if reason] == [["the worker was killed by SIGKILL"]]
-
-
-def test_a_killed_parent_takes_its_workers_along_and_the_same_command_goes_on(
-    start: Start, command: list[str], undisturbed: list[object], tmp_path: Path
-) -> None:
-    sweep = start(*command)
-    until(lambda: reporting(tmp_path), "a report")
-    second = told(run_command(*command, cwd=tmp_path))
-    assert "the sweep 's' is being run already" in second
-    assert str(sweep.pid) in second
-    family = psutil.Process(sweep.pid).children(recursive=True)
-    sweep.kill()
-    sweep.communicate()
-    until(lambda: not any(process.is_running() for process in family), "the workers' end")
-    result = run_command(*command, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert table(tmp_path) == undisturbed
     client = MlflowClient(sqlite_url(OutputPaths(tmp_path / "out").mlflow_db))
     (experiment,) = client.search_experiments(filter_string="name = 's'")
     runs = client.search_runs([experiment.experiment_id])
@@ -120,20 +122,10 @@ def test_a_killed_parent_takes_its_workers_along_and_the_same_command_goes_on(
         assert steps == sorted(set(steps))
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_an_interrupted_sweep_says_so_and_goes_on(
-    how: signal.Signals, start: Start, command: list[str], undisturbed: list[object], tmp_path: Path
-) -> None:
-    sweep = start(*command, "tracking=none")
-    until(lambda: reporting(tmp_path), "a report")
-    family = psutil.Process(sweep.pid).children(recursive=True)
-    sweep.send_signal(how)
-    _, stderr = sweep.communicate(timeout=WAIT_S)
-    assert sweep.returncode == 130
-    assert "the same command goes on from here" in stderr
-    assert "Traceback" not in stderr
-    until(lambda: not any(process.is_running() for process in family), "the workers' end")
-    assert any(trial.state is TrialState.RUNNING for study in studies(tmp_path).values() for trial in study.trials)
+@pytest.mark.slow
+def test_a_sweep_that_is_preempted_goes_on(command: list[str], undisturbed: list[object], tmp_path: Path) -> None:
+    with started(tmp_path, *command, "tracking=none") as sweep:
+        interrupted(sweep, signal.SIGTERM, tmp_path)
     result = run_command(*command, "tracking=none", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert table(tmp_path) == undisturbed

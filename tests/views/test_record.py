@@ -6,11 +6,12 @@ import dataclasses
 import math
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import N_NEURONS, run_command, told
+from conftest import N_NEURONS, Run
 from optuna.trial import TrialState
 from planted import CONFIG, OMEGA, RATE, WIDTH, PlantedSweep, paused
 
@@ -151,13 +152,13 @@ def test_the_entry_of_a_paused_trial_comes_once_when_it_is_told_and_what_was_wri
     assert entries() == [1, 5, 2, 6, 7, 3, 4]
 
 
-def test_the_record_is_made_again_byte_for_byte(sweep: PlantedSweep) -> None:
+def test_the_record_is_made_again_byte_for_byte(sweep: PlantedSweep, run_here: Run) -> None:
     for step in steps(sweep):
         step()
         write(sweep)
     made = contents(sweep.paths.record)
     shutil.rmtree(sweep.paths.record)
-    result = run_command("record", str(sweep.paths.root), cwd=sweep.paths.root)
+    result = run_here("record", str(sweep.paths.root))
     assert result.returncode == 0, result.stderr
     assert contents(sweep.paths.record) == made
     assert {"planted_00.yaml", "planted_01.yaml", "planted_ucb_scores.txt", "memory/block_001_memory.md"} <= made.keys()
@@ -165,8 +166,8 @@ def test_the_record_is_made_again_byte_for_byte(sweep: PlantedSweep) -> None:
     assert "config/iter_004_slot_00.yaml" in made
 
 
-def test_a_folder_without_a_sweep_is_told(tmp_path: Path) -> None:
-    assert "study.db" in told(run_command("record", str(tmp_path), cwd=tmp_path))
+def test_a_folder_without_a_sweep_is_told(tmp_path: Path, told_here: Callable[..., str]) -> None:
+    assert "study.db" in told_here("record", str(tmp_path))
 
 
 def test_a_record_that_cannot_be_written_is_told(sweep: PlantedSweep) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import N_NEURONS, run_command
+from conftest import N_NEURONS, Run
 from fields import lattice, make_field_folder
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.study import Study
@@ -25,7 +25,6 @@ from PIL import Image
 from planted import PlantedSweep, r2_of, ran
 from safetensors.torch import save_file
 
-from siren_sweep.cli.main import main
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.config.schema import Dataset, GraphModel, Training, TrialConfig
 from siren_sweep.config.written import plain
@@ -422,22 +421,16 @@ def test_r2_is_classed_and_written(r2: float, name: str, text: str) -> None:
     assert shown_r2(r2) == text
 
 
-def test_command_writes_the_report_again(sweep: SweepPaths, html: str) -> None:
+def test_command_writes_the_report_again(sweep: SweepPaths, html: str, run_here: Run) -> None:
     sweep.report.unlink()
-    result = run_command("report", str(sweep.root), cwd=sweep.root)
+    result = run_here("report", str(sweep.root))
     assert result.returncode == 0, result.stderr
     assert str(sweep.report) in result.stdout
     assert sweep.report.read_text("utf-8") == html
 
 
-def test_command_on_a_folder_without_a_sweep_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["siren-sweep", "report", str(tmp_path)])
-    with pytest.raises(SystemExit) as ending:
-        main()
-    assert ending.value.code == 2
-    assert capsys.readouterr().err.startswith("error: a sweep's folder holds study.db")
+def test_command_on_a_folder_without_a_sweep_is_told(tmp_path: Path, told_here: Callable[..., str]) -> None:
+    assert told_here("report", str(tmp_path)).startswith("error: a sweep's folder holds study.db")
 
 
 def test_disk_that_will_not_have_it_leaves_the_old_report(tmp_path: Path) -> None:
