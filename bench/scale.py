@@ -74,7 +74,7 @@ def main() -> None:
 
 def composed(n_trials: int, n_batches: int = 1) -> Config:
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        overrides = [f"claude.n_iter_block={n_trials}", f"cluster.n_batches={n_batches}", "tracking=none"]
+        overrides = [f"claude.n_iter_block={n_trials}", f"cluster.n_batches={n_batches}", "pruner=none"]
         cfg = typed(compose("config", [*overrides, "dataset.path=unused"]))
     cfg.blocks.schedule = [Block(100, STEPS)]
     cfg.sweep.name = "scale"
@@ -103,12 +103,13 @@ def measure_workers(paths: SweepPaths, numbers: Sequence[int], trials: Sequence[
         cfg = composed(n_trials, n_batches=max(1, n_workers // 4))
         study, start, planner, open_trials = begun(cfg, paths, "block_01")
         pool = Pool(cfg, paths, n_workers, seconds)
-        began, asked = time.monotonic(), 0.0
+        began, asked = time.monotonic(), list[float]()
         while True:
-            before = time.monotonic()
-            while len(open_batches(study)) < cfg.cluster.n_batches and planner.plan(study, start):
-                pass
-            asked += time.monotonic() - before
+            while len(open_batches(study)) < cfg.cluster.n_batches:
+                before = time.monotonic()
+                if not planner.plan(study, start):
+                    break
+                asked.append(time.monotonic() - before)
             if open_batch(study) is None:
                 break
             BatchRun(study, open_trials, pool, []).run(1)
@@ -116,7 +117,7 @@ def measure_workers(paths: SweepPaths, numbers: Sequence[int], trials: Sequence[
         pool.close()
         known = read_trials(study)
         lost = sum(N_REPORTS - len(trial.reports) for trial in known if trial.current and trial.current.succeeded)
-        rate, each = len(known) / minutes, asked / (len(known) / 4)
+        rate, each = len(known) / minutes, sum(asked) / len(asked)
         row = (n_workers, len(known), f"{minutes:.1f}", f"{rate:.1f}", lost, pool.n_errors, f"{each:.2f}")
         print(" ".join(f"{value:>12}" for value in row), flush=True)
         optuna.delete_study(study_name=study.study_name, storage=study._storage)

@@ -22,10 +22,11 @@ from slurm import Slurm, slurm
 from siren_sweep.study.records import Trial
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import STORAGE_URL_VARIABLE, all_blocks, open_storage
+from siren_sweep.sweep.lock import last_attempt
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
-SCHEDULE = "blocks.schedule=[{n_training_frames:4,total_steps:3000},{n_training_frames:8,total_steps:3000}]"
+SCHEDULE = "blocks.schedule=[{n_training_frames:4,total_steps:9000},{n_training_frames:8,total_steps:9000}]"
 CLUSTER = ["cluster=slurm", "cluster.gpus=0", "cluster.cores=1", "cluster.memory_gb=1", "cluster.n_batches=2"]
 
 
@@ -43,8 +44,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def command(own_data: list[str]) -> list[str]:
-    """Two blocks of three batches of two, two of them open at once, seconds a trial."""
-    own = ["claude.n_parallel=2", "claude.n_iter_block=6", "training.checkpoint_every_s=0.2", "tracking=none"]
+    """Two blocks of two batches of two, both open at once, seconds a trial."""
+    own = ["claude.n_parallel=2", "claude.n_iter_block=4", "training.checkpoint_every_s=0.2", "tracking=none"]
     return ["-m", "blocks=tiny", *own_data, SCHEDULE, *own, *CLUSTER]
 
 
@@ -60,12 +61,33 @@ class OnCluster(Home):
 
     def training(self) -> list[psutil.Process]:
         """The processes of trials that have reported, and are not over."""
-        open_ = {
-            f"block_{trial.plan.block:02d}/trial_{trial.number:04d}"
-            for trial in self.trials()
-            if trial.reports and trial.current is None
-        }
-        return [process for process in self.processes() if trial_of(process) in open_]
+        open_ = {place_of(trial) for trial in self.trials() if trial.reports and trial.current is None}
+        programs = [process for process in self.processes() if "siren_sweep.cli.job" in process.cmdline()]
+        return [process for process in programs if trial_of(process) in open_]
+
+
+def frozen(home: OnCluster) -> tuple[psutil.Process, str]:
+    """A process that trains, stopped in the middle of it, and its job."""
+    while True:
+        until(home.training, "a trial that trains")
+        for process in home.training():
+            with contextlib.suppress(psutil.Error):
+                process.suspend()
+                place = trial_of(process)
+                time.sleep(0.5)  # what it has written so far has arrived
+                for trial in home.trials():
+                    begun = last_attempt(home.paths.root / place_of(trial) / "trial.lock") == trial.attempt
+                    if place_of(trial) == place and begun and trial.job is not None and trial.reached < 0.9:
+                        return process, trial.job.id
+                process.resume()
+
+
+def place_of(trial: Trial) -> str:
+    return f"block_{trial.plan.block:02d}/trial_{trial.number:04d}"
+
+
+def current_jobs(home: OnCluster) -> set[str]:
+    return {trial.job.id for trial in home.trials() if trial.job is not None}
 
 
 @contextlib.contextmanager
@@ -122,15 +144,17 @@ def test_a_node_a_job_its_program_and_the_servers_may_die(
     home: OnCluster, undisturbed: tuple[OnCluster, Table, str], server: Server, cluster: Slurm
 ) -> None:
     with home.start() as sweep:
-        until(home.training, "a trial that trains")
-        job, node = cluster.jobs("RUNNING")[0]
-        cluster.kill(f"slurmd.{node}")  # what it started lives on, and is told apart by its attempt
+        process, job = frozen(home)
+        node = dict(cluster.jobs("RUNNING"))[job]
+        cluster.kill(f"slurmd.{node}")
         until(lambda: job not in dict(cluster.jobs("RUNNING")), "the end of a job whose node is gone")
+        until(lambda: job not in current_jobs(home), "another job of its trial")
+        process.resume()  # it lives on, and is told apart by its attempt
         cluster.start("slurmd", "-N", node)
-        until(lambda: cluster.jobs("RUNNING"), "a job that runs")
-        cluster.ask("scancel", cluster.jobs("RUNNING")[0][0])
-        until(home.training, "a trial that trains")
-        kill(home.training()[0])
+        process, job = frozen(home)
+        cluster.ask("scancel", job)
+        process, job = frozen(home)
+        kill(process)
         server.ctl("stop", "-m", "immediate")
         time.sleep(4)
         server.start()
@@ -151,13 +175,12 @@ def test_a_job_that_is_held_waits_and_one_out_of_time_goes_on_from_its_checkpoin
 ) -> None:
     cluster.ask("scontrol", "update", "nodename=n2", "state=drain", "reason=test")
     with home.start() as sweep:
-        until(lambda: home.training() and cluster.jobs("PENDING"), "a trial that trains, and one that waits")
+        _, job = frozen(home)
+        until(lambda: cluster.jobs("PENDING"), "a job that waits")
         held = cluster.jobs("PENDING")[0][0]
         cluster.ask("scontrol", "hold", held)
-        kill(home.training()[0], signal.SIGSTOP)
-        for job, _ in cluster.jobs("RUNNING"):
-            cluster.ask("scontrol", "update", f"jobid={job}", "timelimit=1")
-        until(lambda: cluster.jobs("TIMEOUT"), "a job out of time")
+        cluster.ask("scontrol", "update", f"jobid={job}", "timelimit=1")
+        until(lambda: job in dict(cluster.jobs("TIMEOUT")), "a job out of time")
         cluster.ask("scontrol", "release", held)
         cluster.ask("scontrol", "update", "nodename=n2", "state=resume")
         out, err = sweep.communicate(timeout=900)
@@ -177,23 +200,24 @@ def test_a_parent_that_is_a_job_and_is_put_back_into_the_queue_goes_on(
     try:
         options = ["--requeue", "--export=ALL", "-o", "/dev/null", "--mem=500M"]
         parent = cluster.ask("sbatch", *options, str(script)).split()[-1]
-        until(home.training, "a trial that trains")
-        jobs = {number for number, _ in cluster.jobs("RUNNING")} - {parent}
+        process, job = frozen(home)
         cluster.ask("scontrol", "requeue", parent)  # it may start again after two minutes
+        until(lambda: parent not in dict(cluster.jobs("RUNNING")), "the parent's end")
+        process.resume()
         until(lambda: parent in dict(cluster.jobs("COMPLETED")), "the parent's good end")
     finally:
         for name in home.env:
             os.environ.pop(name, None)
     assert "Traceback" not in (home.root / "parent.log").read_text()
     home.assert_as(undisturbed[1])
-    assert jobs & {trial.job.id for trial in home.trials() if trial.job}, "a job that ran was taken up, not begun anew"
+    assert job in current_jobs(home), "it was taken up, and not begun anew"
 
 
 def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(
     home: OnCluster, undisturbed: tuple[OnCluster, Table, str], cluster: Slurm
 ) -> None:
     with home.start() as sweep:
-        until(home.training, "a trial that trains")
+        frozen(home)[0].resume()
         sweep.send_signal(signal.SIGINT)
         _, err = sweep.communicate(timeout=120)
     assert sweep.returncode == 130

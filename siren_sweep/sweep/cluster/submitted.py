@@ -159,7 +159,7 @@ def _last_line(file: Path | None, start: str = "") -> str:
 def _why(code: int, said: str) -> str:
     if code > 128 and code - 128 in [*signal.Signals]:
         name = signal.Signals(code - 128).name
-        if "oom" in said.lower() or "out of memory" in said.lower():
+        if any(words in said.lower() for words in ("oom_kill", "oom-kill", "out of memory")):
             return f"out of memory: the job's program was killed by {name}"
         return f"the job's program was killed by {name}"
     return f"the job's program ended with code {code} and left no outcome"
