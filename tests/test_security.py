@@ -40,9 +40,10 @@ def faults(source: str) -> list[str]:
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_nothing_is_unpickled(file: Path) -> None:
-    # a launcher's job goes to the process that it has started itself, by a pipe that nobody else writes to
-    allowed = ["cloudpickle"] if file.name == "hydra_jobs.py" else []
-    assert faults(file.read_text()) == allowed
+    # A launcher's job goes to the process that it has started itself, by a pipe that nobody else writes to; joblib's
+    # processes are started by the script that uses them.
+    allowed = {"hydra_jobs.py": ["cloudpickle"], "stock.py": ["joblib"]}
+    assert faults(file.read_text()) == allowed.get(file.name, [])
 
 
 @pytest.mark.parametrize(

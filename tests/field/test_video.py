@@ -235,7 +235,7 @@ def test_a_turned_video_is_seen_upright(
     lossless = {"codec_options": {"qp": "0"}}
     turned = patched_turn(film(tmp_path / "a.mp4", [picture] * 2, "libx264", "yuv420p", **lossless), matrix)
     upright = film(tmp_path / "b.mp4", [shown(picture)] * 2, "libx264", "yuv420p", **lossless)
-    written = write_video([turned], tmp_path / "a", Rendering())
+    written = write_video([turned], tmp_path / "a", Rendering(extent=8))
     assert written.picture.shape == shown(picture).shape
     np.testing.assert_allclose(
         zarr.open_array(tmp_path / "a/stimulus.zarr", mode="r")[...], rendered(tmp_path / "b", upright), atol=2e-3
