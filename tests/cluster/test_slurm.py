@@ -153,6 +153,7 @@ def test_a_node_a_job_its_program_and_the_servers_may_die(
         cluster.start("slurmd", "-N", node)
         process, job = frozen(home)
         cluster.ask("scancel", job)
+        until(lambda: job not in dict(cluster.jobs("RUNNING,COMPLETING")), "the end of a job that was cancelled")
         process, job = frozen(home)
         kill(process)
         server.ctl("stop", "-m", "immediate")
