@@ -13,6 +13,7 @@ from siren_sweep.config.parameters import OMEGA
 from siren_sweep.study.records import Outcome
 from siren_sweep.study.stored_trials import TrialWriter
 from siren_sweep.study.studies import load, trial_id, winner
+from siren_sweep.sweep.launched import Launched
 from siren_sweep.sweep.validation import MOST_SEEDED, Validation
 from tests.planted import PlantedSweep, r2_of
 
@@ -51,7 +52,7 @@ def test_the_cheapest_that_its_other_seeds_solve_wins(
     sweep.batch(1, [_slot(omega, 10 * place) for place, omega in enumerate((10.0, 20.0, 30.0, 40.0), 1)])
     launcher = Launcher(sweep, scores)
     for _ in range(2):  # the second finds nothing to do
-        validation: Any = Validation(sweep.storage, study, sweep.paths, launcher, [], 1)
+        validation: Any = Validation(sweep.storage, study, sweep.paths, Launched(launcher), [], 1)
         validation.train_seeds(2)
     assert launcher.asked == asked
     assert len(asked) <= MOST_SEEDED
