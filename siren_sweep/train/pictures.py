@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from siren_sweep.config.schema import TrialConfig
@@ -65,14 +66,15 @@ def save_figure(figure: Figure, file: Path, provenance: str) -> None:
 def frame_picture(positions: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None, title: str) -> Figure:
     """Luminance (n_positions,) on the lattice of `positions` (n_positions, 2), between its truth and the error."""
     panels = _panels(prediction[None], None if truth is None else truth[None])
-    figure = Figure(figsize=(4 * len(panels), 4.8), layout="constrained")
+    figure = Figure(figsize=(4 * len(panels), 5.4), layout="compressed")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     raster, extent = lattice_raster(positions, 240), _extent(positions)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         drawn = _lattice(axes, panel.values[0], raster, extent, panel)
         axes.set_title(panel.name)
-        figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, aspect=30, label=panel.label)
+        bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, aspect=30, label=panel.label)
+        bar.locator = MaxNLocator(4)
         _scale_bar(axes, extent)
     return figure
 
