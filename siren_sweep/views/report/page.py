@@ -55,6 +55,7 @@ def write_report(
         blocks=blocks,
         cards=[_card(block) for block in blocks],
         best=tables.best_rows(blocks),
+        best_heads=[f"block {block.number}" for block in blocks],
         importance=importance,
         near=near,
         established=established(judged),
