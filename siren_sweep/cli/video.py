@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
+
+from siren_sweep.paths import command
 
 EXAMPLES = """\
 siren-sweep video phone.mp4 --out x_list_train
@@ -71,9 +72,9 @@ def act(options: argparse.Namespace) -> None:
             lambda done, total: progress.update(bar, completed=done, total=max(done, total)),
         )
     write_preview(options.out, written)
-    neurons = "" if written.n_neurons == 1736 else f" dataset.n_input_neurons={written.n_neurons}"
+    neurons = [] if written.n_neurons == 1736 else [f"dataset.n_input_neurons={written.n_neurons}"]
     print(
         f"{written.n_frames} frames of {written.n_neurons} photoreceptors, {written.fps:.6g} a second, in {options.out}"
     )
     print(f"look at {options.out / 'preview.png'} and {options.out / 'preview.mp4'}")
-    print(f"a sweep: siren-sweep -m dataset=flyvis {shlex.quote(f'dataset.path={options.out}')}{neurons} blocks=demo")
+    print(f"a sweep: {command('-m', 'dataset=flyvis', f'dataset.path={options.out}', *neurons, 'blocks=demo')}")
