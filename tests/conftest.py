@@ -127,4 +127,5 @@ def told(result: subprocess.CompletedProcess[str]) -> str:
     assert result.returncode == 2, result.stderr + result.stdout
     assert "Traceback" not in result.stderr + result.stdout
     assert result.stderr.count("error: ") == 1, result.stderr
+    assert "Error executing" not in result.stderr, result.stderr  # Hydra's own line before an error
     return result.stderr

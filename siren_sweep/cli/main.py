@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -40,6 +41,25 @@ def task(cfg: DictConfig) -> None:
 
         outputs = OutputPaths(Path(config.outputs_dir))
         run_trial(config, outputs, outputs.sweep(config.sweep.name))
+
+
+def _run_once() -> None:
+    """A single run. Its errors go around Hydra, which puts a line of its own before those that pass through it."""
+    told: list[SweepError] = []
+
+    def once(cfg: DictConfig) -> None:
+        try:
+            task(cfg)
+        except SweepError as error:
+            told.append(error)
+
+    _hydra(once)
+    for error in told:
+        raise error
+
+
+def _hydra(job: Callable[[DictConfig], None]) -> None:
+    hydra.main(config_path=conf_dir(), config_name="config", version_base="1.3")(job)()
 
 
 def _to_show(arguments: list[str]) -> list[str]:
@@ -85,7 +105,9 @@ def main() -> None:
         sys.argv[1:] = _to_show(with_base(sys.argv[1:]))
         if _SWEEPS & {*sys.argv}:
             print("siren_sweep: reading the config", file=sys.stderr)
-        hydra.main(config_path=conf_dir(), config_name="config", version_base="1.3")(task)()
+            _hydra(task)
+        else:
+            _run_once()
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from siren_sweep.paths import OutputPaths, command
+from siren_sweep.sweep.progress import wrapped
 
 
 class PrintSummary(Callback):
@@ -22,10 +25,11 @@ class PrintSummary(Callback):
             return
         print()
         for entry in json.loads(paths.best_json.read_text()):
-            print(
+            line = (
                 f"block {entry['block']}: final_r2 {entry['final_r2']:.6f} at {entry['n_training_frames']} frames, "
                 f"{entry['total_params']} parameters, {entry['training_time_min']:.2f} min (trial {entry['trial']})"
             )
+            print("\n".join(wrapped(line, shutil.get_terminal_size().columns) if sys.stdout.isatty() else [line]))
         print(f"best configs and weights  {paths.best}")
         print(f"pictures                  {paths.best}/block_*.png")
         print(f"report                    {paths.report}")

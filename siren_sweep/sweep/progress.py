@@ -114,7 +114,7 @@ class ProgressView:
         if best:
             part = f" {best.part}" if best.part else ""
             head += f", best R2 {shown_r2(best.value or 0.0)}{part} (trial {best.number})"
-        widths = (9, max(6, min(24, width // 8)), 13, 10)
+        widths = (9, max(6, min(24, width // 8)), 14, 10)
         table = Table.grid(padding=(0, 2))
         for column in widths:
             table.add_column(no_wrap=True, min_width=column, max_width=column)
