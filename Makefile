@@ -64,7 +64,7 @@ report: setup ## the report of SWEEP (outputs/demo) again
 	.venv/bin/siren-sweep report $(SWEEP)
 
 docs: setup ## the documentation in site/, without a warning
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --clean
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --clean
 
 check: setup ## lint, format, types, that imports go down only, the documentation, and the audit where it can be made
 	.venv/bin/ruff check

@@ -13,7 +13,7 @@ from siren_sweep.errors import ConfigError, OutputError, redacted
 
 def run(arguments: Sequence[str]) -> int:
     """Run a subcommand; returns its exit code. Raises SweepError for a person's mistake."""
-    if arguments[0] == "train":  # which needs torch and numpy alone, and tells its own errors
+    if arguments[0] == "train":  # which tells its own errors
         from siren_sweep.train import bare
 
         return bare.main(list(arguments[1:]))
@@ -145,7 +145,7 @@ _FOLDER: dict[str, dict[str, Any]] = {"sweep_folder": {"type": Path, "help": "ou
 # name: what it does, its function, its arguments, its examples
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict[str, dict[str, Any]], str]] = {
     "export": (
-        "the best config of each block again, as files that run",
+        "make best/ again from the study: the best config of each block, its weights and pictures",
         _export,
         _FOLDER
         | {
@@ -161,7 +161,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
     "report": ("the report again: one HTML file", _report, _FOLDER, "siren-sweep report outputs/demo"),
     "record": ("the scientific record again, as Markdown", _record, _FOLDER, "siren-sweep record outputs/demo"),
     "compare": (
-        "sweeps side by side: what each reached with so many frames, and at equal cost",
+        "sweeps side by side: what each reached at each number of frames, and at equal cost",
         _compare,
         {"sweep_folders": {"type": Path, "nargs": "+", "metavar": "sweep_folder", "help": "outputs/<sweep.name>"}},
         "siren-sweep compare outputs/a outputs/b",
@@ -172,7 +172,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
         _FOLDER
         | {
             "--tracking-uri": {
-                "help": "where the sweep tracks to, whole, if a password belongs to it (or by $MLFLOW_TRACKING_URI)"
+                "help": "the sweep's MLflow address, with user and password where it has them (or $MLFLOW_TRACKING_URI)"
             }
         },
         "siren-sweep sync outputs/demo\nsiren-sweep sync outputs/demo --tracking-uri http://somebody:password@host:5000",
@@ -185,7 +185,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
                 "type": Path,
                 "nargs": "?",
                 "default": Path(),
-                "help": "a sweep's folder, or one that holds sweeps: the newest one; default: this one",
+                "help": "a sweep's folder, or a folder of sweeps, of which the newest is shown (default: this folder)",
             }
         },
         "siren-sweep ui\nsiren-sweep ui outputs/demo",
@@ -196,20 +196,20 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
         {
             "old": {"type": Path, "help": "the folder, with configs and scores beside its log, or a *_analysis.md"},
             "--sweep-folder": {"type": Path, "required": True, "help": "a new folder; its study.db is made"},
-            "--data": {"type": Path, "help": "the field (x_list_train) on which weights in the folder are run again"},
-            "--n-input-neurons": {"type": int, "default": 1736, "help": "of the field; 1736 where not given"},
+            "--data": {"type": Path, "help": "the data (x_list_train) on which the folder's weights are evaluated"},
+            "--n-input-neurons": {"type": int, "default": 1736, "help": "input neurons of --data (default: 1736)"},
             "--known": {
                 "nargs": "+",
                 "default": [],
                 "metavar": "NAME=VALUE",
-                "help": "parameters of all iterations that neither log nor configs say, as nnr_f_xy_period=1.0",
+                "help": "a value, for all iterations, that neither log nor configs have, such as nnr_f_xy_period=1.0",
             },
         },
         "siren-sweep import old_folder --sweep-folder outputs/OLD\nsiren-sweep -m sweep.learn_from=outputs/OLD",
     ),
     "video": ("a video of your own as a stimulus, to be learned", video.act, video.ARGUMENTS, video.EXAMPLES),
     "train": (
-        "one config on a machine that has torch and numpy alone",
+        "one config by the bare trainer; with torch, numpy and PyYAML alone it is python -m siren_sweep.train",
         lambda _: None,
         {},
         "siren-sweep train block_03.yaml --field field.safetensors --device cuda --out run",

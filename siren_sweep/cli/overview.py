@@ -12,7 +12,7 @@ from siren_sweep.paths import command
 _COMMON = {
     "dataset=flyvis dataset.path=PATH": "your own data",
     "sweep.name=NAME outputs_dir=PATH": "where a sweep lands",
-    "claude.n_iter_block=12": "trials a block",
+    "claude.n_iter_block=12": "full trials whose steps a block may take",
     "claude.n_parallel=4": "configs a batch",
     "claude.time_budget_min=60": "minutes a trial",
     "training.device=auto": "auto, cpu, cuda",

@@ -18,7 +18,7 @@ from enum import StrEnum
 
 
 class Reward(StrEnum):
-    """What a node's score starts from: its rank within the block, in [0, 1], or its R2 as it is."""
+    """What a node's score starts from: its rank within the block, in [0, 1], or the score itself."""
 
     rank = "rank"
     raw = "raw"

@@ -200,7 +200,7 @@ class _Block:
                 return self._more(one.n_trials)
             case StopBlock():
                 if best_trial(self._study) is None:
-                    raise ValueError("a block can be stopped once a trial of it has finished")
+                    raise ValueError("a block can be stopped once a trial of it has finished; write it again then")
                 return _decision(f"block {self._start.number} ends", stop=True)
             case EndSweep():
                 answer = "the sweep ends; the same command goes on"

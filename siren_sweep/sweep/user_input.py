@@ -27,7 +27,7 @@ moved to "Acknowledged" with what was done, or why it was not. These forms are u
     fix omega_f = 30                        keep a parameter at a value from now on
     bound learning_rate_NNR_f 1e-5 .. 1e-3  search a parameter between two values from now on
     try omega_f=30, hidden_dim_nnr_f=128    run this change of the best config in the next batch
-    more 8                                  add 8 trials to this block
+    more 8                                  give this block the steps of 8 more full trials
     stop block                              end this block, and go on with the next
     end sweep                               end this block and the sweep; the same command goes on with the next
 

@@ -28,7 +28,8 @@ from siren_sweep.train.saved import Data, Description, read_saved
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ENDINGS = (".safetensors", ".yaml", ".pt", ".png")  # of what an export writes for a block
+# Of what an export writes for a block.
+ENDINGS = (".safetensors", ".yaml", ".pt", ".png", ".svg", ".pdf", ".mp4", ".webp")
 MLFLOW_FILE, MLFLOW_DATA = "MLmodel", "data"  # in the folder of a model of MLflow's
 
 

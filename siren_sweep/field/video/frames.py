@@ -149,7 +149,7 @@ class Video:
         raise DataError(f"{self.path} must have a video stream, got {kinds}")
 
     def _broken(self, path: Path, what: str, end_s: float) -> DataError:
-        hint = f"; its first {end_s:.2f} seconds are whole, and --frames may end within them" if end_s else ""
+        hint = f"; its first {end_s:.2f} seconds are whole; --frames N takes only as many frames" if end_s else ""
         return DataError(f"{path} must be whole, and {what}{hint}")
 
 

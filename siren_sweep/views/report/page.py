@@ -79,7 +79,7 @@ _BLOCK_FIGURES = {
     "tree": (
         "Search tree",
         "A trial stands to the right of the one it was mutated from. The larger its mark, the more visits it has: "
-        "itself and its descendants. UCB is the score that chooses the next parent.",
+        "itself and its descendants. UCB is by the R² so far; the sampler ranks by the final score that it foresees.",
     ),
     "Parallel coordinates": ("Parallel coordinates", "A line for each finished trial."),
     "Slices": ("Slices", "Each finished trial by one parameter; the darker, the later."),
