@@ -62,12 +62,23 @@ class OnCluster(Home):
     def training(self) -> list[psutil.Process]:
         """The processes of trials that have reported, and are not over."""
         open_ = {place_of(trial) for trial in self.trials() if trial.reports and trial.current is None}
-        programs = [process for process in self.processes() if "siren_sweep.cli.job" in process.cmdline()]
+        programs = [process for process in self.processes() if "siren_sweep.cli.job" in words_of(process)]
         return [process for process in programs if trial_of(process) in open_]
 
 
+def words_of(process: psutil.Process) -> list[str]:
+    """The words of the command that a process runs; none of one that is gone."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def frozen(home: OnCluster) -> tuple[psutil.Process, str]:
-    """A process that trains, stopped in the middle of it, and its job."""
+    """A process that trains its trial's current attempt, stopped in the middle of it, and that attempt's job.
+
+    An earlier attempt's program may live on for a while, after its job.
+    """
     while True:
         until(home.training, "a trial that trains")
         for process in home.training():
@@ -77,7 +88,8 @@ def frozen(home: OnCluster) -> tuple[psutil.Process, str]:
                 time.sleep(0.5)  # what it has written so far has arrived
                 for trial in home.trials():
                     begun = last_attempt(home.paths.root / place_of(trial) / "trial.lock") == trial.attempt
-                    if place_of(trial) == place and begun and trial.job is not None and trial.reached < 0.9:
+                    current = begun and f"trial.attempt={trial.attempt}" in words_of(process)
+                    if place_of(trial) == place and current and trial.job is not None and trial.reached < 0.9:
                         return process, trial.job.id
                 process.resume()
 
@@ -153,7 +165,7 @@ def test_a_node_a_job_its_program_and_the_servers_may_die(
         cluster.start("slurmd", "-N", node)
         process, job = frozen(home)
         cluster.ask("scancel", job)
-        until(lambda: job not in dict(cluster.jobs("RUNNING,COMPLETING")), "the end of a job that was cancelled")
+        until(lambda: job not in current_jobs(home), "another job of the trial whose job was cancelled")
         process, job = frozen(home)
         kill(process)
         server.ctl("stop", "-m", "immediate")
