@@ -21,7 +21,7 @@ from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.config.parameters import defaults
 from siren_sweep.errors import SweepError, SweepStateError
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
-from siren_sweep.study.records import Outcome, TrialPlan
+from siren_sweep.study.records import Outcome, Stint, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import STORAGE_URL_VARIABLE, create, study_name
 from siren_sweep.sweep import interrupts
@@ -165,6 +165,10 @@ class Played:
         if act == "finishes":
             with training(folder.lock, attempt):
                 self.trials.writer(0).outcome(Outcome(attempt, "finished", metrics={"final_r2": 0.5}))
+        elif act == "pauses":
+            with training(folder.lock, attempt):
+                self.trials.writer(0).outcome(Outcome(attempt, "stopped"))
+            folder.job_end(attempt).write_text("0\n")
         elif act == "stays":
             self.running.add(f"j{attempt}")
         elif act != "is lost":
@@ -235,6 +239,40 @@ def test_jobs_that_end_before_their_trial_begins_end_the_sweep_and_blame_no_tria
 def test_a_fault_that_a_person_can_mend_ends_the_sweep_in_its_words(trials: OpenTrials) -> None:
     with pytest.raises(SweepError, match=r"^no room$"):
         train(trials, (True, FAULT))
+
+
+def test_a_fault_that_was_mended_is_not_met_again(trials: OpenTrials) -> None:
+    with pytest.raises(SweepError, match=r"^no room$"):
+        train(trials, (True, FAULT))
+    jobs = train(trials)
+    assert jobs.adopted == []
+    assert trials.trial(0).current is not None
+
+
+def test_a_death_is_counted_once_whatever_ends_the_sweep_then(
+    trials: OpenTrials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(interrupts, "check", interrupted_after(2))
+        train(trials, (True, 137))
+    assert trials.trial(0).deaths == ("the job's program was killed by SIGKILL",)
+    train(trials)
+    assert trials.trial(0).deaths == ("the job's program was killed by SIGKILL",)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_job_that_paused_its_trial_is_over_when_that_goes_on(trials: OpenTrials, restarted: bool) -> None:
+    jobs: Any = Played(trials, ["pauses", "pauses"])
+    sweep = Submitted(jobs, 2)
+    for batch in (2, 3):
+        sweep.train(trials, [0], [], 1)
+        paused = trials.trial(0)
+        assert paused.paused
+        trials.writer(0).stints([*paused.stints, Stint(batch, 0, paused.attempt, 0.5)])
+        if restarted:
+            sweep = Submitted(jobs, 2)
+    sweep.train(trials, [0], [], 1)
+    assert (jobs.submitted, jobs.adopted, trials.trial(0).deaths) == ([1, 2, 3], [], ())
 
 
 def test_a_scheduler_that_is_down_is_waited_for(trials: OpenTrials) -> None:

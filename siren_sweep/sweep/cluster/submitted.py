@@ -56,6 +56,9 @@ class Submitted:
             if interrupts.last_signal() == signal.SIGINT:
                 self._jobs.cancel()
             raise
+        for number in numbers:  # their jobs are over; a trial that paused goes on in another one
+            if (job := self._known.running.pop((trials.study_name, number), None)) is not None:
+                self._jobs.forget(job.id)
 
     def _adopt(self, trials: OpenTrials, numbers: Sequence[int]) -> None:
         """Take up the jobs that an earlier start of the sweep submitted."""
@@ -114,7 +117,9 @@ class Submitted:
 
     def _lost(self, trials: OpenTrials, number: int, job: ClusterJob, code: int | None) -> None:
         """Judge a job that left no outcome: its trial runs again, unless it took its job with it too often."""
-        log, trial = trials.folder(number).job_log(job.attempt), trials.trial(number)
+        trial = trials.begin_attempt(number)  # first: no later start takes this job up, and judges it again
+        self._known.unsent.add((trials.study_name, number))
+        log = trials.folder(number).job_log(job.attempt)
         own = _newest(log.parent, f"*_{job.attempt}.*stderr")
         said = _last_line(log, "error: ") if code == FAULT else _last_line(own)
         if code == FAULT:
