@@ -118,19 +118,23 @@ def test_where_the_scheduler_does_not_answer_no_job_has_ended(commands: Callable
 
 
 @pytest.mark.parametrize(
-    ("said", "later"),
+    ("scheduler", "said", "later"),
     [
-        ("Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
-        ("Batch job submission failed: Invalid account or account/partition combination specified", False),
+        ("slurm", "Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
+        ("slurm", "Batch job submission failed: Invalid account or account/partition combination specified", False),
+        ("lsf", "Pending job threshold reached. Retrying in 60 seconds", True),
+        ("lsf", "Queue does not exist. Job not submitted", False),
     ],
 )
 def test_what_a_scheduler_refuses_is_told_in_its_words(
-    commands: Callable[..., None], tmp_path: Path, said: str, later: bool
+    commands: Callable[..., None], tmp_path: Path, scheduler: str, said: str, later: bool
 ) -> None:
-    jobs = jobs_of("slurm")
-    commands(sbatch=f"echo 'sbatch: error: {said}' >&2; exit 1")
-    with pytest.raises(Refused, match="the scheduler refused a job: sbatch: error: Batch job") as refused:
+    jobs = jobs_of(scheduler)
+    refuses = f"echo '{said}' >&2; exit 1"
+    commands(sbatch=refuses, bsub=refuses)
+    with pytest.raises(Refused) as refused:
         jobs.submit(TrialPaths(tmp_path / "trial"), 1, [])
+    assert str(refused.value) == f"the scheduler refused a job: {said}"
     assert refused.value.later == later
 
 

@@ -63,7 +63,7 @@ class Jobs:
             return None
         except SubmitException as error:
             raise _refused(str(error.stderr or error.message)) from None
-        if job is None:  # as of LSF, whose words parsl keeps
+        if job is None:  # of LSF's, which raises nothing
             raise _refused(self._provider.last_said)
         self._began[job] = time.monotonic()
         return str(job)
@@ -135,7 +135,7 @@ def _provider(cluster: Cluster, time_budget_min: float) -> Any:
     if cluster.scheduler is Scheduler.slurm:
         # A job whose node dies is submitted again with another attempt: one that is not dead after all writes nothing.
         lines = ["--no-requeue", "--export=ALL", *cluster.options]
-        provider: Any = SlurmProvider(
+        provider: Any = _heard(SlurmProvider)(
             partition=cluster.partition,
             cores_per_node=cluster.cores,
             mem_per_node=cluster.memory_gb,
@@ -147,7 +147,7 @@ def _provider(cluster: Cluster, time_budget_min: float) -> Any:
     else:
         lines = ["-rn", "-env all", f"-M {cluster.memory_gb}GB", f'-R "rusage[mem={cluster.memory_gb}GB]"']
         lines += ['-gpu "num=1"'] * cluster.gpus
-        provider = LSFProvider(
+        provider = _heard(LSFProvider)(
             queue=cluster.partition,
             cores_per_block=cluster.cores,
             cores_per_node=cluster.cores,
@@ -156,22 +156,23 @@ def _provider(cluster: Cluster, time_budget_min: float) -> Any:
             scheduler_options="\n".join(f"#BSUB {line}" for line in [*lines, *cluster.options]),
             **common,
         )
-    _hear(provider)
     return provider
 
 
-def _hear(provider: Any) -> None:
-    """Let a provider take jobs that its scheduler has forgotten as ended, of which alone it would say nothing ever; and
-    keep what the scheduler says."""
-    ask, provider.last_said = provider.execute_wait, ""
+def _heard(kind: type[Any]) -> type[Any]:
+    """parsl's kind of a provider, which keeps what the scheduler says, and takes jobs that the scheduler has forgotten
+    as ended; parsl alone would ask for them for ever."""
+    from parsl.providers.cluster_provider import ClusterProvider
 
-    def execute_wait(command: str, timeout: float | None = None) -> tuple[int, str, str]:
-        code, out, said = ask(command, timeout)
-        provider.last_said = said
-        forgotten = code != 0 and any(words in said for words in _UNKNOWN)
-        return (0 if forgotten else code), out, said
+    class Heard(ClusterProvider):
+        last_said = ""
 
-    provider.execute_wait = execute_wait
+        def execute_wait(self, command: str, timeout: float | None = None) -> tuple[int, str, str]:
+            code, out, self.last_said = super().execute_wait(command, timeout)  # type: ignore[no-untyped-call]
+            forgotten = code != 0 and any(words in self.last_said for words in _UNKNOWN)
+            return (0 if forgotten else code), out, self.last_said
+
+    return type(kind.__name__, (kind, Heard), {})  # `kind` first: LSF's submits by its super's function
 
 
 def _refused(said: str) -> Refused:
