@@ -118,16 +118,19 @@ def test_where_the_scheduler_does_not_answer_no_job_has_ended(commands: Callable
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "said", "later"),
+    ("scheduler", "said", "later", "unsure"),
     [
-        ("slurm", "Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
-        ("slurm", "Batch job submission failed: Invalid account or account/partition combination specified", False),
-        ("lsf", "Pending job threshold reached. Retrying in 60 seconds", True),
-        ("lsf", "Queue does not exist. Job not submitted", False),
+        ("slurm", "Batch job submission failed: Unable to contact slurm controller (connect failure)", True, False),
+        ("slurm", "Batch job submission failed: Invalid account or partition combination specified", False, False),
+        ("slurm", "Batch job submission failed: Socket timed out on send/recv operation", True, True),
+        ("slurm", "Batch job submission failed: Zero Bytes were transmitted or received", True, True),
+        ("slurm", "Batch job submission failed: Unable to contact slurm controller (receive failure)", True, True),
+        ("lsf", "Pending job threshold reached. Retrying in 60 seconds", True, False),
+        ("lsf", "Queue does not exist. Job not submitted", False, False),
     ],
 )
 def test_what_a_scheduler_refuses_is_told_in_its_words(
-    commands: Callable[..., None], tmp_path: Path, scheduler: str, said: str, later: bool
+    commands: Callable[..., None], tmp_path: Path, scheduler: str, said: str, later: bool, unsure: bool
 ) -> None:
     jobs = jobs_of(scheduler)
     refuses = f"echo '{said}' >&2; exit 1"
@@ -135,7 +138,7 @@ def test_what_a_scheduler_refuses_is_told_in_its_words(
     with pytest.raises(Refused) as refused:
         jobs.submit(TrialPaths(tmp_path / "trial"), 1, [])
     assert str(refused.value) == f"the scheduler refused a job: {said}"
-    assert refused.value.later == later
+    assert (refused.value.later, refused.value.unsure) == (later, unsure)
 
 
 @pytest.mark.parametrize(("ending", "code"), [("exit 3", "3"), ("kill -9 $$", "137"), ("true", "0")])
@@ -256,9 +259,10 @@ def test_a_fault_that_was_mended_is_not_met_again(trials: OpenTrials) -> None:
 def test_a_death_is_counted_once_whatever_ends_the_sweep_then(
     trials: OpenTrials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(interrupts, "check", interrupted_after(2))
-        train(trials, (True, 137))
+        with pytest.raises(KeyboardInterrupt):
+            train(trials, (True, 137))
     assert trials.trial(0).deaths == ("the job's program was killed by SIGKILL",)
     train(trials)
     assert trials.trial(0).deaths == ("the job's program was killed by SIGKILL",)
@@ -282,6 +286,11 @@ def test_a_job_that_paused_its_trial_is_over_when_that_goes_on(trials: OpenTrial
 def test_a_scheduler_that_is_down_is_waited_for(trials: OpenTrials) -> None:
     jobs = train(trials, Refused("down", later=True), Refused("down", later=True))
     assert jobs.submitted == [1, 1, 1], "an attempt that was not taken is the same attempt"
+
+
+def test_a_job_that_a_scheduler_may_have_taken_or_not_is_followed_by_another_attempt(trials: OpenTrials) -> None:
+    jobs = train(trials, Refused("Socket timed out", later=True, unsure=True))
+    assert jobs.submitted == [1, 2], "the same twice would be two jobs that write"
 
 
 def test_a_scheduler_that_refuses_for_good_is_told_at_once(trials: OpenTrials) -> None:

@@ -29,17 +29,18 @@ COMMAND_S = 120  # that a command of the scheduler may take
 YOUNG_S = 60.0  # in which a scheduler may not list a job yet that it has taken
 _UNKNOWN = ("Invalid job id specified", "is not found")  # of jobs that it has forgotten
 _LATER = (  # of a scheduler that is down, or has enough of one person's jobs for now
-    *("contact slurm controller", "Socket timed out", "Connection refused", "connect failure", "temporarily"),
+    *("contact slurm controller", "Connection refused", "connect failure", "temporarily"),
     *("submit limit", "MaxSubmit", "lease wait", "job threshold"),
 )
+_UNSURE = ("Socket timed out", "Zero Bytes", "receive failure")  # of one whose answer was lost: it may have the job
 
 
 class Refused(SweepStateError):
-    """The scheduler did not take a job; `later` says that it may take it then."""
+    """The scheduler did not take a job; `later` says that it may take it then, `unsure` that it may have taken it."""
 
-    def __init__(self, text: str, later: bool) -> None:
+    def __init__(self, text: str, later: bool, unsure: bool = False) -> None:
         super().__init__(text)
-        self.later = later
+        self.later, self.unsure = later, unsure
 
 
 class Jobs:
@@ -178,4 +179,5 @@ def _heard(kind: type[Any]) -> type[Any]:
 def _refused(said: str) -> Refused:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     text = lines[-1] if lines else "no reason was given"
-    return Refused(f"the scheduler refused a job: {text}", any(words in text for words in _LATER))
+    unsure = any(words in text for words in _UNSURE)
+    return Refused(f"the scheduler refused a job: {text}", unsure or any(words in text for words in _LATER), unsure)

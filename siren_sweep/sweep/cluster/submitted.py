@@ -95,15 +95,16 @@ class Submitted:
         if self._refused is not None and time.monotonic() - self._refused[1] < POLL_S:
             return
         trial = trials.trial(number) if key in self._known.unsent else trials.begin_attempt(number)
+        self._known.unsent.discard(key)  # where the job may be there or not, the next attempt makes it worth nothing
         try:
             job = self._jobs.submit(trials.folder(number), trial.attempt, trials.overrides(trial, self._n_threads))
         except Refused as refused:
             self._wait_or_raise(refused)
-            self._known.unsent.add(key)
+            if not refused.unsure:
+                self._known.unsent.add(key)
             return
-        self._known.unsent.discard(key)
         self._refused = None
-        if job is not None:  # else it may be there or not: the next attempt makes it worth nothing
+        if job is not None:
             self._known.running[key] = ClusterJob(trial.attempt, job)
             self._alive.add(job)
             trials.writer(number).job(self._known.running[key])
