@@ -155,6 +155,9 @@ class Pool:
                 left.discard(self._busy.pop(worker))
                 self._free.append(worker)
 
+    def stop(self) -> None:
+        """The processes are daemons, and end with this one."""
+
     def close(self) -> None:
         for worker in self._free:
             worker.send(None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from optuna.distributions import BaseDistribution
@@ -75,6 +76,20 @@ class Trainer(Protocol):
         `n_threads` are a slot's. Raises SweepError for what a person can mend, and no trial is to be blamed for.
         """
         ...
+
+    def stop(self) -> None:
+        """End what trains, where a person or a signal ends the sweep."""
+        ...
+
+
+@contextlib.contextmanager
+def stopped(trainer: Trainer) -> Iterator[None]:
+    """Have a trainer end what trains wherever in the block KeyboardInterrupt comes up."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        trainer.stop()
+        raise
 
 
 class BatchRun:

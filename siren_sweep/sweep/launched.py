@@ -27,6 +27,9 @@ class Launched:
         while missing := trials.missing(numbers):
             self._launch_once(trials, missing, n_threads)
 
+    def stop(self) -> None:
+        """Nothing is left to end: a launcher does not return before its jobs have ended."""
+
     def _launch_once(self, trials: OpenTrials, numbers: Sequence[int], n_threads: int) -> None:
         jobs = [trials.overrides(trials.begin_attempt(number), n_threads) for number in numbers]
         first = trials.trial(numbers[0]).plan.iteration - 1

@@ -38,7 +38,7 @@ from siren_sweep.study.studies import (
     winner,
 )
 from siren_sweep.sweep import changes, checks, program, warm_start
-from siren_sweep.sweep.batch import BatchRun, Trainer
+from siren_sweep.sweep.batch import BatchRun, Trainer, stopped
 from siren_sweep.sweep.block import BlockCallback, BlockStart, start_block
 from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.sweep.interrupts import interrupts
@@ -156,7 +156,8 @@ class Sweep:
             self._take_up_changes(first)
         if self._cfg.sweep.learn_from is not None:
             warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
-        with Monitor(self._cfg, self._outputs, self._paths, self._storage) as self._beside:
+        monitor = Monitor(self._cfg, self._outputs, self._paths, self._storage)
+        with monitor as self._beside, stopped(self._trainer):
             best: Mapping[str, Any] | None = None
             for number, block in enumerate(self._cfg.blocks.schedule, 1):
                 texts = checks.sweep_texts(self._cfg, self._overrides, block)

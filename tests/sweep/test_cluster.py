@@ -195,8 +195,9 @@ class Played:
 
     def forget(self, job: str) -> None: ...
 
-    def cancel(self) -> None:
+    def cancel(self) -> list[str]:
         self.cancelled = True
+        return [*self.running]
 
 
 @pytest.fixture
@@ -299,18 +300,46 @@ def test_a_scheduler_that_refuses_for_good_is_told_at_once(trials: OpenTrials) -
 
 
 def test_a_job_that_an_earlier_start_submitted_is_taken_up(trials: OpenTrials, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs: Any = Played(trials, ["stays"])
     monkeypatch.setattr(interrupts, "check", interrupted_after(3))
     with pytest.raises(KeyboardInterrupt):
-        Submitted(jobs, 2).train(trials, [0], [], 1)
-    assert not jobs.cancelled, "it was no person's Ctrl-C"
+        train(trials, "stays")
     again: Any = Played(trials, [])
     again.running = {"j1"}
     monkeypatch.setattr(interrupts, "check", interrupted_after(3))
-    monkeypatch.setattr(interrupts, "last_signal", lambda: signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         Submitted(again, 2).train(trials, [0], [], 1)
-    assert (again.adopted, again.submitted, again.cancelled) == (["j1"], [], True)
+    assert (again.adopted, again.submitted) == (["j1"], [])
+
+
+@pytest.mark.parametrize(("which", "cancelled"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_ctrl_c_alone_cancels_the_jobs_and_those_that_go_on_are_named(
+    trials: OpenTrials, which: int, cancelled: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs: Any = Played(trials, [])
+    jobs.running = {"j1"}
+    monkeypatch.setattr(interrupts, "last_signal", lambda: which)
+    Submitted(jobs, 2).stop()
+    assert jobs.cancelled == cancelled
+    assert ("jobs that could not be cancelled: j1;" in capsys.readouterr().err) == cancelled
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "lsf"])
+def test_a_scheduler_that_does_not_cancel_jobs_is_heard(
+    commands: Callable[..., None], scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = jobs_of(scheduler)
+    assert jobs.cancel() == []
+    jobs.adopt("17")
+    commands(scancel="", bkill="")
+    assert jobs.cancel() == []
+    commands(scancel="exit 1", bkill="exit 255")
+    assert jobs.cancel() == ["17"]
+
+    def no_answer(_: object) -> None:
+        raise subprocess.TimeoutExpired("cancel", 120)
+
+    monkeypatch.setattr(jobs._provider, "cancel", no_answer)
+    assert jobs.cancel() == ["17"]
 
 
 def interrupted_after(n: int) -> Callable[[], None]:

@@ -40,8 +40,10 @@ from siren_sweep.study.studies import (
 )
 from siren_sweep.sweep import checks
 from siren_sweep.sweep import loop as sweep
+from siren_sweep.sweep.batch import BatchRun
 from siren_sweep.sweep.launched import Launched
 from siren_sweep.sweep.open_trials import OpenTrials
+from siren_sweep.sweep.planning import Planner
 from siren_sweep.train.report import Report
 
 WRITES = (
@@ -164,6 +166,8 @@ class AnyOrder:
             self._workers.launch([trials.overrides(trials.begin_attempt(number), n_threads)], 0)
             if trials.trial(number).current is None:
                 trials.count_death(number, "killed")
+
+    def stop(self) -> None: ...
 
 
 class ViewsOff(contextlib.nullcontext):  # type: ignore[type-arg]
@@ -298,6 +302,22 @@ def test_with_several_batches_open_the_table_follows_from_no_order_of_ends_crash
     for left in range(1, storage.n_writes, 45):
         crashes = [(left, left % 2 == 0), (left // 3 + 1, left % 2 == 1)]
         assert interrupted(wide, crashes, {left % 12, 7}, order=left) == expected
+
+
+@pytest.mark.parametrize("within", [(Planner, "plan"), (OpenTrials, "begin_attempt"), (BatchRun, "_tell")])
+def test_ctrl_c_has_the_trainer_stop_wherever_it_comes(
+    config: Config, views_off: None, within: tuple[type, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[Any] = []
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AnyOrder, "stop", lambda trainer: stopped.append(trainer))
+    monkeypatch.setattr(*within, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, FragileStorage(), set(), order=0)
+    assert len(stopped) == 1
 
 
 def interrupted(config: Config, crashes: list[tuple[int, bool]], deaths: set[int], order: int | None = None) -> Table:

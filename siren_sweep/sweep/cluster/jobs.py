@@ -7,6 +7,7 @@ of its config, whatever the scheduler.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shlex
@@ -94,10 +95,13 @@ class Jobs:
                 self.forget(job)
         return set(known)
 
-    def cancel(self) -> None:
-        """Cancel all that wait or run."""
-        if self._provider.resources:
-            self._provider.cancel(list(self._provider.resources))
+    def cancel(self) -> list[str]:
+        """Cancel all that wait or run; those of which the scheduler did not say that they are cancelled."""
+        known = list(self._provider.resources)
+        with contextlib.suppress(subprocess.SubprocessError, OSError):
+            if not known or all(self._provider.cancel(known)):
+                return []
+        return known
 
     def forget(self, job: str) -> None:
         """Ask for a job no more."""

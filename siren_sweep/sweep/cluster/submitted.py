@@ -43,22 +43,21 @@ class Submitted:
         self._refused: tuple[float, float] | None = None  # when the scheduler first took no job, and last
 
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
-        """As `batch.Trainer`; each trial has the cores of its job. Ctrl-C cancels the jobs; where the parent is ended
-        in any other way they go on, and its next start takes them up."""
+        """As `batch.Trainer`; each trial has the cores of its job."""
         self._adopt(trials, [*numbers, *later])
-        try:
-            while trials.missing(numbers):
-                interrupts.check()
-                for number in trials.missing([*numbers, *later]):
-                    self._look(trials, number)
-                time.sleep(PAUSE_S)
-        except KeyboardInterrupt:
-            if interrupts.last_signal() == signal.SIGINT:
-                self._jobs.cancel()
-            raise
+        while trials.missing(numbers):
+            interrupts.check()
+            for number in trials.missing([*numbers, *later]):
+                self._look(trials, number)
+            time.sleep(PAUSE_S)
         for number in numbers:  # their jobs are over; a trial that paused goes on in another one
             if (job := self._known.running.pop((trials.study_name, number), None)) is not None:
                 self._jobs.forget(job.id)
+
+    def stop(self) -> None:
+        """Ctrl-C cancels the jobs; where a signal ends the parent they go on, and its next start takes them up."""
+        if interrupts.last_signal() == signal.SIGINT and (left := self._jobs.cancel()):
+            _tell(f"jobs that could not be cancelled: {', '.join(left)}; the next start takes up those that go on")
 
     def _adopt(self, trials: OpenTrials, numbers: Sequence[int]) -> None:
         """Take up the jobs that an earlier start of the sweep submitted."""
