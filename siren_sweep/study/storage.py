@@ -33,6 +33,7 @@ PAUSE_S = 1.0
 STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError, sqlite3.Error)
 # A second write of the same is a second trial, or refused: `wait_for` is put around what looks first.
 NOT_REPEATED = {"create_new_trial", "set_trial_state_values"}
+ALSO_ASKED = {"get_trial_id_from_study_id_trial_number"}  # of the server; Optuna's abstract methods are the others
 
 # libpq's own settings: a server that does not answer, and a connection that is cut, are told in seconds, not hours.
 _PSYCOPG = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "tcp_user_timeout": 60_000}
@@ -91,7 +92,7 @@ def wait_for(act: Callable[[], T]) -> T:
 
 def patient(storage: BaseStorage) -> BaseStorage:
     """The storage, with each call that may be made twice tried again while its server is gone."""
-    for name in BaseStorage.__abstractmethods__ - NOT_REPEATED:
+    for name in (BaseStorage.__abstractmethods__ | ALSO_ASKED) - NOT_REPEATED:
         setattr(storage, name, _waiting(getattr(storage, name)))
     return storage
 

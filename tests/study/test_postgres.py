@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.storages import BaseStorage
 from postgres import PASSWORD, Server, postgres
@@ -49,6 +51,22 @@ def test_a_study_is_there_again_after_the_server_was_restarted(
     assert again is not None
     assert {name: again.user_attrs[name] for name in ("before", "after")} == {"before": 1, "after": 2}
     assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_that_looks_for_its_trial_while_the_server_is_gone_waits(
+    server: Server, connect: Callable[[], BaseStorage]
+) -> None:
+    create(connect(), study_name(2)).add_trial(optuna.create_trial(value=0.5))
+    worker = connect()
+    study_id = worker.get_study_id_from_name(study_name(2))
+    server.ctl("stop", "-m", "immediate")
+    back = threading.Timer(0.5, server.start)
+    back.start()
+    try:
+        trial_id = worker.get_trial_id_from_study_id_trial_number(study_id, 0)
+    finally:
+        back.join()
+    assert worker.get_trial(trial_id).number == 0
 
 
 def test_a_wrong_password_is_told_and_not_shown(server: Server) -> None:
