@@ -16,6 +16,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
+from siren_sweep.config.choices import Strategy
 from siren_sweep.config.parameters import BATCH_SIZE, HIDDEN_DIM, N_LAYERS, PARAMETERS, TOTAL_STEPS, WINDOW
 from siren_sweep.config.schema import Config
 from siren_sweep.field import cut
@@ -72,7 +73,10 @@ def make_pruner(cfg: Config, may_pause: bool = True) -> BasePruner:
 
 def pauses(cfg: Config, n_training_frames: int, config: Mapping[str, Any]) -> list[int]:
     """The reports at which a trial of a config (explorable parameters by dotted name) is paused: none where it is soon
-    over, with all the windows that a trial trains."""
+    over, with all the windows that a trial trains, nor where an agent or a layout fills each batch: nobody would say
+    which go on."""
+    if cfg.agent.command or cfg.claude.strategy not in (Strategy.auto, Strategy.none):
+        return []
     at: list[int] = cfg.pruner.get("pauses_at", [])
     n_windows = len(cut(n_training_frames, config[WINDOW]))
     n_steps = min(n_windows, cfg.claude.search_windows or n_windows) * config[TOTAL_STEPS]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import optuna
 import pytest
+from hydra import compose, initialize_config_dir
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.config.parameters import defaults
+from siren_sweep.search.proposer import make_pruner, pauses
 from siren_sweep.search.pruner import UCBPruner
 
 N = 20
@@ -133,3 +137,23 @@ def test_every_trial_is_stopped_where_it_is_to_pause_and_the_best_one_nowhere_el
     study, values = study_of(0.5, 1.0, 2.0, 3.0), curve(4.0)
     pruner = UCBPruner(pauses_at=(1, 4))
     assert [k for k in range(1, N) if pruner.prune(study, running(values[:k]))] == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("override", "at"),
+    [
+        (None, [1, 4]),
+        ("claude.strategy=none", [1, 4]),
+        ("proposer=agent", []),
+        ("claude.strategy=latin_square", []),
+        ("claude.strategy=grid", []),
+        ("claude.strategy=focused", []),
+    ],
+)
+def test_trials_pause_only_where_a_sampler_is_asked_which_of_them_go_on(override: str | None, at: list[int]) -> None:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        cfg = typed(compose("config", [override] if override else []))
+    study, values = study_of(0.5, 1.0, 2.0, 3.0), curve(4.0)
+    pruner = make_pruner(cfg)
+    assert pauses(cfg, 100, defaults()) == at
+    assert [k for k in range(1, N) if pruner.prune(study, running(values[:k]))] == at
