@@ -13,7 +13,7 @@ from optuna.study import Study
 from siren_sweep.config.schema import N_REPORTS, Config
 from siren_sweep.paths import SweepPaths
 from siren_sweep.search.encoding import Params
-from siren_sweep.search.plan import is_start
+from siren_sweep.search.plan import ASKED_FOR, is_start
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.proposer import Proposer, make_proposer, pauses
 from siren_sweep.search.space import Space
@@ -152,14 +152,15 @@ def affordable(
     study: Study, proposals: Sequence[Proposal], n_left: int, pauses_at: Sequence[Sequence[int]]
 ) -> list[Proposal]:
     """Those of the proposals, in their order, that `n_left` full trials pay for together: each up to the next report at
-    which it pauses; what a block starts from, to its last."""
+    which it pauses; what a block starts from, and what a person asked for, to its last."""
     reached = {trial.number: trial.reports[-1].index for trial in read_trials(study) if trial.reports}
     first, left = len(study.get_trials(deepcopy=False)), n_left * N_REPORTS
     places: dict[int, int] = {}  # a proposal's number as a trial, by what it would be if all of them ran
     kept: list[Proposal] = []
     for number, (proposal, at) in enumerate(zip(proposals, pauses_at, strict=True), first):
         begin = 0 if proposal.goes_on is None else reached[proposal.goes_on]
-        whole = proposal.goes_on is None and is_start(proposal.strategy, proposal.parent)
+        unpaused = proposal.strategy == ASKED_FOR or is_start(proposal.strategy, proposal.parent)
+        whole = proposal.goes_on is None and unpaused
         needs = min([N_REPORTS, *(end for end in at if end > begin and not whole)]) - begin
         orphan = proposal.parent is not None and proposal.parent >= first and proposal.parent not in places
         if needs <= left and not orphan:

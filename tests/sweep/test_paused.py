@@ -25,6 +25,7 @@ from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.config.written import read_config
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
+from siren_sweep.search.plan import ASKED_FOR
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.records import Block, Stint, Trial, TrialPlan
 from siren_sweep.study.stored_trials import read_trials, trial_values
@@ -180,6 +181,8 @@ def test_what_is_left_of_a_budget_is_used_up_and_a_child_follows_its_parent(tmp_
     long, short = [1, 4], []
     assert affordable(study, new, 1, [long, long, short, long]) == [new[0], new[1], replace(new[3], parent=0)]
     assert affordable(study, new, 2, [short, short, long, long]) == new[:2]
+    wanted = replace(new[0], strategy=ASKED_FOR)  # by a person, and run without a pause
+    assert affordable(study, [wanted, new[0]], 1, [long, long]) == [wanted]
 
 
 def test_checkpoints_of_paused_trials_are_bounded_and_the_most_promising_stay(tmp_path: Path) -> None:
