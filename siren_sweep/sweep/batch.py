@@ -123,6 +123,7 @@ class BatchRun:
         self._trainer.train(self._trials, mine, later, n_threads)
         ended = [number for number, trial in self._trials.now(mine).items() if not trial.paused]
         for number in ended:
+            self._trials.folder(number).checkpoint.unlink(missing_ok=True)  # where its worker did not come to it
             wait_for(functools.partial(self._tell, number))
         write_told(self._study, batch)
         for number in ended:

@@ -33,7 +33,7 @@ from siren_sweep.study.stored_trials import TrialWriter, read_trial
 from siren_sweep.study.studies import load, open_storage, trial_id
 from siren_sweep.sweep import memory, program
 from siren_sweep.sweep.lock import training
-from siren_sweep.train.loop import Report
+from siren_sweep.train.loop import Report, discard_checkpoint
 from siren_sweep.train.machine import n_gpus, resolve_device
 from siren_sweep.train.report import shown_r2, told_apart
 from siren_sweep.train.run import run_training
@@ -118,6 +118,7 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
         n_windows=cfg.claude.search_windows,
     )
     worker.write(result.status.value, result.reason, metrics, result.stop_step)
+    discard_checkpoint(result.status, paths.checkpoint)
     return result.status.value
 
 
@@ -169,12 +170,16 @@ class Worker:
         return _why_stopped(stop)
 
     def write(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
-        """The trial's end, in one write; the parent tells the study from it."""
-        self.check_attempt()
+        """The trial's end, in one write; the parent tells the study from it. A signal does not keep it back.
+
+        Raises Superseded where another attempt has begun.
+        """
+        self._refuse_superseded()
         self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step, self._began_s, time.time()))
 
     def write_failure(self, reason: str) -> str:
-        """An end without metrics."""
+        """An end without metrics. Raises Interrupted where a signal came: of that it may have failed."""
+        check_interrupt()
         self.write("failed", reason, {}, 0)
         return "failed"
 
@@ -184,6 +189,9 @@ class Worker:
     def check_attempt(self) -> None:
         """Raises Superseded where another attempt has begun, and Interrupted where a signal asked for it."""
         check_interrupt()
+        self._refuse_superseded()
+
+    def _refuse_superseded(self) -> None:
         trial = self.trial()
         if trial.state.is_finished() or trial.attempt != self._attempt:
             raise Superseded(f"attempt {self._attempt} at trial {self._number} is not the current one")

@@ -25,7 +25,7 @@ from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import ConfigError, DataError, OutputError, SweepError
 from siren_sweep.field import StimulusField, load_cached, open_field
 from siren_sweep.paths import TrialPaths, make_writable, replacing
-from siren_sweep.train.loop import Report, TrainResult, train
+from siren_sweep.train.loop import Report, TrainResult, discard_checkpoint, train
 from siren_sweep.train.machine import n_threads, resolve_device
 from siren_sweep.train.siren import in_data_units
 
@@ -108,7 +108,9 @@ def run(cfg: TrialConfig, field_file: Path | None, device: str, paths: TrialPath
         print(report.line(), file=sys.stderr)
 
     result = train(field, cfg, device=device, on_report=tell, checkpoint=paths.checkpoint)
-    return write(result, field, device, paths)
+    known = write(result, field, device, paths)
+    discard_checkpoint(result.status, paths.checkpoint)
+    return known
 
 
 def write(result: TrainResult, field: StimulusField, device: str, paths: TrialPaths) -> dict[str, Any]:

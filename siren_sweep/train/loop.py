@@ -31,7 +31,7 @@ from siren_sweep.train.metrics import Metrics, Moments, pooled, r2_standard_erro
 from siren_sweep.train.report import Report, Status
 from siren_sweep.train.siren import n_parameters
 
-__all__ = ["Report", "Sample", "Status", "TrainResult", "train"]
+__all__ = ["Report", "Sample", "Status", "TrainResult", "discard_checkpoint", "train"]
 
 CALL_S = 0.1  # how long the engine runs between looks at the clock
 WARM_UP_S = 2.0
@@ -88,11 +88,18 @@ def train(
     is held against what all would take.
 
     `on_report` returns a reason to stop, or None. `on_step` is told the step about ten times a second; what it raises
-    ends the run, once the checkpoint is written. Raises ConfigError where `device` is not there.
+    ends the run, once the checkpoint is written. Raises ConfigError where `device` is not there. The checkpoint stays
+    until `discard_checkpoint`: what is cut off before its result is kept goes on from there.
     """
     run = _Run(field, cfg, device, checkpoint, n_windows)
     status, reason = run.go(on_report or (lambda report: None), on_step or (lambda step: None))
     return run.result(status, reason)
+
+
+def discard_checkpoint(status: str, file: Path) -> None:
+    """Take away the checkpoint of a run whose result is kept; one that was stopped or truncated can go on."""
+    if status not in (Status.stopped, Status.truncated):
+        checkpoints.discard(file)
 
 
 _Ending = tuple[Status, str | None]
@@ -153,8 +160,6 @@ class _Run:
         elif status == Status.stopped:
             self._stopped = True
             self._save()  # so that it can go on
-        elif self._file is not None:
-            checkpoints.discard(self._file)
         stop_step = self._engine.step
         if status in (Status.finished, Status.truncated):
             self._engine.load_weights(self._best_weights)

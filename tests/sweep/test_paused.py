@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from mlflow import MlflowClient
 from optuna.trial import TrialState, create_trial
 from pausing import PAUSED_AT
-from planted import PlantedSweep, paused
+from planted import PlantedSweep, paused, ran
 from processes import Home, ended, kill, until
 from safetensors.torch import load_file
 from torch import Tensor, equal
@@ -27,12 +28,16 @@ from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.search.plan import ASKED_FOR
 from siren_sweep.search.proposal import Proposal
-from siren_sweep.study.records import Block, Stint, Trial, TrialPlan
+from siren_sweep.study.records import Block, PlannedTrial, Stint, Trial, TrialPlan
+from siren_sweep.study.stored import write_plan
 from siren_sweep.study.stored_trials import read_trials, trial_values
 from siren_sweep.study.studies import create, n_affordable, open_storage, paused_trials
+from siren_sweep.sweep import worker as sweep_worker
+from siren_sweep.sweep.batch import BatchRun
+from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.sweep.paused import give_up_beyond
 from siren_sweep.sweep.planning import affordable, renumbered
-from siren_sweep.sweep.worker import Worker, run_trial
+from siren_sweep.sweep.worker import Interrupted, Worker, interrupt, run_trial
 from siren_sweep.train.loop import train
 from siren_sweep.views.report import figures
 from siren_sweep.views.report.view import view_block
@@ -200,6 +205,45 @@ def test_checkpoints_of_paused_trials_are_bounded_and_the_most_promising_stay(tm
     assert [trial.value for trial in study.trials if trial.state is PRUNED] == [0.5, 0.5]
     left = sorted(file.parent.name for file in sweep.paths.root.rglob("checkpoint"))
     assert left == ["trial_0001", "trial_0003"]
+
+
+def test_a_signal_keeps_back_no_result_and_every_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_worker, "_interrupt", threading.Event())
+    sweep = PlantedSweep(tmp_path)
+    study = sweep.begin(1)
+    sweep.batch(1, [{"state": RUNNING, "attempt": 1, "outcome": None}] * 2)
+    ended, failed = (Worker(sweep.storage, study, number, attempt=1) for number in (0, 1))
+    interrupt()
+    ended.write("finished", None, {"final_r2": 0.9}, 20)
+    outcome = ended.trial().current
+    assert outcome is not None
+    assert outcome.r2 == 0.9
+    with pytest.raises(Interrupted):
+        ended.check_attempt()
+    with pytest.raises(Interrupted):
+        failed.write_failure("a process that trained windows has died")
+    assert failed.trial().current is None
+
+
+def test_a_checkpoint_of_a_trial_that_ended_in_an_earlier_start_is_deleted(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path)
+    study = sweep.begin(1)
+    sweep.batch(1, [{"state": RUNNING, "attempt": 1, "outcome": ran(2.0)}, paused()])
+    write_plan(study, [PlannedTrial({}, trial.plan) for trial in read_trials(study)])
+    for trial in read_trials(study):
+        file = sweep.paths.trial(study.study_name, trial.number).checkpoint
+        file.parent.mkdir(parents=True)
+        file.touch()
+    BatchRun(study, OpenTrials(sweep.storage, study, sweep.paths, []), Untrained(), []).run(1)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, RUNNING]
+    assert [file.parent.name for file in sweep.paths.root.rglob("checkpoint")] == ["trial_0001"]
+
+
+class Untrained:
+    """Has nothing to train."""
+
+    def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
+        assert not trials.missing(numbers)
 
 
 @pytest.mark.parametrize(("parent", "n_reports"), [(None, N_REPORTS), (0, 1)])

@@ -19,7 +19,7 @@ from siren_sweep.config.schema import Config, TrialConfig, TrialId
 from siren_sweep.field import StimulusField, cut, open_field
 from siren_sweep.train import loop as train_module
 from siren_sweep.train.engine.evaluate import report_frames
-from siren_sweep.train.loop import Report, Status, TrainResult, train
+from siren_sweep.train.loop import Report, Status, TrainResult, discard_checkpoint, train
 from siren_sweep.train.report import where_to_look
 from siren_sweep.train.siren import Siren, normalised
 
@@ -170,6 +170,7 @@ def test_a_run_over_its_budget_is_truncated_and_keeps_its_metrics(field: Stimulu
     assert "claude.time_budget_min (0.001) was over at step" in str(result.reason)
     assert result.stop_step < 100_000
     assert result.final_r2 is not None
+    discard_checkpoint(result.status, file)
     assert file.exists()  # a larger budget goes on from here
 
 
@@ -185,7 +186,9 @@ def test_a_resumed_run_is_the_undisturbed_one(field: StimulusField, tmp_path: Pa
     assert same_weights(resumed, whole)
     assert resumed.final_r2 == whole.final_r2
     assert [report.r2 for report in resumed.reports] == [report.r2 for report in whole.reports]
-    assert not list(file.parent.iterdir())
+    assert list(file.parent.iterdir()) == [file]  # for whoever is cut off before the result is kept
+    discard_checkpoint(resumed.status, file)
+    assert not file.exists()
 
 
 def test_a_checkpoint_is_written_while_the_run_goes_on(field: StimulusField, tmp_path: Path) -> None:
@@ -202,6 +205,23 @@ def test_a_checkpoint_is_written_while_the_run_goes_on(field: StimulusField, tmp
     resumed = train(field, cfg, checkpoint=file, on_report=seen.append)
     assert [report.index for report in seen] == list(range(10, 21))  # the report that was cut short comes again
     assert same_weights(resumed, train(field, cfg))
+
+
+def test_a_run_that_is_cut_off_in_its_last_evaluation_does_not_train_again(
+    field: StimulusField, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise Killed
+
+    file, cfg = tmp_path / "checkpoint.pt", config(checkpoint_every_s=1e-9)
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "evaluate_windows", cut_off)
+        with pytest.raises(Killed):
+            train(field, cfg, checkpoint=file)
+    seen: list[Report] = []
+    resumed = train(field, cfg, checkpoint=file, on_report=seen.append)
+    assert [report.index for report in seen] == [20]
+    assert resumed.final_r2 == train(field, cfg).final_r2
 
 
 def interrupted(field: StimulusField, cfg: TrialConfig, file: Path) -> None:
