@@ -215,6 +215,7 @@ class TrialId:
     attempt: int = 1
     slot: int = 0
     folder: str = "unused"  # of the trial's files, below the sweep's
+    alone: bool = False  # no other trial trains beside it: it has the memory of all slots
 
 
 @dataclass

@@ -251,5 +251,8 @@ class Sweep:
         if best is None:
             ended = [*told_trials(study), *(told_trials(validation) if validation else [])]
             reasons = sorted({trial.outcome.reason or "" for trial in ended if trial.outcome} - {""})
-            raise SweepStateError(f"no trial of block {number} has finished: " + "; ".join(reasons))
+            raise SweepStateError(
+                f"no trial of block {number} has finished: {'; '.join(reasons)}; the same command with a higher "
+                "claude.n_iter_block tries more configs"
+            )
         return best.searched

@@ -39,6 +39,12 @@ def limit_process(n_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
+def widen_limit() -> None:
+    """Let a process that has a slot's share of the memory have what all slots have; one without a limit gets none."""
+    if resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY:
+        limit_process(int(SHARE * machine_bytes()))
+
+
 def lift_limit() -> None:
     """Take the limit away again: a trial that met it has its outcome to write."""
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]

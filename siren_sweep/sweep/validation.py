@@ -1,8 +1,8 @@
 """A block's best trained again, in a study beside the block's: in all its windows, and with other seeds.
 
 A trial of many windows trains a sample of them. What is exported, carried on and called the block's final_r2 was
-trained whole: the best trial, and after it the next best where the whole falls short of what that one promises. The
-winner with other seeds, on the sample, gives the noise of a verdict.
+trained whole: the best trial, and after it the next best where the whole falls short of what that one promises, or
+where it cannot be trained whole. The winner with other seeds, on the sample, gives the noise of a verdict.
 """
 
 from __future__ import annotations
@@ -17,14 +17,24 @@ from optuna.study import Study
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import PlannedTrial, Trial, TrialPlan
 from siren_sweep.study.stored import last_batch, read_block, read_plan, solved_r2, write_plan
-from siren_sweep.study.studies import complete, create, load, open_batch, standing, told_trials, validation_name, winner
+from siren_sweep.study.studies import (
+    complete,
+    create,
+    load,
+    open_batch,
+    standing,
+    told_trials,
+    validation_name,
+    whole_runs,
+    winner,
+)
 from siren_sweep.sweep.batch import BatchRun, Trainer, enqueue_plan
 from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.train.machine import n_cores
 
 UNPRUNED = ["pruner=none"]  # a stopped run says nothing of the noise, and is no result
-WHOLE = [*UNPRUNED, "claude.search_windows=0"]
-MOST_WHOLE = 2  # configs that are trained whole; each takes as long as a slot's budget allows
+WHOLE = [*UNPRUNED, "claude.search_windows=0", "trial.alone=true"]
+MOST_WHOLE = 2  # configs that are trained whole to their end; each takes as long as a slot's budget allows
 MOST_SEEDED = 3  # configs that are trained with other seeds
 DOUBT = 2.0  # standard errors of a sample's R2 that are taken off what it promises
 
@@ -47,16 +57,20 @@ class Validation:
         self._own = load(storage, validation_name(self._block))
 
     def train_whole(self) -> None:
-        """Train the best trials whole until one keeps what the next one promises; nothing where none is a sample."""
+        """Train the best trials whole until one keeps what the next one promises; nothing where none is a sample.
+
+        In the place of one that cannot be trained whole, such as for want of memory, comes the next.
+        """
         self._finish_open()
-        ranked = sorted(complete(self._study), key=standing(self._study))
-        for trial in ranked[:MOST_WHOLE]:
+        n_ended = 0
+        for trial in sorted(complete(self._study), key=standing(self._study)):
             best = winner(self._study, self._own)
-            if not trial.sampled or (best and best.final_r2 >= self._wanted(trial)):
+            if n_ended == MOST_WHOLE or not trial.sampled or (best and best.final_r2 >= self._wanted(trial)):
                 return
             done = [run.plan.whole_of for run in told_trials(self._beside())]
             if trial.number not in done:
                 self._run([self._again(trial, whole_of=trial.number)])
+            n_ended += trial.number in [run.plan.whole_of for run in whole_runs(self._own)]
 
     def _wanted(self, trial: Trial) -> float:
         """What a whole run must reach so that this trial need not be trained whole: its promise, or to be solved."""

@@ -105,6 +105,9 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
         n_sharing = 1
         if device == "cpu":
             memory.limit_process(int(memory.SHARE * cfg.cluster.memory_gb * memory.GIB))
+    elif cfg.trial.alone:
+        n_sharing = 1
+        memory.widen_limit()
     memory.limit_gpu(device, n_sharing)
     memory.refuse_greedy(cfg, device, n_sharing)
     paths = TrialPaths(sweep.root / cfg.trial.folder)

@@ -69,6 +69,18 @@ def test_a_config_that_cannot_fit_is_refused_with_what_it_needs_and_what_there_i
     assert in_a_process(refused) == 0
 
 
+def test_a_trial_that_is_alone_has_the_memory_of_all_slots() -> None:
+    def alone() -> None:
+        memory.widen_limit()
+        assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY, "where there was no limit"
+        memory.limit_process(64 * MB)
+        memory.widen_limit()
+        assert len(bytearray(128 * MB)) == 128 * MB
+        assert resource.getrlimit(resource.RLIMIT_DATA)[0] >= memory.SHARE * memory.machine_bytes()
+
+    assert in_a_process(alone) == 0
+
+
 def test_the_machine_has_no_more_than_it_has() -> None:
     assert 0 < memory.machine_bytes() <= psutil.virtual_memory().total
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
