@@ -78,6 +78,8 @@ class Beside:
         """Hear what the process says, and start it where it does not run."""
         with self._lock:
             self._start()
+        if self._closed:  # it has died too often
+            return
         connection = self._connection
         assert connection is not None
         try:

@@ -11,7 +11,7 @@ from planted import PlantedSweep
 from siren_sweep.config.schema import Config, Tracking
 from siren_sweep.paths import OutputPaths
 from siren_sweep.study.stored import read_block
-from siren_sweep.sweep.beside import Beside, View, _next
+from siren_sweep.sweep.beside import MOST_DEATHS, Beside, View, _next
 
 
 def test_what_is_asked_for_again_is_made_once_and_in_order() -> None:
@@ -49,3 +49,23 @@ def test_the_process_is_started_again_where_it_dies_and_a_view_that_fails_is_tol
     assert failed in said
     assert "the export of block 1 failed" in failed
     assert "siren-sweep export" in failed.splitlines()[-1]
+
+
+def test_after_too_many_deaths_the_views_are_told_as_missing_and_nothing_else_fails(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "s")
+    sweep.begin(1)
+    said: list[str] = []
+    beside = Beside(Config(tracking=Tracking(enabled=False)), OutputPaths(tmp_path), sweep.paths, said.append)
+    beside._deaths = MOST_DEATHS
+    beside.ask(View("record"))
+    beside._start()
+    assert beside._process is not None
+    psutil.Process(beside._process.pid).kill()
+    deadline = time.monotonic() + 120
+    while not said and time.monotonic() < deadline:
+        beside.listen(0.2)
+    for _ in range(2):  # as the thread that listens goes on to
+        beside.listen()
+    beside.close(over=True)
+    assert said == ["the process that makes the views has died, without the record"]
+    assert beside.unsent
