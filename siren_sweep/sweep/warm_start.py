@@ -34,7 +34,7 @@ _TREE = "UCBTreeSampler"
 def fault(cfg: Config, paths: SweepPaths) -> str | None:
     """What is wrong with `sweep.learn_from`, or None; a sweep that has begun needs the folder no more."""
     folder = cfg.sweep.learn_from
-    if folder is None or paths.study_db.exists():
+    if folder is None or paths.study_db.exists() or paths.lock.exists():  # a server may hold the studies
         return None
     if not str(cfg.sampler.get("_target_")).endswith(_TREE):
         return f"sweep.learn_from teaches sampler=ucb_tree alone, got {cfg.sampler.get('_target_')}"

@@ -20,7 +20,7 @@ from untrained import run
 
 from siren_sweep.config import parameters
 from siren_sweep.config.choices import Strategy
-from siren_sweep.config.schema import Block
+from siren_sweep.config.schema import Block, Config, SweepName
 from siren_sweep.errors import DataError, SweepStateError
 from siren_sweep.field.stimulus_field import open_field
 from siren_sweep.paths import SweepPaths
@@ -31,6 +31,7 @@ from siren_sweep.study.import_log import import_log
 from siren_sweep.study.log_parser import parse_log
 from siren_sweep.study.studies import all_blocks, open_folder, open_storage
 from siren_sweep.sweep import warm_start
+from siren_sweep.sweep.lock import locked
 from siren_sweep.sweep.warm_start import earlier_study
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.frames import compare, open_sweep
@@ -431,6 +432,16 @@ def test_a_wrong_place_to_learn_from_is_told_before_a_start(
     more: list[str], why: str, told_here: Callable[..., str], own_data: list[str]
 ) -> None:
     assert why in told_here("-m", "blocks=tiny", *own_data, "sweep.learn_from=nowhere", *more)
+
+
+def test_a_sweep_that_has_begun_on_a_server_needs_the_folder_no_more(tmp_path: Path) -> None:
+    """Its folder holds no study, but the lock that it has held."""
+    cfg, paths = Config(sweep=SweepName(learn_from=str(tmp_path / "gone"))), SweepPaths(tmp_path / "s")
+    cfg.sampler = {"_target_": "siren_sweep.search.sampler.UCBTreeSampler"}
+    assert "must name a folder with a study.db" in str(warm_start.fault(cfg, paths))
+    with locked(paths):
+        pass
+    assert warm_start.fault(cfg, paths) is None
 
 
 def make(folder: Path) -> Path:
