@@ -74,10 +74,9 @@ class Instructions:
         An end that was asked for before the block had any result leaves it to be gone on with, and concerns only the
         process that read it.
         """
-        return any(
-            one.block == block and one.end and (one.stop or one.number > (self._n_before or 0))
-            for one in self._records()
-        )
+        records = self._records()
+        n_before = len(records) if self._n_before is None else self._n_before
+        return any(one.block == block and one.end and (one.stop or one.number > n_before) for one in records)
 
     def _answer(
         self, decide: Callable[[list[Asked], list[Instruction]], list[Instruction]], block: int, study: Study

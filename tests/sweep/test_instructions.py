@@ -195,6 +195,7 @@ def test_an_end_before_a_block_has_a_result_concerns_one_process(sweep: Sweep) -
     sweep.ask("end sweep")
     assert sweep.instructions.end_sweep(1)
     sweep.restart()
+    assert not sweep.instructions.stop_block(1)  # asked where settings change, before the file is read
     sweep.instructions.take(sweep.start, sweep.study)
     assert not sweep.instructions.end_sweep(1)
     assert not sweep.instructions.stop_block(1)
