@@ -307,7 +307,7 @@ def test_a_truncated_video_is_told_and_its_beginning_may_be_used(
 ) -> None:
     file = damaged(film(tmp_path / name, noise(), codec, "yuv420p", options=options), 0.6)
     with pytest.raises(
-        DataError, match=rf"{name} must be whole, and .*; its first [0-9.]+ seconds are whole, and --frames may end"
+        DataError, match=rf"{name} must be whole, and .*; its first [0-9.]+ seconds are whole; --frames N takes"
     ):
         rendered(tmp_path / "out", file)
     assert not (tmp_path / "out").exists()

@@ -73,10 +73,10 @@ def r2_by_block(blocks: Sequence[ReportedBlock]) -> go.Figure:
                 y=0,
                 yref="paper",
                 yanchor="bottom",
-                text=f"block {block.number}<br>{block.n_frames}",
+                text=f"{block.number}<br>{block.n_frames}",
                 showarrow=False,
             )
-    figure.update_xaxes(title="iteration")
+    figure.update_xaxes(title="iteration; above it each block and its frames")
     return with_error_axis(figure)
 
 

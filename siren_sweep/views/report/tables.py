@@ -45,9 +45,9 @@ def best_rows(blocks: Sequence[ReportedBlock]) -> dict[str, list[Cell]]:
     rows: dict[str, list[Cell]] = {
         "frames": [Cell(str(block.n_frames)) for block in blocks],
         blocks[0].r2_name if blocks else "R²": [Cell(_r2(block), kind="strong") for block in blocks],
-        "R² of its trial": [Cell(_searched(block)) for block in blocks],
+        "R² of its trial": [Cell(_searched(block), kind="broken") for block in blocks],
         "class": [Cell(str(grade(block.r2)) if block.result else NOTHING) for block in blocks],
-        "R² with other seeds": [Cell(validated(block)) for block in blocks],
+        "R² with other seeds": [Cell(validated(block), kind="broken") for block in blocks],
     }
     for name, (metric, form) in _METRICS.items():
         rows[name] = [Cell(_metric(block, metric, form)) for block in blocks]
