@@ -163,6 +163,8 @@ def fastest_gflops(field: StimulusField, cfg: TrialConfig, device: str) -> float
 def peak_memory_mb(run: Callable[[], object], device: str) -> float:
     """MB at the peak of `run` over what was there before it: the process's resident memory, or the GPU's allocator."""
     if device != "cpu":
+        gc.collect()
+        torch.cuda.empty_cache()  # what earlier engines left reserved would be taken again, and counted as nothing
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_reserved()
         run()

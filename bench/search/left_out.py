@@ -44,7 +44,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # what each sets otherwise, one thing a
     "new counts 0.3": {"_NEW": 0.3},
     "new counts 1": {"_NEW": 1.0},
 }
-NEVER = 60.0  # the cost of a search that never got there
+NEVER = replay.LONGEST  # the cost of a search that never got there
 DRAWS = 2000
 HIDDEN = (False, True)
 Key = tuple[str, str, bool]  # setting, table, whether names are hidden

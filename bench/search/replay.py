@@ -33,7 +33,8 @@ from siren_sweep.study.records import Outcome, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.train.report import Status
 
-BATCH, BLOCK, LONG, LONGEST = 4, 12, 48, 96  # trials: at once; full ones: of a block, for the figures, before giving up
+BATCH, BLOCK, LONG = 4, 12, 48  # trials: at once; full ones: of a block, for the figures
+LONGEST = 60.0  # the cost at which a search gives up, whichever it is
 PAUSES = (1, 4)  # as conf/sampler/ucb_tree.yaml has it
 N_REPORTS = 20
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -106,7 +107,9 @@ def repeat(table: Table, sampler_name: str, pruner_name: str, seed: int, least: 
     pruner = UCBPruner(pauses_at=PAUSES) if (sampler_name, pruner_name) == FULL else PRUNERS[pruner_name]()
     study = optuna.create_study(study_name=f"replay {seed}", direction="maximize", sampler=sampler, pruner=pruner)
     replayed = _Replayed(table, study, goes_on=isinstance(sampler, UCBTreeSampler))
-    while replayed.planned + BATCH <= min(LONGEST, len(table.final)):
+    while replayed.cost < LONGEST or replayed.planned < least:
+        if not replayed.goes_on and replayed.planned + BATCH > len(table.final):
+            break
         if replayed.planned >= least and np.isfinite(replayed.cost_to_top):
             break
         if not isinstance(sampler, UCBTreeSampler):
@@ -167,12 +170,12 @@ class _Replayed:
     may go on: then it is not told, and shows in the study as a sweep's paused trial does."""
 
     def __init__(self, table: Table, study: optuna.Study, *, goes_on: bool) -> None:
-        self._table, self._study, self._goes_on = table, study, goes_on
+        self._table, self._study, self.goes_on = table, study, goes_on
         self.slots: dict[int, _Slot] = {}  # by trial number
         self.seen = np.zeros(len(table.final), bool)
         self.planned = 0.0  # full trials: of those that may go on, what they have run
         self.cost_to_top = np.inf
-        self._cost, self._best = 0.0, -np.inf
+        self.cost, self._best = 0.0, -np.inf
         self._best_after_block: float | None = None
         self._long: tuple[float, bool] | None = None
         self._path: list[tuple[float, float]] = []
@@ -190,8 +193,8 @@ class _Replayed:
         before = [slot.reached for slot in slots]
         states = dict(self._run(slots))
         for slot, start in zip(slots, before, strict=True):
-            self._cost += self._table.cost[slot.row] * (slot.reached - start) / N_REPORTS
-            self.planned += (slot.reached - start) / N_REPORTS if self._goes_on else 1
+            self.cost += self._table.cost[slot.row] * (slot.reached - start) / N_REPORTS
+            self.planned += (slot.reached - start) / N_REPORTS if self.goes_on else 1
         for slot in slots:
             self._tell(slot, states[slot.trial.number])
         self._account(slots)
@@ -218,7 +221,7 @@ class _Replayed:
         slot.finished = state is TrialState.COMPLETE
         if state is TrialState.PRUNED:
             self._stops += [slot.reached] if self.planned <= LONG else []
-            if self._goes_on:
+            if self.goes_on:
                 plan = TrialPlan(slot.trial.number, {}, parent=slot.trial.user_attrs["parent"])
                 for name, value in trial_values(plan, Outcome(1, Status.stopped), attempt=1).items():
                     slot.trial.set_user_attr(name, value)
@@ -229,8 +232,8 @@ class _Replayed:
         finished = [slot.row for slot in slots if slot.finished]
         self._best = max([self._best, *self._table.final[finished]])
         if self._table.is_top[finished].any():
-            self.cost_to_top = min(self.cost_to_top, self._cost)
-        self._path.append((self._cost, self.logged))
+            self.cost_to_top = min(self.cost_to_top, self.cost)
+        self._path.append((self.cost, self.logged))
         if self._best_after_block is None and self.planned >= BLOCK:
             self._best_after_block = self.logged
         if self._long is None and self.planned >= LONG:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -113,7 +114,7 @@ class _FileArray(StoredArray):
 
     def inspect(self, n_rows: int, n_columns: int) -> tuple[list[Any], list[str]]:
         stat = self._tried(self._file.stat)
-        return [self._name, stat.st_size, stat.st_mtime_ns], []
+        return [self._name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns], []
 
     def read(self, start: int, stop: int, n_columns: int) -> np.ndarray:
         return np.asarray(self._tried(lambda: self._rows(start, stop)[:, :n_columns]))
@@ -129,7 +130,7 @@ class _FileArray(StoredArray):
     def _tried(self, act: Callable[[], Any]) -> Any:
         try:
             return act()
-        except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self.path} cannot be read: {type(error).__name__}: {error}") from error
 
 
@@ -140,7 +141,7 @@ class NpyArray(_FileArray):
         super().__init__(path, "")
 
     def _opened(self) -> Any:
-        return np.load(self._file, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(self._file, mode="r")
 
     def _rows(self, start: int, stop: int) -> Any:
         return self._opened()[start:stop]

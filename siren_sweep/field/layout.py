@@ -20,8 +20,9 @@ import numpy as np
 
 from siren_sweep.errors import DataError
 
-ChunkStat = tuple[str, int, int]
-"""Name, size in bytes, and time of change in ns, of a chunk's file."""
+ChunkStat = tuple[str, int, int, int]
+"""Of a chunk's file: name, size in bytes, and in ns the times of change of its content, which an archive or a copy may
+set, and of anything about it, which nobody can."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class ArrayLayout:
                 missing.append(name)
                 continue
             stat = (self.path / name).stat()
-            found.append((name, stat.st_size, stat.st_mtime_ns))
+            found.append((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
             missing += [f"{name} ({what})" for what in self._missing_in_shard(coordinates, name, extent)]
         return found, missing
 

@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+_ONE_PLACE = (
+    1e-3  # of how far positions lie from their middle: receptors of a column that are nearer are a rounding apart
+)
 _ROWS = 256  # positions whose distances to all are held at once
 
 
@@ -61,10 +64,18 @@ def scaling_of(mean: float, std: float, positions: np.ndarray) -> Scaling:
 
 
 def lattice_spacing(positions: np.ndarray) -> float:
-    """The median distance of positions (n, 2), all different, from their nearest neighbours; 1 where there is one."""
-    if len(positions) < 2:
+    """The median distance of positions (n, 2), all different, from their nearest neighbours; 1 where there is one.
+
+    Positions that are much nearer than the field is wide count as one: receptors of a column, told with their rounding.
+    """
+    places = positions.astype(np.float64)
+    away = np.linalg.norm(places - np.median(places, axis=0), axis=1) if len(places) else np.zeros(1)
+    grain = _ONE_PLACE * float(np.median(away))  # a place far off does not move it
+    if grain > 0:
+        places = places[np.unique(np.round(places / grain), axis=0, return_index=True)[1]]
+    if len(places) < 2:
         return 1.0
-    places, nearest = positions.astype(np.float64), np.empty(len(positions))
+    nearest = np.empty(len(places))
     for start in range(0, len(places), _ROWS):
         some = places[start : start + _ROWS]
         squared = (some[:, None, 0] - places[:, 0]) ** 2 + (some[:, None, 1] - places[:, 1]) ** 2

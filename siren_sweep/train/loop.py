@@ -141,6 +141,8 @@ class _Run:
             if not math.isfinite(metrics.r2):
                 return (Status.diverged, f"R2 at step {self._engine.step} is {metrics.r2}")
             report = self._report(index, metrics)
+            if report.solved:  # over all frames, of which earlier weights may only have looked better on a part
+                self._keep(index, metrics)
             self._reports.append(report)
             reason = on_report(report)
             if report.solved and index < N_REPORTS:
@@ -260,8 +262,11 @@ class _Run:
         """Evaluate the present weights, and keep them where they are the best so far."""
         metrics = evaluate(self._engine, self._field, self._frames)
         if metrics.r2 > self._best_r2:
-            self._best_r2, self._best_index, self._best_weights = (metrics.r2, index, self._engine.weights())
+            self._keep(index, metrics)
         return metrics
+
+    def _keep(self, index: int | None, metrics: Metrics) -> None:
+        self._best_r2, self._best_index, self._best_weights = metrics.r2, index, self._engine.weights()
 
     def _solved(self, metrics: Metrics) -> bool:
         """Whether the present weights reach `claude.solved_r2`, by a report and by all frames of the windows."""
@@ -297,6 +302,7 @@ class _Run:
             "reports": [dataclasses.asdict(report) for report in self._reports],
             "best": {"r2": self._best_r2, "index": self._best_index, "weights": self._best_weights},
             "elapsed_s": self._elapsed_s,
+            "foreseen_min": self._foreseen_min,
             "stopped": self._stopped,
         }
         checkpoints.save(self._file, state, self._identity)
@@ -308,4 +314,5 @@ class _Run:
         best = state["best"]
         self._best_r2, self._best_index, self._best_weights = (best["r2"], best["index"], best["weights"])
         self._started -= state["elapsed_s"]
+        self._foreseen_min = state.get("foreseen_min")  # what is late is truncated, and not thrown away
         self._stopped = state.get("stopped", False)

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CONSTANT = 1e-9  # of the spread that is expected: less is float64's rounding, or as good as none
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -43,12 +45,12 @@ class Moments:
         terms = (w, w * p, w * y, w * p * p, w * y * y, w * p * y, w * error * error)
         self._sums += torch.stack([term.sum() for term in terms])
 
-    def metrics(self) -> Metrics:
+    def metrics(self, expected_sst: float = math.nan) -> Metrics:
         """The metrics over all that was added.
 
-        R2 of constant targets is NaN, as is the correlation of constant predictions.
+        R2 of constant targets is against `expected_sst`, by default NaN, as the correlation of constant predictions is.
         """
-        return _metrics(self.sums, self.ss_within)
+        return _metrics(self.sums, self.ss_within, expected_sst)
 
     @property
     def sums(self) -> np.ndarray:
@@ -78,10 +80,12 @@ def r2_standard_error(parts: Sequence[Moments], n_all: int) -> float:
     return float(math.sqrt((1 - n / n_all) * n / (n - 1) * (residual**2).sum()) / sst.sum())
 
 
-def _metrics(sums: np.ndarray, ss_within: float) -> Metrics:
+def _metrics(sums: np.ndarray, ss_within: float, expected_sst: float = math.nan) -> Metrics:
     n, sum_p, sum_y, sum_pp, sum_yy, sum_py, sse_between = sums.tolist()
     sse = sse_between + ss_within
     sst = sum_yy - sum_y * sum_y / n + ss_within
+    if sst <= CONSTANT * expected_sst:
+        sst = expected_sst
     ss_p = sum_pp - sum_p * sum_p / n
     cross = sum_py - sum_p * sum_y / n
     spread = sst * ss_p

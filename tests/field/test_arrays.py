@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -130,6 +132,28 @@ def test_a_damaged_member_is_told(tmp_path: Path) -> None:
         opened(path)
 
 
+def test_a_member_whose_packing_is_damaged_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path, "npz, packed")
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("stimulus.npy").header_offset
+    sizes = np.frombuffer(content, "<u2", 2, start + 26)  # of the name and of what else stands before the values
+    content[start + 30 + int(sizes.sum())] = 0b111  # a last block, of a type that there is not
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"data.npz: stimulus cannot be read: error: .*invalid block type"):
+        opened(path)
+
+
+def test_a_file_that_keeps_its_size_and_time_is_read_again(tmp_path: Path) -> None:
+    """As one that an archive has put in the place of the one before, with the time that the archive says."""
+    folder = written(tmp_path, "folder of npy")
+    os.utime(folder / "stimulus.npy", ns=(0, 0))
+    before = opened(folder, tmp_path / "cache")
+    np.save(folder / "stimulus.npy", 1 - VALUES)
+    os.utime(folder / "stimulus.npy", ns=(0, 0))
+    assert opened(folder, tmp_path / "cache").data_hash != before.data_hash
+
+
 def test_chunks_that_hdf5_would_fill_in_are_told(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "data.h5", "w") as file:
         values = file.create_dataset("stimulus", VALUES.shape, "f4", chunks=(100, 38))
@@ -166,3 +190,11 @@ def test_without_h5py_the_way_to_get_it_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(DataError, match="is an HDF5 file, which h5py reads: pip install h5py"):
         opened(path)
+
+
+def test_an_archive_by_the_name_of_an_array_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path, "npz")
+    np.save(tmp_path / "pos.npy", POSITIONS)
+    path = path.rename(tmp_path / "stimulus.npy")
+    with pytest.raises(DataError, match=r"stimulus.npy cannot be read: ValueError: the magic string is not correct"):
+        opened(tmp_path)

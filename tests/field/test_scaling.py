@@ -25,6 +25,7 @@ def opened(folder: Path, cache: Path | None = None) -> StimulusField:
         (EYE, UNSCALED),
         (EYE[:1], Scaling(x=-8)),
         (1.005 * EYE, UNSCALED),
+        (np.concatenate([EYE, EYE + 5e-7]), UNSCALED),  # two receptors a column, a rounding apart
         (5 * EYE, Scaling(spacing=5)),
         (EYE + np.array([20, -30]), Scaling(x=20, y=-30)),
         (0.01 * EYE + np.array([3, 1]), Scaling(x=3, y=1, spacing=0.01)),

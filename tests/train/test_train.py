@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import itertools
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,16 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.config.schema import Config, TrialConfig, TrialId
-from siren_sweep.field import StimulusField, cut, open_field
+from siren_sweep.errors import OutputError
+from siren_sweep.field import Scaling, StimulusField, cut, open_field
+from siren_sweep.paths import TrialPaths
 from siren_sweep.train import loop as train_module
+from siren_sweep.train import run as run_module
 from siren_sweep.train.engine.evaluate import report_frames
 from siren_sweep.train.loop import Report, Status, TrainResult, discard_checkpoint, train
+from siren_sweep.train.metrics import Metrics
 from siren_sweep.train.report import where_to_look
+from siren_sweep.train.run import run_training
 from siren_sweep.train.siren import Siren, normalised
 
 N_FRAMES = 60
@@ -132,6 +139,42 @@ def test_a_run_that_is_told_to_ends_where_it_is_solved(field: StimulusField) -> 
     assert same_weights(result, train(field, cfg))
     cfg.training.stop_when_solved = False
     assert train(field, cfg).stop_step == 200
+
+
+def test_a_solved_run_keeps_the_weights_that_are_solved(field: StimulusField, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier ones may look better on the frames of the reports, and not reach the goal on all."""
+    looks = list[float]()
+
+    def falling(engine: Any, field: StimulusField, frames: np.ndarray) -> Metrics:
+        looks.append(0.9999 - 0.1 * len(looks))
+        return Metrics(looks[-1], 0.1, 0.5)
+
+    monkeypatch.setattr(train_module, "evaluate", falling)
+    monkeypatch.setattr(train_module._Run, "_solved", lambda run, metrics: len(looks) == 2)
+    result = train(field, config(stop_when_solved=True))
+    assert (result.status, len(result.reports), result.best_index) == (Status.finished, 2, 2)
+
+
+def dark(field: StimulusField, bright: slice, n_frames: int) -> StimulusField:
+    """Frames of nothing but zero, with some of the field among them."""
+    targets = np.zeros((n_frames, field.n_unique), np.float32)
+    targets[bright] = field.targets[: bright.stop - bright.start] + 0.5
+    values, weight = targets.astype(np.float64), field.multiplicity
+    n, total = targets.shape[0] * field.n_neurons, float((values @ weight).sum())
+    sst = float((np.square(values - total / n) @ weight).sum())
+    scaling = Scaling(total / n, float(np.sqrt(sst / n)))
+    return dataclasses.replace(field, targets=targets, ss_within=0.0, total=total, sst=sst, scaling=scaling)
+
+
+@pytest.mark.parametrize(("window_frames", "sampling"), [(10, "points"), (0, "frames"), (0, "points")])
+def test_a_flash_in_the_dark_is_no_divergence(field: StimulusField, window_frames: int, sampling: str) -> None:
+    """Its window's first loss is 124 times that of the mean over all frames; no report's frame need be of it."""
+    cfg = config(60, n_training_frames=1250, sampling=sampling, inr_batch_size=1)
+    cfg.graph_model.window_frames = window_frames
+    flash = dark(field, slice(500, 510), 1250)
+    result = train(flash, cfg)
+    assert result.status == Status.finished, result.reason
+    assert result.final_r2 is not None
 
 
 def test_an_exploding_run_stops_at_its_step(field: StimulusField) -> None:
@@ -316,3 +359,33 @@ def test_a_fit_worse_than_the_mean_says_where_to_look(curve: list[float], names:
     told = where_to_look(curve[-1] if curve else -1.0, reports)
     assert (told is None) == (names is None)
     assert told is None or f"look first at {names}" in told
+
+
+def test_a_run_that_goes_on_is_not_foreseen_anew(
+    field: StimulusField, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late in its budget it would be told infeasible, and lose what it has; undisturbed it is truncated."""
+    monkeypatch.setattr(train_module, "WARM_UP_S", 0.0)
+    file, cfg = tmp_path / "checkpoint.pt", config()
+    interrupted(field, cfg, file)
+    monkeypatch.setattr(train_module._Run, "_foresee", lambda run: 1e9)
+    assert train(field, cfg, checkpoint=file).status == Status.finished
+
+
+def test_a_full_disk_at_the_weights_costs_no_training(
+    field: StimulusField, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint goes when what it led to is on disk."""
+    cfg, paths, steps = config(checkpoint_every_s=1e-9), TrialPaths(tmp_path / "run"), list[int]()
+
+    def full(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "saved_bytes", full)
+        with pytest.raises(OutputError, match="No space left"):
+            run_training(cfg, field, paths)
+    result, _ = run_training(cfg, field, paths, on_step=steps.append)
+    assert all(step > 100 for step in steps)
+    assert same_weights(result, train(field, cfg))
+    assert paths.checkpoint.exists()

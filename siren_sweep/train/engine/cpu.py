@@ -144,7 +144,7 @@ class _Network:
         """`vectors` (n_parameters,) are where the parameters and moments lie."""
         self.window, self.step = window, 0
         self._cfg, self._limit, self._n_unique = cfg, limit, field.n_unique
-        seen, seed = field.part(window.seen), window_seed(cfg, window)
+        seen, seed = field if window.alone else field.part(window.seen), window_seed(cfg, window)
         self.sampler = BatchSampler(
             seen, n_frames=cfg.training.inr_batch_size, sampling=cfg.training.sampling, seed=seed
         )

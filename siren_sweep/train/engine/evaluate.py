@@ -33,8 +33,9 @@ def report_frames(windows: Sequence[Window], cfg: TrialConfig) -> np.ndarray:
 
 
 def evaluate(engine: Engine, field: StimulusField, frames: np.ndarray) -> Metrics:
-    """Metrics over all neurons of `frames` (n,) int64, exact."""
-    return _moments(engine, field, frames).metrics()
+    """Metrics over all neurons of `frames` (n,) int64, exact. Where their targets are all alike, as in the dark, R2 is
+    against the spread of the whole field."""
+    return _moments(engine, field, frames).metrics(field.sst * len(frames) / field.n_frames)
 
 
 def evaluate_windows(engine: Engine, field: StimulusField) -> list[Moments]:
