@@ -14,7 +14,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
-from siren_sweep.config.parameters import leaf
+from siren_sweep.config.parameters import RATIOS, WINDOW, leaf
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import SweepPaths
 from siren_sweep.search.encoding import axes, key_of
@@ -206,7 +206,8 @@ class _Block:
                 return _decision(answer, stop=best_trial(self._study) is not None, end=True)
 
     def _limit(self, parameter: str, limit: Limit) -> Instruction:
-        space = self._start.space
+        known = {} if parameter == WINDOW else _limits(self.records)  # what a ratio means follows from the windows
+        space = limited(self._start.space, {name: one for name, one in known.items() if name == WINDOW})
         if why_not := fault(space, parameter, limit):
             raise ValueError(why_not)
         name = dimension_of(space, parameter)
@@ -224,13 +225,16 @@ class _Block:
         best = best_trial(self._study)
         part = axes(limited(space, _limits(self.records)).distributions())
         params = within(part, best.params if best else self._start.base)
+        window = values.get(WINDOW, space.config(params)[WINDOW])
+        own = limited(space, {WINDOW: Limit(window, window)})  # in whose windows a ratio's parameter is told
+        where = f" with windows of {own.windows[0]} frames" if own.windows[0] else ""
         wrong = []
         for parameter, value in values.items():
-            name = dimension_of(space, parameter)
-            if why_not := fault(space, parameter, Limit(value, value)):
-                wrong.append(why_not)
+            name, of = dimension_of(space, parameter), space if parameter == WINDOW else own
+            if why_not := fault(of, parameter, Limit(value, value)):
+                wrong.append(why_not + where if name in RATIOS else why_not)
             elif name is not None:
-                params[name] = single(space, name, value)
+                params[name] = single(of, name, value)
         if wrong:
             raise ValueError("; ".join(wrong))
         waiting = self._refuse_repeated(params)

@@ -22,7 +22,7 @@ from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import all_blocks, create, instructions, open_storage, study_name
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.block import BlockStart
-from siren_sweep.sweep.instructions import Instructions
+from siren_sweep.sweep.instructions import Instructions, _Block
 from siren_sweep.sweep.worker import Worker
 from siren_sweep.train.report import Report
 from siren_sweep.views.record.trials import read_blocks
@@ -359,3 +359,22 @@ def test_a_sweep_that_crashed_at_an_instruction_proposes_what_the_undisturbed_on
             run(tmp_path / "b", said, patch)
     assert run(tmp_path / "b", {}, monkeypatch) == undisturbed
     assert (tmp_path / "b/s/user_input.md").read_text() == (tmp_path / "a/s/user_input.md").read_text()
+
+
+def test_a_ratio_s_parameter_is_told_in_the_windows_of_the_config_that_it_changes() -> None:
+    texts = {WINDOW: "choice(0, 125, 250)", "T_period_ratio": "tag(log, interval(1, 300))"}
+    texts["total_steps_ratio"] = "choice(0.5, 1.0, 2.0)"
+    space = make_space(Block(1000, 20_000), texts, BASE, set())
+    best = BASE | {WINDOW: 125, T_PERIOD: 42.0, STEPS: 500}
+    block = _Block(
+        BlockStart(3, space, space.nearest(best), []), optuna.create_study(direction="maximize"), 8, None, []
+    )
+    for asked in ({T_PERIOD: 30.0}, {WINDOW: 250, STEPS: 500}, {WINDOW: 0, T_PERIOD: 500.0}):
+        wanted = block.decide(user_input.Try("", asked)).wanted
+        assert wanted is not None
+        assert {name: space.config(wanted)[name] for name in asked} == pytest.approx(asked)
+    with pytest.raises(ValueError, match=r"must be one of 250, 500, 1000 in this block, got 700 with windows of 125"):
+        block.decide(user_input.Try("", {STEPS: 700}))
+    block.records.append(records.Instruction(1, "", 3, 0, "", limit=(WINDOW, 125, 125)))
+    with pytest.raises(ValueError, match=r"nnr_f_T_period must lie in 0\.416667 \.\. 125 in this block, got 900"):
+        block.decide(user_input.Fix("", T_PERIOD, 900.0))
