@@ -36,7 +36,7 @@ _N_START = 4  # trials from which on the model is asked
 _N_RANDOM, _N_FRESH = 1000, 200  # random configs considered before that, and after
 _N_PARENTS = 8  # nodes of highest UCB whose children are compared
 _NEW = 0.5  # of a full run, which a new config counts as: most are paused early
-_GOES_ON = 0.25  # share of a batch that paused trials have at least
+_GOES_ON = 0.25  # share of the places that paused trials have at least
 _UNSOLVED = 0.999  # the price of a config where nothing is solved
 _CROWDED = 0.15  # distance, in ranges, from an infeasible config within which nothing is proposed
 
@@ -129,7 +129,7 @@ class UCBTreeSampler(BaseSampler):
         keys = [key_of(batch.space, params) for params in configs] + [None] * len(running)
         best = min(best, batch.history.solved_score)  # beyond it a config is better by its price alone
         price = np.append(batch.prices(configs), np.full(len(running), np.inf))  # none of those is chosen
-        open_, n_new = price < 1, 0 if last else n - int(_GOES_ON * n)
+        open_, n_new = price < 1, 0 if last else n - batch.history.due(_GOES_ON, n)
         while len(batch.proposals) < n and open_.any():
             choice = open_.copy()
             if sum(one.goes_on is None for one in batch.proposals) >= n_new and open_[: len(paused)].any():

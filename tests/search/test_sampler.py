@@ -307,3 +307,14 @@ def test_asking_for_four_grows_no_faster_than_linearly() -> None:
     grid = [{**first, "graph_model.omega_f": 5.0 + index} for index in range(600)]
     study.add_trials([told(params, r2(params), SPACE) for params in grid])
     assert len(History(study, axes(SPACE), 20).fitted) == 70
+
+
+@pytest.mark.parametrize(("n", "due"), [(4, [1, 1, 1, 1]), (2, [0, 1, 0, 1]), (1, [0, 0, 0, 1]), (8, [2, 2, 2, 2])])
+def test_one_place_of_four_is_for_paused_trials_however_many_there_are_at_a_time(n: int, due: list[int]) -> None:
+    study, found = optuna.create_study(direction="maximize"), []
+    params = {axis.name: axis.from_unit(0.5) for axis in axes(SPACE)}
+    for _ in due:
+        found.append(History(study, axes(SPACE), 20).due(0.25, n))
+        for _ in range(n):
+            study.add_trial(told(params, None, SPACE, state=TrialState.RUNNING))
+    assert found == due
