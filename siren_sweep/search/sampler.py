@@ -191,8 +191,9 @@ class _Batch:
         )
 
     def _feasible(self, params: Params) -> bool:
-        """Below every config that lacked time or memory; where the names tell no cost, away from it."""
-        for seen in self._failed:
+        """Below every config of its kind, windows or none, that lacked time or memory; where the names tell no cost,
+        away from it."""
+        for seen in (one for one in self._failed if has_windows(one.params) == has_windows(params)):
             measure = cost if seen.lacked is Lacked.time else footprint
             needs = measure(params)
             if needs > measure(seen.params) or (needs == measure(seen.params) and self._gap(params, seen) < _CROWDED):

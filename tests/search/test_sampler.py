@@ -12,6 +12,7 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from siren_sweep.config.parameters import WINDOW
 from siren_sweep.search import mutations
 from siren_sweep.search.encoding import axes
 from siren_sweep.search.history import History
@@ -318,3 +319,15 @@ def test_one_place_of_four_is_for_paused_trials_however_many_there_are_at_a_time
         for _ in range(n):
             study.add_trial(told(params, None, SPACE, state=TrialState.RUNNING))
     assert found == due
+
+
+def test_what_one_network_lacked_says_nothing_of_windows() -> None:
+    space = {**SPACE, WINDOW: CategoricalDistribution([0, 125])}
+    study = optuna.create_study(direction="maximize")
+    for trial in searched(2).trials:
+        study.add_trial(told({**trial.params, WINDOW: 125}, trial.value, space))
+    small = {**study.trials[0].params, WINDOW: 0, "graph_model.hidden_dim_nnr_f": 64, "graph_model.n_layers_nnr_f": 2}
+    outcome = {"attempt": 1, "status": "infeasible", "reason": "needs 80 min"}
+    study.add_trial(told(small, None, space, state=TrialState.FAIL, user_attrs={"outcome": outcome}))
+    proposals = UCBTreeSampler(0).propose(study, space, 4)
+    assert any(one.params["graph_model.hidden_dim_nnr_f"] > 64 for one in proposals)
