@@ -63,7 +63,8 @@ def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> 
 
     McKay, Beckman and Conover 1979; Morris and Mitchell 1995 for the choice among them.
     """
-    designs = [np.stack([(rng.permutation(n) + 0.5) / n for _ in space], axis=1) for _ in range(_DESIGNS)]
+    columns = [[(rng.permutation(n) + 0.5) / n for _ in space] for _ in range(_DESIGNS)]
+    designs = [np.column_stack([np.empty((n, 0)), *own]) for own in columns]  # also where nothing varies
     best = max(designs, key=lambda units: _squares(units, units)[~np.eye(n, dtype=bool)].min(initial=np.inf))
     return [Candidate(_at(space, row), None) for row in best.tolist()]
 

@@ -331,3 +331,10 @@ def test_what_one_network_lacked_says_nothing_of_windows() -> None:
     study.add_trial(told(small, None, space, state=TrialState.FAIL, user_attrs={"outcome": outcome}))
     proposals = UCBTreeSampler(0).propose(study, space, 4)
     assert any(one.params["graph_model.hidden_dim_nnr_f"] > 64 for one in proposals)
+
+
+def test_a_space_of_nothing_has_one_config() -> None:
+    study = optuna.create_study(direction="maximize")
+    assert [one.params for one in UCBTreeSampler(0).propose(study, {}, 4)] == [{}]
+    study.add_trial(create_trial(value=0.5))
+    assert UCBTreeSampler(0).propose(study, {}, 4) == []
