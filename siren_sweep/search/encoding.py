@@ -19,7 +19,7 @@ from siren_sweep.config.parameters import WINDOW, leaf
 Params = Mapping[str, Any]
 MAX_LEVELS = 24  # a parameter with more values than this is searched as a continuous one
 _LOG_SPAN = 4.0
-_DIGITS = 2  # significant digits of a proposed float: people read and type these values
+_DIGITS = 2  # significant digits of a proposed float: people read and type these values; more in a narrow range
 
 
 class Axis:
@@ -36,6 +36,8 @@ class Axis:
             self._ranks = {level: index for index, level in enumerate(self.levels)}
         low, high = self._bounds()
         self._log = not self.nominal and low > 0 and self._is_log(low, high)
+        span = (high - low) / max(abs(low), abs(high), 1e-300)
+        self._digits = _DIGITS + max(0, math.floor(-math.log10(span))) if span else _DIGITS
         self._low, self._high = (math.log(low), math.log(high)) if self._log else (low, high)
 
     @property
@@ -60,7 +62,7 @@ class Axis:
         return (number - self._low) / (self._high - self._low)
 
     def from_unit(self, unit: float) -> Any:
-        """The allowed value nearest to a coordinate, rounded to two digits where it is a float without a step."""
+        """The allowed value nearest to a coordinate, rounded to few digits where it is a float without a step."""
         if self.levels is not None:
             return min(self.levels, key=lambda level: abs(self.to_unit(level) - unit))
         number = self._low + min(max(unit, 0.0), 1.0) * (self._high - self._low)
@@ -68,7 +70,7 @@ class Axis:
         dist = self.distribution
         assert isinstance(dist, FloatDistribution | IntDistribution)
         step = dist.step or (0 if isinstance(dist, FloatDistribution) else 1)
-        number = dist.low + round((number - dist.low) / step) * step if step else float(f"{number:.{_DIGITS}g}")
+        number = dist.low + round((number - dist.low) / step) * step if step else float(f"{number:.{self._digits}g}")
         number = min(max(number, dist.low), dist.high)
         return int(number) if isinstance(dist, IntDistribution) else float(number)
 

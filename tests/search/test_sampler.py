@@ -338,3 +338,9 @@ def test_a_space_of_nothing_has_one_config() -> None:
     assert [one.params for one in UCBTreeSampler(0).propose(study, {}, 4)] == [{}]
     study.add_trial(create_trial(value=0.5))
     assert UCBTreeSampler(0).propose(study, {}, 4) == []
+
+
+def test_a_narrow_range_is_searched_in_as_many_digits_as_it_needs() -> None:
+    (narrow,), (wide,) = (axes({OMEGA: FloatDistribution(*ends, log=True)}) for ends in ((101, 104), (5, 1000)))
+    assert narrow.candidates(4) == [101.0, 102.0, 103.0, 104.0]
+    assert wide.from_unit(0.5) == 71.0
