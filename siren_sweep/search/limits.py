@@ -49,13 +49,12 @@ def _limited_in_windows(space: Space, limits: Mapping[str, Limit]) -> Space:
     if WINDOW in limits:
         kept = part_of(space, WINDOW, limits[WINDOW]) or _nearest(space, WINDOW, limits[WINDOW])
         space = dataclasses.replace(space, dimensions={**space.dimensions, WINDOW: kept})
-    for name in space.dimensions.keys() & RATIOS.keys():
-        limit = limits.get(parameter_of(name))
-        if limit is not None and len(space.windows) > 1:
-            window = next((one for one in space.windows if _in_windows(space, name, limit, one)), space.windows[0])
-            only = CategoricalDistribution([window])
-            space = dataclasses.replace(space, dimensions={**space.dimensions, WINDOW: only})
-    return space
+    asked = [(name, limits[of]) for name in space.dimensions if name in RATIOS and (of := parameter_of(name)) in limits]
+    if not asked or len(space.windows) < 2:
+        return space
+    met = {one: sum(_in_windows(space, *own, one) is not None for own in asked) for one in space.windows}
+    only = CategoricalDistribution([max(met, key=lambda one: met[one])])
+    return dataclasses.replace(space, dimensions={**space.dimensions, WINDOW: only})
 
 
 def fault(space: Space, parameter: str, limit: Limit) -> str | None:
@@ -91,7 +90,8 @@ def _in_windows(space: Space, name: str, limit: Limit, window: int) -> BaseDistr
     ends = sorted(space.coordinate(name, value, window) for value in (limit.low, limit.high))
     low, high = ends[0] * (1 - _ROUNDING), ends[1] * (1 + _ROUNDING)
     if isinstance(distribution, CategoricalDistribution):
-        kept = [value for value in distribution.choices if low <= value <= high]  # type: ignore[operator]
+        least, most = limit.low * (1 - _ROUNDING), limit.high * (1 + _ROUNDING)  # a ratio's steps are whole numbers
+        kept = [one for one in distribution.choices if least <= space.value(name, one, window) <= most]
         return CategoricalDistribution(kept) if kept else None
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     if low > distribution.high or high < distribution.low:
@@ -123,7 +123,8 @@ def values_text(space: Space, name: str) -> str:
     """The values of a dimension's parameter: `64, 128`, or `5 .. 4096`."""
     distribution = space.dimensions[name]
     if isinstance(distribution, CategoricalDistribution):
-        return ", ".join(shown(space.value(name, choice, space.windows[0])) for choice in distribution.choices)
+        values = {space.value(name, choice, window) for choice in distribution.choices for window in space.windows}
+        return ", ".join(dict.fromkeys(map(shown, sorted(values))))
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     ends = [space.value(name, end, window) for end in (distribution.low, distribution.high) for window in space.windows]
     low, high = min(ends), max(ends)

@@ -166,3 +166,9 @@ def test_a_config_that_is_wanted_comes_first_and_once() -> None:
     assert study.trials[1].state is TrialState.COMPLETE
     again = plan_batch(study, whole, proposer("random", 0), 4, strategy=Strategy.auto, base={}, wanted=[wanted])
     assert all(one.strategy != ASKED_FOR for one in again)
+
+
+def test_steps_that_a_ratio_rounds_can_be_asked_for_and_come_nearest() -> None:
+    odd = make_space(Block(100, 625), {"total_steps_ratio": "choice(0.5, 1.0, 2.0)"}, BASE, set())
+    assert fault(odd, STEPS, Limit(312, 312)) is None
+    assert limited(odd, {STEPS: Limit(200, 200)}).dimensions["total_steps_ratio"].choices == (0.5,)

@@ -146,3 +146,10 @@ def test_optuna_searches_windows_as_any_choice() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     drawn = {study.ask(space().distributions()).params[WINDOW] for _ in range(30)}
     assert drawn == {0, 125, 250}
+
+
+def test_of_two_limits_the_windows_meet_both() -> None:
+    """Whatever the order in which Python holds their names."""
+    limits = {T_PERIOD: Limit(5.0, 10.0), STEPS: Limit(500, 500)}
+    for own in (limits, dict(reversed(limits.items()))):
+        assert limited(space(), own).windows == [125]
