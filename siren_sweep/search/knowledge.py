@@ -41,14 +41,15 @@ COUPLINGS = (
 
 
 def cost(params: Params) -> float:
-    """What its time goes with: steps times network parameters times batch size (1 where the name is absent)."""
-    return network_cost(params) * _known(params).get(BATCH, 1.0)
+    """What its time goes with, in all its windows: steps times network parameters times batch size, 1 where the name is
+    absent. Only configs with windows, or only such without, compare.
 
-
-def network_cost(params: Params) -> float:
-    """Training steps times network parameters."""
+    The number of windows goes with 1 / their length; `total_steps_ratio` has it in itself, being to steps that go with
+    the length.
+    """
     known = _known(params)
-    return _size(known) * known.get(STEPS, 1.0) * known.get(STEPS_RATIO, 1.0)
+    networks = 1.0 if STEPS_RATIO in known else 1 / known.get(leaf(WINDOW), 1.0)
+    return footprint(params) * known.get(STEPS, 1.0) * known.get(STEPS_RATIO, 1.0) * networks
 
 
 def footprint(params: Params) -> float:

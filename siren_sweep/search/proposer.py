@@ -17,16 +17,15 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from siren_sweep.config.choices import Strategy
-from siren_sweep.config.parameters import BATCH_SIZE, HIDDEN_DIM, N_LAYERS, PARAMETERS, TOTAL_STEPS, WINDOW
+from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.config.schema import Config
-from siren_sweep.field import cut
 from siren_sweep.search import layouts
 from siren_sweep.search.encoding import Axis, Params, axes
 from siren_sweep.search.plan import Plan
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.seen import seen_trials
 from siren_sweep.study.stored_trials import sampler_state
-from siren_sweep.train.size import n_parameters
+from siren_sweep.train.size import arithmetic, n_networks
 
 _SHORT = 1e9  # parameters x frames x steps that take a core about ten seconds, not much longer than to start again
 _REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
@@ -78,9 +77,7 @@ def pauses(cfg: Config, n_training_frames: int, config: Mapping[str, Any]) -> li
     if cfg.agent.command or cfg.claude.strategy not in (Strategy.auto, Strategy.none):
         return []
     at: list[int] = cfg.pruner.get("pauses_at", [])
-    n_windows = len(cut(n_training_frames, config[WINDOW]))
-    n_steps = min(n_windows, cfg.claude.search_windows or n_windows) * config[TOTAL_STEPS]
-    work = n_parameters(config[HIDDEN_DIM], config[N_LAYERS]) * config[BATCH_SIZE] * n_steps
+    work = arithmetic(config, n_networks(n_training_frames, config, cfg.claude.search_windows))
     return at if work >= _SHORT else []
 
 

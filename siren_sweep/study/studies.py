@@ -19,7 +19,6 @@ from optuna.storages import BaseStorage, get_storage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from siren_sweep.config.parameters import BATCH_SIZE, TOTAL_STEPS
 from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.study.dashboard import TimedStorage, name_metric
@@ -43,6 +42,7 @@ from siren_sweep.study.stored import (
     write_format,
 )
 from siren_sweep.study.stored_trials import read_trial, read_trials
+from siren_sweep.train.size import arithmetic, n_networks
 
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
 
@@ -255,10 +255,9 @@ def standing(study: Study, validation: Study | None = None) -> Callable[[Trial],
             return -value, 0.0, trial.number
         if (worst := min(others.get(number, [value]))) < solved:
             return -worst, 0.0, trial.number
-        config = trial.plan.config
-        steps = (trial.outcome.stop_step if trial.outcome else 0) or config[TOTAL_STEPS]
-        frames = steps * config[BATCH_SIZE]
-        return -solved, float(trial.metrics.get("total_params") or 0) * frames, trial.number
+        steps = (trial.outcome.stop_step if trial.outcome else 0) or None
+        whole = n_networks(trial.plan.n_training_frames, trial.plan.config)
+        return -solved, arithmetic(trial.plan.config, whole, steps), trial.number
 
     return key
 

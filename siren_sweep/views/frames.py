@@ -30,7 +30,7 @@ from siren_sweep.study.records import Block, Trial, finite
 from siren_sweep.study.stored import read_block
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import Winner, read_folder, winner
-from siren_sweep.train.size import n_parameters
+from siren_sweep.train.size import arithmetic, n_networks
 from siren_sweep.views.export import best_entry
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Sweep:
     def best_by_cost(self, block: int) -> list[tuple[float, float]]:
         """What a block's search had cost after each trial that ran to its end, as `compare` counts it, and the best R2
         until then; ends where costs are not known."""
-        return list(_best_by_cost(self._read[block].trials))
+        return list(_best_by_cost(self._read[block]))
 
     def of_data(self, hashes: Mapping[int, str]) -> Sweep | None:
         """The part of the sweep whose blocks learned data of these hashes, by number of frames; None where that is
@@ -192,7 +192,7 @@ def compared(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     least: dict[int, float] = {}
     for read in (read for sweep in sweeps for read in sweep._read.values()):
         frames = read.block.n_training_frames
-        if (cost := sum(map(_arithmetic, read.trials))) > 0:  # it is known
+        if (cost := sum(_costs(read))) > 0:  # it is known
             least[frames] = min(cost, least.get(frames, math.inf))
     rows = []
     for sweep in sweeps:
@@ -202,8 +202,8 @@ def compared(sweeps: Sequence[Sweep]) -> pd.DataFrame:
             row = {"sweep": name, "block": read.block.number, "n_training_frames": read.block.n_training_frames}
             row |= {"minutes": sum(minutes), "n_trials": len(read.trials), "proposer": _proposer(read.block)}
             row["measure"] = "R2" if read.block.imported is None else OLD_R2
-            row["cost"] = sum(map(_arithmetic, read.trials))
-            row["r2_at_equal_cost"] = _best_within(read.trials, least.get(read.block.n_training_frames, 0.0))
+            row["cost"] = sum(_costs(read))
+            row["r2_at_equal_cost"] = _best_within(read, least.get(read.block.n_training_frames, 0.0))
             if read.best is not None:
                 row |= {"final_r2": read.best["final_r2"], **_parameters(read.best["parameters"])}
             rows.append(row)
@@ -265,26 +265,29 @@ def _minutes(trial: Trial) -> float | None:
     return trial.reports[-1].elapsed_s / 60 if own is None and trial.reports else own
 
 
-def _arithmetic(trial: Trial) -> float:
-    """Steps that it took, times frames a step, times the weights of the networks that it trained; NaN where they are
-    not known."""
-    config, metrics = defaults() | dict(trial.plan.config), trial.metrics
+def _costs(read: _Read) -> list[float]:
+    """What each trial of a block took, of the windows that its sweep trains; NaN where it is not known."""
+    n_windows = read.block.settings.get("claude.search_windows") or 0
+    return [_cost(trial, n_windows) for trial in read.trials]
+
+
+def _cost(trial: Trial, n_windows: int) -> float:
+    config = defaults() | dict(trial.plan.config)
     if None in (config[HIDDEN_DIM], config[N_LAYERS], config[BATCH_SIZE], config[TOTAL_STEPS]):
         return math.nan
-    weights = n_parameters(config[HIDDEN_DIM], config[N_LAYERS])
-    networks = metrics.get("sample_windows") or (metrics.get("total_params") or weights) / weights
-    steps = trial.outcome.stop_step if trial.outcome else trial.reports[-1].step if trial.reports else 0
-    return float(steps * config[BATCH_SIZE] * weights * networks)
+    ended = trial.outcome.stop_step if trial.outcome else 0
+    steps = max(ended, trial.reports[-1].step if trial.reports else 0)  # a failed one tells no step
+    return arithmetic(config, n_networks(trial.plan.n_training_frames, config, n_windows), steps)
 
 
-def _best_within(trials: Sequence[Trial], cost: float) -> float | None:
+def _best_within(read: _Read, cost: float) -> float | None:
     """The best R2 of the trials that ran to their end before the search, in its order, had cost more than `cost`."""
-    return max((r2 for spent, r2 in _best_by_cost(trials) if spent <= cost * (1 + _ROUNDING)), default=None)
+    return max((r2 for spent, r2 in _best_by_cost(read) if spent <= cost * (1 + _ROUNDING)), default=None)
 
 
-def _best_by_cost(trials: Sequence[Trial]) -> Iterator[tuple[float, float]]:
+def _best_by_cost(read: _Read) -> Iterator[tuple[float, float]]:
     best = -math.inf
-    for trial, spent in zip(trials, itertools.accumulate(map(_arithmetic, trials)), strict=True):
+    for trial, spent in zip(read.trials, itertools.accumulate(_costs(read)), strict=True):
         value = finite(trial.value) if trial.state is TrialState.COMPLETE else None
         if value is not None and math.isfinite(spent):
             best = max(best, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import optuna
@@ -12,9 +13,11 @@ from siren_sweep.config import parameters
 from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import Block, Blocks, Config, SearchSpace
 from siren_sweep.search.encoding import axes
+from siren_sweep.search.knowledge import cost
 from siren_sweep.search.limits import Limit, fault, limited
 from siren_sweep.search.space import STEPS_PER_WINDOW_FRAME, Space, make_space, parse_dimension
 from siren_sweep.sweep.block import start_block, start_config
+from siren_sweep.train.size import arithmetic, n_networks
 from siren_sweep.views.record.trials import TrialView
 from siren_sweep.views.record.verdicts import changed
 from siren_sweep.views.record.words import config_line, metrics_line
@@ -153,3 +156,17 @@ def test_of_two_limits_the_windows_meet_both() -> None:
     limits = {T_PERIOD: Limit(5.0, 10.0), STEPS: Limit(500, 500)}
     for own in (limits, dict(reversed(limits.items()))):
         assert limited(space(), own).windows == [125]
+
+
+def test_what_a_config_costs_follows_its_arithmetic_however_its_steps_are_searched() -> None:
+    texts = {WINDOW: "choice(125, 250, 500)", WIDTH: "choice(64, 128)", DEPTH: "choice(2, 3)", BATCH: "choice(4, 8)"}
+    for steps in ({"total_steps_ratio": "choice(0.5, 1.0)"}, {STEPS: "choice(500, 1000)"}, {}):
+        whole = make_space(Block(1000, 20_000), texts | steps, BASE, set())
+        points = [
+            dict(zip(whole.dimensions, values, strict=True))
+            for values in itertools.product(*(one.choices for one in whole.dimensions.values()))  # type: ignore
+        ]
+        configs = map(whole.config, points)
+        work = [arithmetic(config, n_networks(1000, config)) for config in configs]
+        ratios = [own / cost(point) for own, point in zip(work, points, strict=True)]
+        assert ratios == pytest.approx([ratios[0]] * len(ratios))

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import yaml
 from optuna.trial import TrialState
-from planted import CONFIG, OMEGA, PlantedSweep, r2_of, ran
+from planted import CONFIG, OMEGA, PlantedSweep, paused, r2_of, ran
 from rich.console import Console
 
 import siren_sweep
 from siren_sweep.cli.main import main
-from siren_sweep.config.parameters import BATCH_SIZE, PARAMETERS
+from siren_sweep.config.parameters import BATCH_SIZE, PARAMETERS, WINDOW
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.written import plain
 from siren_sweep.errors import ConfigError, OutputError, SweepStateError
@@ -226,3 +226,14 @@ def test_names_are_there_when_asked_for() -> None:
     assert set(siren_sweep.__all__) <= set(dir(siren_sweep))
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         siren_sweep.nothing  # noqa: B018
+
+
+def test_a_stopped_trial_costs_what_it_ran_of_the_windows_that_it_trained(tmp_path: Path) -> None:
+    sweep, weights = PlantedSweep(tmp_path / "s"), n_parameters(8, 1)
+    sweep.begin(1, 1000, settings={"claude.search_windows": 4})
+    whole = {"sample_r2": 0.9, "sample_windows": 4, "n_windows": 16, "total_params": 16 * weights}
+    done = {"attempt": 1, "status": "finished", "metrics": whole, "stop_step": 20}
+    stopped = {"attempt": 1, "status": "stopped", "metrics": {"total_params": 16 * weights}, "stop_step": 5}
+    slots = [{"score": 2.0, "outcome": done}, paused() | {"outcome": stopped}]
+    sweep.batch(1, [slot | {"changes": {WINDOW: 62}} for slot in slots])
+    assert siren_sweep.compare(tmp_path / "s").cost[0] == (20 + 5) * CONFIG[BATCH_SIZE] * weights * 4
