@@ -22,6 +22,7 @@ from siren_sweep.config.unknown import nearest
 from siren_sweep.errors import ConfigError, DataError
 
 SECTIONS = ("graph_model", "training", "claude")
+_MANY_FRAMES = 10**9
 _OPTION, _CHOICE = "base=", "given"
 _files: list[Path] = []  # that were given
 _TYPED_WRONG = 0.85  # how like a known name, of difflib's ratio, one is that was meant to be it
@@ -68,7 +69,7 @@ def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:
         if not isinstance(values, Mapping):
             raise DataError(f"{section} of base must hold names and values, got {values!r} in {str(file)!r}")
         known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), section))}
-        for name in values.keys() - known:  # one that an existing config may well have is left out
+        for name in [one for one in values if one not in known]:  # what an existing config may well have is left out
             near = nearest(f"{section}.{name}", [f"{section}.{one}" for one in known], at_least=_TYPED_WRONG)
             if near is not None and near.rpartition(".")[2] not in values:
                 wrong.append(f"there is no setting {section}.{name}; the nearest is {near}, in {str(file)!r}")
@@ -80,13 +81,17 @@ def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:
         for name in EXPLORABLE
         if name.partition(".")[2] in checked[name.partition(".")[0]]
     }
-    return {**checked, "search_space": {"start": start}}, unknown
+    return {**checked, "search_space": {"base": start}}, unknown
 
 
 def _checked(given: Mapping[str, Mapping[str, Any]], file: Path, wrong: list[str]) -> dict[str, dict[str, Any]]:
-    """The values in their parameters' types; the faults are told together with those known before."""
+    """The values in their parameters' types; the faults are told together with those known before.
+
+    How many frames a batch may have, a file that names no n_training_frames does not say.
+    """
+    frames = {"n_training_frames": _MANY_FRAMES}
     try:
-        cfg = trial_config(given)
+        cfg = trial_config({**given, "training": {**frames, **given["training"]}})
     except ConfigError as error:
         raise ConfigError([*wrong, *(f"{fault} in {str(file)!r}" for fault in error.faults)]) from None
     if wrong:

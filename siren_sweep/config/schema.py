@@ -148,12 +148,14 @@ class Blocks:
 @dataclass
 class SearchSpace:
     """`params`: what varies, in Hydra's override grammar; `start`: where first batches begin. `params_from` and
-    `start_from` hold what replaces their lines from a number of frames on."""
+    `start_from` hold what replaces their lines from a number of frames on; `base` what `base=PATH.yaml` says,
+    which counts more than `start` and `start_from`."""
 
     params: dict[str, str] = field(default_factory=dict)
     params_from: dict[int, dict[str, str]] = field(default_factory=dict)
     start: dict[str, float] = field(default_factory=dict)
     start_from: dict[int, dict[str, Any]] = field(default_factory=dict)
+    base: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

@@ -64,7 +64,7 @@ def start_config(cfg: Config, block: Block) -> dict[str, Any]:
     """Where a sweep of a block's frames and steps begins: the composed config, and what `search_space` says for what
     was left at its default."""
     frames, config = block.n_training_frames, {}
-    starts = at_frames(cfg.search_space.start, cfg.search_space.start_from, frames)
+    starts = at_frames(cfg.search_space.start, cfg.search_space.start_from, frames) | cfg.search_space.base
     for name in EXPLORABLE:
         parameter = PARAMETERS[name]
         value = parameter.value_in(cfg)

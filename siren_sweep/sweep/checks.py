@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 
 from siren_sweep.config.checks import faults
 from siren_sweep.config.overrides import TEXTS, parse
-from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS, RATIOS, dimension_fault, parameter_of
+from siren_sweep.config.parameters import BATCH_SIZE, EXPLORABLE, PARAMETERS, RATIOS, dimension_fault, parameter_of
 from siren_sweep.config.schema import ADDRESSES, Block, Config
 from siren_sweep.errors import ConfigError, redacted
 from siren_sweep.search.proposer import make_proposer, make_pruner
@@ -91,7 +92,7 @@ def sweep_texts(cfg: Config, overrides: SweepOverrides, block: Block) -> dict[st
 
 def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
     """Every fault of the config and of the command line; the data are looked at elsewhere."""
-    wrong = overrides.faults + faults(cfg) + _search_space_faults(cfg)
+    wrong = overrides.faults + faults(_at_its_frames(cfg, overrides)) + _search_space_faults(cfg)
     if not cfg.blocks.schedule:
         wrong.append("blocks.schedule must hold at least one block, got none")
     elif not wrong:
@@ -111,6 +112,17 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
     except ConfigError as error:
         wrong += error.faults
     return wrong
+
+
+def _at_its_frames(cfg: Config, overrides: SweepOverrides) -> Config:
+    """The config at the frames that its batch must fit into: the fewest of the blocks that do not vary the batch; one
+    that is varied is cut to its block's frames."""
+    blocks, pinned = cfg.blocks.schedule, BATCH_SIZE in overrides.pinned
+    fixed = [one for one in blocks if pinned or BATCH_SIZE not in sweep_texts(cfg, overrides, one)]
+    most = max((one.n_training_frames for one in blocks), default=cfg.training.n_training_frames)
+    found = copy.deepcopy(cfg)
+    found.training.n_training_frames = min((one.n_training_frames for one in fixed), default=most)
+    return found
 
 
 def _search_space_faults(cfg: Config) -> list[str]:

@@ -13,8 +13,9 @@ from siren_sweep.cli.main import conf_dir, typed
 from siren_sweep.config import parameters
 from siren_sweep.config.base import read_base, with_base
 from siren_sweep.config.schema import Config
-from siren_sweep.errors import DataError
-from siren_sweep.sweep.block import start_block
+from siren_sweep.errors import ConfigError, DataError
+from siren_sweep.sweep.block import start_block, start_config
+from siren_sweep.sweep.checks import SweepOverrides, all_faults
 
 OLD = """\
 dataset: flyvis_noise_005
@@ -92,3 +93,33 @@ def test_a_file_that_is_no_config_is_told(text: str, tmp_path: Path) -> None:
         read_base(tmp_path / "bad.yaml")
     with pytest.raises(DataError, match="can be read"):
         read_base(tmp_path / "none.yaml")
+
+
+def test_faults_of_a_base_are_told_in_the_order_of_the_file(tmp_path: Path) -> None:
+    names = ["omega_ff", "nnr_xy_period", "hiden_dim_nnr_f", "window_frame", "n_layer_nnr_f"]
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump({"graph_model": dict.fromkeys(names, 1)}, sort_keys=False))
+    with pytest.raises(ConfigError) as refused:
+        read_base(tmp_path / "old.yaml")
+    assert [fault.split(";")[0] for fault in refused.value.faults] == [
+        f"there is no setting graph_model.{name}" for name in names
+    ]
+
+
+def test_a_base_of_the_existing_system_starts_a_sweep_of_any_frames(tmp_path: Path) -> None:
+    """It names the period and the steps, which the blocks set, and more frames a batch than a single run has."""
+    text = OLD.replace("  aggr_type", "  nnr_f_T_period: 10.0\n  aggr_type").replace(
+        "n_epochs", "inr_batch_size: 16\n  n_epochs"
+    )
+    (tmp_path / "old.yaml").write_text(text + "  total_steps: 5000\n")
+    cfg = composed(f"base={tmp_path / 'old.yaml'}", "blocks.schedule=[{n_training_frames:1000,total_steps:20000}]")
+    assert all_faults(cfg, SweepOverrides()) == []
+    config = start_config(cfg, cfg.blocks.schedule[0])
+    assert (config[parameters.OMEGA], config[parameters.BATCH_SIZE]) == (80.0, 16)
+
+
+def test_a_batch_that_is_fixed_is_held_against_the_frames_of_every_block() -> None:
+    pinned = SweepOverrides(pinned={parameters.BATCH_SIZE})
+    schedule = "blocks.schedule=[{n_training_frames:%d,total_steps:40},{n_training_frames:99,total_steps:40}]"
+    assert all_faults(composed("training.inr_batch_size=16", schedule % 16), pinned) == []
+    (told,) = all_faults(composed("training.inr_batch_size=16", schedule % 15), pinned)
+    assert told.startswith("training.inr_batch_size must be at most training.n_training_frames (15), got 16")
