@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from planted import OMEGA, RATE, WIDTH, block_of, r2_of, view
 
+from siren_sweep.config.parameters import WINDOW
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record.evidence import Level, current, judge_block, revised, statements
 from siren_sweep.views.record.noise import ENOUGH, PRIOR_SD, Noise, noise_before, pooled, score
@@ -292,3 +293,13 @@ def test_a_latin_square_of_solved_configs_is_no_evidence() -> None:
     square = latin_square(3.0, -3.0, (10.0, 10.0, 10.0, 10.0))
     verdict = judge(square[2], solved_block(*square), QUIET)
     assert (verdict.call, "all four configs are solved" in verdict.why) == (Call.inconclusive, True)
+
+
+def test_no_windows_are_longer_than_any() -> None:
+    frames = {"n_training_frames": 1000}
+    root, whole, short = (
+        view(number, value, parent, changes={WINDOW: window}, **frames)
+        for number, value, parent, window in ((0, 5.0, None, 125), (1, 9.0, 0, 0), (2, 1.0, 0, 62))
+    )
+    found = statements(current([block_of(root, whole, short)]))
+    assert [(one.raised, len(one.better), len(one.worse)) for one in found] == [(True, 1, 0), (False, 0, 1)]

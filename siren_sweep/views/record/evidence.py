@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from siren_sweep.config.parameters import EXPLORABLE, leaf
+from siren_sweep.config.parameters import EXPLORABLE, WINDOW, leaf
 from siren_sweep.search.proposal import shown
 from siren_sweep.views.record.noise import Noise, noise_before
 from siren_sweep.views.record.trials import BlockView, TrialView
@@ -114,10 +114,16 @@ def statements(judgements: Iterable[Judged]) -> list[Statement]:
     for judged in judgements:
         if judged.verdict.evidence and judged.parent is not None:
             name = judged.verdict.changed[0]
-            raised = float(judged.trial.config[name]) > float(judged.parent.config[name])
+            raised = _value(judged.trial, name) > _value(judged.parent, name)
             cases.setdefault((name, raised), {}).setdefault(judged.verdict.call, []).append(judged)
     ordered = sorted(cases, key=lambda key: (EXPLORABLE.index(key[0]), not key[1]))
     return [
         Statement(*key, tuple(cases[key].get(Call.supported, ())), tuple(cases[key].get(Call.falsified, ())))
         for key in ordered
     ]
+
+
+def _value(trial: TrialView, name: str) -> float:
+    """A parameter's value; no windows are one window of all frames."""
+    value = float(trial.config[name])
+    return float(trial.n_training_frames) if name == WINDOW and not value else value
