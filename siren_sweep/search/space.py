@@ -152,6 +152,7 @@ def distribution_of(name: str, override: Override) -> BaseDistribution:
         forms = "choice(...) or range(...)" if name == WINDOW else "choice(...), range(...) or interval(...)"
         raise ValueError(f"must be {forms}, got {override.get_value_string()}")
     values = [_number(name, kind, value) for value in override.sweep_iterator()]
+    values = sorted(values) if getattr(sweep, "shuffle", False) else values  # a space is the same at every start
     if not values:
         raise ValueError(f"must have at least one value, got {override.get_value_string()}")
     if name == WINDOW:  # whose 0 is no length: its order is not that of the numbers
@@ -172,11 +173,10 @@ def _interval(name: str, kind: type, sweep: IntervalSweep) -> BaseDistribution:
 def _number(name: str, kind: type, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"must be swept over numbers, got {getattr(value, 'text', value)!r}")
+    if fault := dimension_fault(name, float(value)):
+        raise ValueError(fault)
     if kind is int and float(value) != int(value):
         raise ValueError(f"must be a whole number, got {value}")
-    fault = dimension_fault(name, float(value))
-    if fault:
-        raise ValueError(fault)
     return kind(value)
 
 
@@ -187,6 +187,7 @@ def _at_most(distribution: BaseDistribution, limit: int) -> BaseDistribution:
         return CategoricalDistribution(kept or [limit])
     assert isinstance(distribution, IntDistribution)
     high, low = min(distribution.high, limit), min(distribution.low, limit)
+    high -= (high - low) % distribution.step
     return IntDistribution(low, high, log=distribution.log, step=distribution.step)
 
 

@@ -46,6 +46,7 @@ def test_a_sweep_means_what_hydra_means(name: str, text: str, distribution: obje
         ("graph_model.omega_f", "choice(30,0)", "must be greater than 0, got 0"),
         ("graph_model.omega_f", "interval(80,5)", "start is below its end"),
         ("graph_model.n_layers_nnr_f", "choice(1,1.5)", "must be a whole number, got 1.5"),
+        ("graph_model.n_layers_nnr_f", "choice(inf,3)", "must be a finite number, got inf"),
         ("graph_model.n_layers_nnr_f", "range(3,3)", "at least one value"),
         ("graph_model.omega_f", "30", r"must be choice\(\.\.\.\), range"),
         ("graph_model.omega_f", "choice(30", "override grammar"),
@@ -80,6 +81,10 @@ def test_a_batch_holds_no_more_frames_than_the_block() -> None:
     assert make_space(Block(10, 500), text, BASE, set()).distributions() == {
         "training.inr_batch_size": CategoricalDistribution([4, 8])
     }
+    stepped = {"training.inr_batch_size": "range(4,33,4)"}
+    assert make_space(Block(10, 500), stepped, BASE, set()).distributions() == {
+        "training.inr_batch_size": IntDistribution(4, 8, step=4)
+    }
     ranged = {"training.inr_batch_size": "tag(log,interval(2,64))"}
     assert make_space(Block(10, 500), ranged, BASE, set()).distributions() == {
         "training.inr_batch_size": IntDistribution(2, 10, log=True)
@@ -92,3 +97,8 @@ def test_the_nearest_point_is_nearest_on_a_log_axis_and_inside_the_bounds() -> N
     space = make_space(Block(1000, 20000), texts, BASE, set())
     near = space.nearest(BASE | {"graph_model.omega_f": 80.0, T_PERIOD: 1.0, "graph_model.hidden_dim_nnr_f": 70})
     assert near == {"graph_model.omega_f": 10.0, "T_period_ratio": 300.0, "graph_model.hidden_dim_nnr_f": 64}
+
+
+@pytest.mark.parametrize("text", ["shuffle(range(2,12))", "shuffle(choice(9,3,5,7,2))"])
+def test_a_shuffled_sweep_is_the_same_space_at_every_start(text: str) -> None:
+    assert len({repr(parse_dimension("graph_model.n_layers_nnr_f", text)) for _ in range(8)}) == 1
