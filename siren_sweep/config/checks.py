@@ -22,10 +22,14 @@ def trial_config(values: Mapping[str, Any]) -> TrialConfig:
     cfg, wrong = TrialConfig(), []
     for group in dataclasses.fields(cfg):
         node, given = getattr(cfg, group.name), values.get(group.name) or {}
+        if not isinstance(given, Mapping):
+            wrong.append(f"{group.name} must hold names and values, got {given!r}")
+            continue
         for item in dataclasses.fields(node):
             if item.name in given:
                 try:
-                    setattr(node, item.name, _coerced(getattr(node, item.name), given[item.name]))
+                    own = _coerced(getattr(node, item.name), given[item.name], optional="None" in str(item.type))
+                    setattr(node, item.name, own)
                 except (TypeError, ValueError) as error:
                     wrong.append(f"{group.name}.{item.name} {error}, got {given[item.name]!r}")
     wrong += faults(cfg)
@@ -84,12 +88,14 @@ def _joint_faults(cfg: TrialConfig) -> Iterator[str]:
         )
 
 
-def _coerced(default: Any, value: Any) -> Any:
+def _coerced(default: Any, value: Any, optional: bool) -> Any:
     """`value` in the type of `default`; no silent truncation of a fraction to an int."""
     if isinstance(default, StrEnum):
         if value not in (choices := list(type(default))):
             raise ValueError(f"must be one of {', '.join(choices)}")
         return type(default)(value)
+    if value is None and not optional:
+        raise TypeError("must have a value")
     if value is None or isinstance(default, str) or default is None:
         return value
     if isinstance(default, bool):

@@ -76,3 +76,15 @@ def test_a_choice_that_is_none_is_told(text: Any) -> None:
     with pytest.raises(ConfigError, match=r"training\.hidden_precision must be one of reduced, float32, got"):
         trial_config({"training": {"hidden_precision": text}})
     assert trial_config({"training": {"hidden_precision": "float32"}}).training.hidden_precision is Precision.float32
+
+
+def test_a_group_that_is_none_and_a_value_that_is_missing_are_told() -> None:
+    with pytest.raises(ConfigError) as refused:
+        trial_config({"graph_model": [{"omega_f": 30}], "dataset": 5, "training": {"inr_batch_size": None}})
+    for rule in (
+        "graph_model must hold names and values, got [{",
+        "dataset must hold",
+        "inr_batch_size must have a value",
+    ):
+        assert rule in str(refused.value)
+    assert trial_config({"claude": {"solved_r2": None}}).claude.solved_r2 is None
