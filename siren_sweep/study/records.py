@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from siren_sweep.train.report import Report, Status
 
+SOLVED = "claude.solved_r2"  # of a sweep's settings
 WITH_METRICS = (Status.finished, Status.truncated)
 
 
@@ -308,7 +309,7 @@ class Mirrored:
 
 def solved_r2_of(settings: Mapping[str, Any]) -> float | None:
     """The R2 from which on configs of a sweep with these settings are equal; None where none are."""
-    return finite(settings.get("claude.solved_r2"))
+    return finite(settings.get(SOLVED))
 
 
 def finite(value: Any) -> float | None:

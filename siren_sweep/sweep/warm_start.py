@@ -20,7 +20,7 @@ from siren_sweep.config.schema import Config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.paths import SweepPaths, sqlite_url
 from siren_sweep.search.space import Space
-from siren_sweep.study.records import Block
+from siren_sweep.study.records import SOLVED, Block
 from siren_sweep.study.storage import storage_reason
 from siren_sweep.study.stored import mark_copied, n_copied, read_block, write_block
 from siren_sweep.study.stored_trials import read_trial, without_parent
@@ -68,7 +68,7 @@ def adopt(storage: BaseStorage, folder: Path) -> None:
             optuna.delete_study(study_name=name, storage=storage)
         copy = optuna.create_study(study_name=name, storage=storage, direction="maximize")
         known_block = read_block(study)
-        write_block(copy, Block(known_block.number, known_block.n_training_frames))
+        write_block(copy, _bare(known_block))
         copy.add_trials([trial for trial in study.get_trials() if trial.state.is_finished()])
         mark_copied(copy, len(blocks))
 
@@ -89,7 +89,7 @@ def earlier_study(imported: Study, space: Space) -> Study:
     the `earlier` studies of `plan_batch`.
     """
     study, known = optuna.create_study(direction="maximize"), read_block(imported)
-    write_block(study, Block(known.number, known.n_training_frames))
+    write_block(study, _bare(known))
     scale = space.block.n_training_frames / known.n_training_frames
     for trial in imported.get_trials(deepcopy=False):
         found = read_trial(trial)
@@ -113,6 +113,12 @@ def earlier_study(imported: Study, space: Space) -> Study:
                 )
             )
     return study
+
+
+def _bare(block: Block) -> Block:
+    """What is to be known of a block beside its trials: its frames, and from which R2 on its configs are equal."""
+    settings = {name: value for name, value in block.settings.items() if name == SOLVED}
+    return Block(block.number, block.n_training_frames, settings=settings)
 
 
 def _meets(nearest: dict[str, Any], config: dict[str, Any]) -> bool:

@@ -590,3 +590,18 @@ def test_a_sweep_learns_from_an_imported_folder(
     first = configs[1][0]
     assert first[OMEGA] == pytest.approx(300, rel=0.1)
     assert (first[parameters.N_LAYERS], first[parameters.XY_PERIOD]) == (2, 16.0)
+
+
+def test_of_two_solved_configs_of_another_sweep_the_cheaper_comes_first(tmp_path: Path) -> None:
+    old = PlantedSweep(tmp_path / "old")
+    old.begin(1, settings={"claude.solved_r2": 0.9999})
+    old.batch(1, [solved(14.0, 64), solved(10.0, 8)])
+    storage = open_storage(None, SweepPaths(make(tmp_path / "new")))
+    warm_start.adopt(storage, tmp_path / "old")
+    space = make_space(Block(10, 20), {parameters.HIDDEN_DIM: "choice(8, 64)"}, CONFIG, set())
+    assert warm_start.best_known(warm_start.earlier(storage, space)) == {parameters.HIDDEN_DIM: 8}
+
+
+def solved(score: float, width: int) -> dict:
+    outcome = {"attempt": 1, "status": "finished", "metrics": {"final_r2": 1.0}, "stop_step": 20}
+    return {"score": score, "changes": {parameters.HIDDEN_DIM: width}, "outcome": outcome}
