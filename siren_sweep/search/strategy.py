@@ -18,6 +18,7 @@ from siren_sweep.search.plan import ASKED_FOR, Plan
 from siren_sweep.search.proposal import Proposal, changed
 from siren_sweep.search.proposer import Proposer
 from siren_sweep.study.seen import seen_trials
+from siren_sweep.study.studies import best_trial
 
 
 class SearchSpace(Protocol):
@@ -95,8 +96,11 @@ def _lay_out(plan: Plan, strategy: Strategy, centre: dict[str, Any]) -> None:
 
 
 def _best_params(study: optuna.Study, space: Sequence[Axis]) -> dict[str, Any] | None:
-    """The best trial's config: of the finished ones, or by the last report where none has finished."""
+    """The config of the block's best trial; where none of a sweep's has finished, that of the highest value so far."""
     names = {axis.name for axis in space}
+    best = best_trial(study)
+    if best is not None and names <= best.params.keys():
+        return dict(best.params)
     known = [trial for trial in seen_trials(study) if trial.value is not None and names <= trial.params.keys()]
     return dict(max(known, key=_standing).params) if known else None
 

@@ -15,10 +15,13 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from siren_sweep.config.choices import Strategy
+from siren_sweep.config.parameters import defaults
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.proposer import OneByOne, Proposer
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.search.strategy import plan_batch
+from siren_sweep.study.records import Outcome, TrialPlan
+from siren_sweep.study.stored_trials import trial_values
 
 OMEGA, RATE, WIDTH = "graph_model.omega_f", "training.learning_rate_NNR_f", "graph_model.hidden_dim_nnr_f"
 BASE: dict[str, Any] = {OMEGA: 80.0, RATE: 1e-4, WIDTH: 128, "kind": "a"}
@@ -185,3 +188,16 @@ def test_a_sampler_that_keeps_its_state_in_its_trials_goes_on_from_batch_to_batc
             study.tell(trial, -(math.log10(one.params[OMEGA] / 100) ** 2))
     assert generations == sorted(generations)
     assert generations[-1] >= 2
+
+
+def test_what_a_person_tries_is_a_child_of_the_config_that_it_changes() -> None:
+    """Of two solved configs that is the cheaper one, though the other has the higher R2."""
+    space = Space({WIDTH: CategoricalDistribution([64, 256]), OMEGA: FloatDistribution(5, 500, log=True)})
+    study = empty()
+    study.set_user_attr("settings", {"claude.solved_r2": 0.9999})
+    for width, r2 in ((256, 0.999999), (64, 0.99995)):
+        params = {WIDTH: width, OMEGA: 30.0}
+        own = trial_values(TrialPlan(1, defaults() | params), Outcome(1, "finished", stop_step=100), 1)
+        study.add_trial(create_trial(value=r2, params=params, distributions=dict(space.dimensions), user_attrs=own))
+    (asked,) = plan(study, n=1, space=space, base={}, wanted=[{WIDTH: 64, OMEGA: 60.0}])
+    assert (asked.parent, asked.mutation) == (1, "omega_f: 30 -> 60")
