@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from siren_sweep.paths import SweepPaths
-from siren_sweep.study.records import PlannedTrial, Trial, TrialPlan
+from siren_sweep.study.records import PlannedTrial, Trial, TrialPlan, finite
 from siren_sweep.study.stored import last_batch, read_block, read_plan, solved_r2, write_plan
 from siren_sweep.study.studies import (
     complete,
@@ -141,4 +141,5 @@ def _origin(run: TrialPlan) -> int | None:
 
 def promise(trial: Trial) -> float:
     """The R2 that a trial would have if trained whole, at the lower end of what its sample allows."""
-    return float(trial.value or 0) - (DOUBT * float(trial.metrics["sample_r2_se"]) if trial.sampled else 0.0)
+    doubt = finite(trial.metrics["sample_r2_se"]) if trial.sampled else None  # one window alone has no error
+    return float(trial.value or 0) - DOUBT * (doubt or 0.0)

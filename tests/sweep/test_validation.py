@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from optuna.trial import TrialState
 
 from siren_sweep.config.parameters import OMEGA
-from siren_sweep.study.records import Outcome
+from siren_sweep.study.records import Outcome, Trial, TrialPlan
 from siren_sweep.study.stored_trials import TrialWriter
 from siren_sweep.study.studies import load, trial_id, winner
 from siren_sweep.sweep.launched import Launched
-from siren_sweep.sweep.validation import MOST_SEEDED, Validation
+from siren_sweep.sweep.validation import MOST_SEEDED, Validation, promise
 from tests.planted import PlantedSweep, r2_of
 
 
@@ -95,6 +96,13 @@ def _sample(omega: float, score: float) -> dict[str, Any]:
     metrics = {"sample_r2": r2_of(score), "sample_r2_se": 0.0, "sample_windows": 4, "n_windows": 8}
     outcome = {"attempt": 1, "status": "finished", "reason": None, "metrics": metrics, "stop_step": 20}
     return {"score": score, "changes": {OMEGA: omega}, "outcome": outcome}
+
+
+def test_a_sample_of_one_window_promises_what_it_has() -> None:
+    """It has no standard error."""
+    metrics = {"sample_r2": 0.99, "sample_r2_se": float("nan"), "sample_windows": 1, "n_windows": 8}
+    trial = Trial(0, TrialState.COMPLETE, 0.99, {}, TrialPlan(1, {}), outcome=Outcome(1, "finished", metrics=metrics))
+    assert promise(trial) == 0.99
 
 
 def _slot(omega: float, steps: int) -> dict[str, Any]:
