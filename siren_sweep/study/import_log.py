@@ -26,6 +26,7 @@ from siren_sweep.config.parameters import (
 )
 from siren_sweep.config.schema import METRICS
 from siren_sweep.errors import DataError, OutputError, SweepStateError
+from siren_sweep.field import fits
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
 from siren_sweep.study.log_format import IMPORTED
 from siren_sweep.study.log_parser import Entry, parse_log
@@ -101,7 +102,9 @@ def _trial(entry: Entry, block: int, index: int, numbers: dict[int, int], old: O
     distributions = _distributions(entry)
     params = {name: entry.config[parameter_of(name)] for name in distributions}
     if T_PERIOD_RATIO in params:
-        params[T_PERIOD_RATIO] = entry.n_frames / entry.config[T_PERIOD]
+        window = entry.config[WINDOW]
+        seen = window if fits(entry.n_frames, window) else entry.n_frames
+        params[T_PERIOD_RATIO] = seen / entry.config[T_PERIOD]
     finished, ran = entry.final_r2 is not None, old.configs.get(entry.iteration)
     outcome = Outcome(
         attempt=1,

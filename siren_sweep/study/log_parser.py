@@ -21,7 +21,7 @@ _NO_ENTRY = re.compile(r"#+\s*Iter(?:ation)?\b.*", re.IGNORECASE)
 _LABELS = ("Node", "Hypothesis tested", "Config", "Metrics", "Mutation", "Verdict", "Observation", "Next")
 _LABEL = re.compile(rf"\W*({'|'.join(_LABELS)})\W*?:\W*?\s*(.*)", re.IGNORECASE)
 _PAIR = re.compile(r"\b([A-Za-z_]\w*)\s*=\s*(.*?)\s*(?=,\s*[A-Za-z_]|;|$)")
-_MUTATION = re.compile(r"([A-Za-z_][\w.]*)\s*:\s*(\S+)\s*->\s*([^\s,]+)")
+_MUTATION = re.compile(r"([A-Za-z_][\w.]*)\s*:\s*(\S+)\s*->\s*([^\s,]+(?:,\d[^\s,]*)*)")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.ASCII | re.IGNORECASE)
 _NAMES = {

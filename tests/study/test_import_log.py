@@ -151,6 +151,7 @@ def test_what_is_not_known_is_shown_so_and_proves_nothing(blocks: dict[int, optu
         ("Config: omega=2, n_frames=10\nNode: id=1, parent=somebody", "parent somebody is no earlier entry"),
         ("Config: omega=2, n_frames=10\nMutation: omega_f: 1 -> 4", "omega_f is 4 here and 2 in the Config line"),
         ("Config: omega=2, n_frames=10\nMutation: width: 1 -> 4", "width is no parameter that is known"),
+        ("Config: omega=2, n_frames=10\nMutation: total_steps: 1 -> 1,5", "total_steps must be a number, got '1,5'"),
         ("Config: omega=2, n_frames=10\n## Iter five", "must begin with \"## Iter N\", got '## Iter five'"),
         ("Config: omega=2, n_frames=10\n# End\nMetrics: final_r2=1", "stands in no entry: Metrics: final_r2=1"),
         ("Config: omega=2, n_frames=10\nObservation: \ufffd", "has bytes that are no UTF-8"),
@@ -160,6 +161,22 @@ def test_nothing_of_an_entry_is_passed_over_in_silence(text: str, told_of: str) 
     entries, unread = parse_log(f"## Iter 1: good\nMetrics: final_r2=0.5\n{text}\n")
     assert len(entries) == 1
     assert any(told_of in line for line in unread), unread
+
+
+def test_a_grouped_number_of_a_mutation_is_read_whole() -> None:
+    line = "Mutation: total_steps: 5,000 -> 10,000, omega_f: 80 -> 160,batch_size: 8 -> 16"
+    ((entry,), unread) = parse_log(f"## Iter 1: good\nConfig: n_frames=10\nMetrics: final_r2=0.5\n{line}\n")
+    named = (parameters.TOTAL_STEPS, OMEGA, parameters.BATCH_SIZE)
+    assert [entry.config[name] for name in named] == [10_000, 160.0, 16]
+    assert unread == []
+
+
+def test_the_period_of_a_window_is_a_ratio_to_its_frames(tmp_path: Path) -> None:
+    config = "Config: window_frames=125, T_period=25, n_frames=1000"
+    (tmp_path / "old.md").write_text(f"## Iter 1: good\n{config}\nMetrics: final_r2=0.5\n")
+    import_log(tmp_path / "old.md", tmp_path / "s")
+    (trial,) = open_folder(tmp_path / "s")[2][1].trials
+    assert trial.params[parameters.T_PERIOD_RATIO] == 5.0
 
 
 def test_what_cannot_be_read_is_listed_line_by_line() -> None:
