@@ -32,7 +32,10 @@ _REPEATS = 20  # a sampler that keeps repeating itself is asked this often befor
 
 
 class Proposer(Protocol):
-    """What a batch is asked of. It is made anew for each batch, and keeps no state but what it writes to its trials."""
+    """What a batch is asked of. It is made anew for each batch, and keeps no state but what it writes to its trials.
+
+    One that `learns` takes `earlier` studies into account; a person's own says so by an attribute of that name.
+    """
 
     def propose(
         self,
@@ -89,6 +92,8 @@ def _instantiate(node: Mapping[str, Any], **more: Any) -> Any:
 
 class WholeBatches:
     """A sampler that plans whole batches by a `propose` of its own. Raises AttributeError where it has none."""
+
+    learns = True
 
     def __init__(self, sampler: Proposer) -> None:
         self.propose = sampler.propose

@@ -101,7 +101,9 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
     policies: dict[str, Callable[[Config], object]] = {"sampler": make_proposer, "pruner": make_pruner}
     for group, make in policies.items():
         try:
-            make(cfg)
+            made = make(cfg)
+            if group == "sampler" and cfg.sweep.learn_from is not None and not getattr(made, "learns", False):
+                wrong.append(f"sweep.learn_from teaches sampler=ucb_tree alone, got {cfg.sampler.get('_target_')}")
         except Exception as error:  # whatever a person's class raises
             cause = error.__cause__ or error
             wrong.append(f"{group} cannot be made: {type(cause).__name__}: {cause}")

@@ -28,7 +28,6 @@ from siren_sweep.study.studies import all_blocks, best_trial, complete, load
 
 _PREFIX = "earlier_"
 _CLOSE = 0.1  # a config that a space can only meet further away than this share is none of its own
-_TREE = "UCBTreeSampler"
 
 
 def fault(cfg: Config, paths: SweepPaths) -> str | None:
@@ -36,8 +35,6 @@ def fault(cfg: Config, paths: SweepPaths) -> str | None:
     folder = cfg.sweep.learn_from
     if folder is None or paths.study_db.exists() or paths.lock.exists():  # a server may hold the studies
         return None
-    if not str(cfg.sampler.get("_target_")).endswith(_TREE):
-        return f"sweep.learn_from teaches sampler=ucb_tree alone, got {cfg.sampler.get('_target_')}"
     try:
         blocks = _studies(Path(folder))
     except SweepError as error:
