@@ -173,8 +173,8 @@ class _Batch:
         self.proposals.append(Proposal(dict(seen.params), None, "", GOES_ON, None, goes_on=seen.number))
 
     def prices(self, configs: Sequence[Params]) -> np.ndarray:
-        """The cost of configs (n,) in that of the cheapest solved trial of their kind, windows or none: from 1 on they
-        cannot win. Just below 1 where none of that kind is solved."""
+        """The planned cost of configs (n,) in that of the cheapest solved trial of their kind, windows or none: from 1
+        on one wins only where it is solved at an earlier step. Just below 1 where none of that kind is solved."""
         solved = self.history.solved
         if not solved:
             return np.full(len(configs), _UNSOLVED)

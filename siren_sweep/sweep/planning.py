@@ -63,7 +63,7 @@ class Planner:
         if not proposals:
             if not open_:
                 n_run = len(read_trials(study))
-                why = "nothing is left to run that could win it"
+                why = "nothing is left to run that could win it by its planned steps"
                 print(f"block {start.number} ends after {n_run} trials: {why}", file=sys.stderr)
             return False
         if batch == 1:
