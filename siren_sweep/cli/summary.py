@@ -26,7 +26,7 @@ class PrintSummary(Callback):
         print()
         for entry in json.loads(paths.best_json.read_text()):
             line = (
-                f"block {entry['block']}: final_r2 {entry['final_r2']:.6f} at {entry['n_training_frames']} frames, "
+                f"block {entry['block']}: final_r2 {entry['final_r2']:.8f} at {entry['n_training_frames']} frames, "
                 f"{entry['total_params']} parameters, {entry['training_time_min']:.2f} min (trial {entry['trial']})"
             )
             print("\n".join(wrapped(line, shutil.get_terminal_size().columns) if sys.stdout.isatty() else [line]))

@@ -134,10 +134,11 @@ def _free_port() -> int:
 
 def _wait(process: subprocess.Popen[bytes], address: str, said: IO[bytes]) -> None:
     """Until the server answers. Raises OutputError where it ends, or takes too long."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            direct.open(f"{address}/health", timeout=5).close()
             return
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline:

@@ -33,6 +33,7 @@ from siren_sweep.study.storage import (
     with_driver,
 )
 from siren_sweep.study.stored import (
+    has_settings,
     last_batch,
     last_told,
     read_instructions,
@@ -137,8 +138,12 @@ def create(storage: BaseStorage, name: str, block: Block | None = None) -> Study
 
 
 def all_blocks(storage: BaseStorage, known: Mapping[int, Study] | None = None) -> dict[int, Study]:
-    """The studies that have begun, by block number; those that are `known` are not loaded again."""
-    return _by_block(storage, study_name, known or {})
+    """The studies that have begun, by block number; those that are `known` are not loaded again.
+
+    One of which not all is written down yet, which takes its maker some writes, has not begun.
+    """
+    found = _by_block(storage, study_name, known or {})
+    return {number: study for number, study in found.items() if number in (known or {}) or has_settings(study)}
 
 
 def all_validations(storage: BaseStorage, known: Mapping[int, Study] | None = None) -> dict[int, Study]:

@@ -204,6 +204,8 @@ class _Views:
     def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Connection) -> None:
         self._cfg, self._outputs, self._paths, self._connection = cfg, outputs, paths, connection
         self._storage = open_storage(cfg.storage.url, paths, existing=True)
+        self._blocks: dict[int, Study] = {}
+        self._validations: dict[int, Study] = {}
         self._mirror: Mirror | None = None
         self._meter: SystemMetricsMonitor | None = None
         self._retry_at, self._told = 0.0, ""
@@ -232,7 +234,7 @@ class _Views:
         from siren_sweep.views.record.writer import write_record
         from siren_sweep.views.report.page import write_report
 
-        blocks, validations = all_blocks(self._storage), all_validations(self._storage)
+        blocks, validations = self._studies()
         if view.kind == "record":
             write_record(self._paths, blocks, validations)
         elif view.kind == "export":
@@ -240,15 +242,21 @@ class _Views:
         else:
             write_report(self._paths, self._outputs, blocks, validations)
 
+    def _studies(self) -> tuple[dict[int, Study], dict[int, Study]]:
+        """The studies of the blocks that have begun, and those beside them; what was loaded is not loaded again."""
+        self._blocks = all_blocks(self._storage, self._blocks)
+        self._validations = all_validations(self._storage, self._validations)
+        return self._blocks, self._validations
+
     def mirror(self, over: bool = False, last: bool = False) -> bool:
         """Send to MLflow what it does not have; whether some of it could not be sent."""
-        blocks = all_blocks(self._storage)
+        blocks, validations = self._studies()
         if not blocks or not self._cfg.tracking.enabled or (time.monotonic() < self._retry_at and not last):
             return False
         had = self._mirror is not None
         try:
             self._mirror = self._mirror or self._connect(blocks[min(blocks)])
-            self._mirror.update(blocks, all_validations(self._storage), over)
+            self._mirror.update(blocks, validations, over)
             self._measure(self._mirror.sweep_run, last)
             return False
         except SweepError as error:  # what a person asked for

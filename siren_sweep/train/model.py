@@ -23,6 +23,7 @@ from siren_sweep.field import Scaling
 from siren_sweep.field.source import FieldSource
 from siren_sweep.paths import SweepPaths, TrialPaths
 from siren_sweep.train.fit import POINTS_AT_ONCE, Fit
+from siren_sweep.train.report import shown_r2
 from siren_sweep.train.saved import Data, Description, read_saved
 
 if TYPE_CHECKING:
@@ -121,13 +122,13 @@ class Model:
 
         first = np.unique(self._inverse, return_index=True)[1]  # a neuron of each place
         prediction = self.frame(frame)[first]
-        title = f"frame {frame} of {self.data.n_training_frames}, final R2 {self.final_r2:.4f}"
+        title = f"frame {frame} of {self.data.n_training_frames}, final R2 {shown_r2(self.final_r2)}"
         return frame_picture(self._unique, prediction, self._truth(operator.index(frame)), title)
 
     def __repr__(self) -> str:
         graph, windows = self.config.graph_model, len(self._fit.windows)
         return (
-            f"Model(final_r2={self.final_r2:.6f}, n_training_frames={self.data.n_training_frames}, "
+            f"Model(final_r2={self.final_r2!r}, n_training_frames={self.data.n_training_frames}, "
             f"n_neurons={len(self.positions)}, hidden_dim_nnr_f={graph.hidden_dim_nnr_f}, "
             f"n_layers_nnr_f={graph.n_layers_nnr_f}, omega_f={graph.omega_f:g}, windows={windows}, "
             f"device={str(self.device)!r})"

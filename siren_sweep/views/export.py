@@ -17,7 +17,7 @@ from optuna.study import Study
 
 from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, TrialConfig
 from siren_sweep.config.written import plain, read_config, yaml_text
-from siren_sweep.errors import DataError
+from siren_sweep.errors import DataError, OutputError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
@@ -25,6 +25,7 @@ from siren_sweep.study.log_format import one_line
 from siren_sweep.study.records import Block
 from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner, seed_runs, winner
+from siren_sweep.train.report import shown_r2
 
 if TYPE_CHECKING:
     from siren_sweep.train.saved import Description
@@ -38,7 +39,7 @@ FORMS = {  # what a model can be written as, and what its file's name ends in
 }
 PICTURES = (".png", ".svg", ".pdf", ".mp4", ".webp")
 HEADER = """\
-# The best config of block {block} of the sweep {sweep}: final_r2 {r2:.6f} at {frames} frames (trial {trial}).
+# The best config of block {block} of the sweep {sweep}: final_r2 {r2:.8f} at {frames} frames (trial {trial}).
 # In this folder: python -m siren_sweep --config-dir . --config-name {name}
 """
 
@@ -106,7 +107,7 @@ def _write_files(
     text = json.dumps({name: value for name, value in origin.items() if name != "other_seeds"})  # what they show is one
     file = functools.partial(paths.best_file, block.number)
     if anew or not _shows(file, text):
-        title = f"block {block.number}: {block.n_training_frames} frames, final R2 {best.final_r2:.6g}"
+        title = f"block {block.number}: {block.n_training_frames} frames, final R2 {shown_r2(best.final_r2)}"
         _write_pictures(description.config, weights, field_of(description.config, outputs), title, file, text)
     return origin
 
@@ -192,6 +193,9 @@ def _model(
     from siren_sweep.train.saved import described
 
     saved = paths.trial(best.study, best.run.number)
+    for file in (saved.config, saved.weights):
+        if not file.is_file():
+            raise OutputError(f"a block is exported from the files of its best run, and there is no {file}")
     cfg, weights = read_config(saved.config), load_file(saved.weights)
     description = described(saved.weights) or _description(study, best, cfg, outputs)
     origin = provenance(read_block(study), best, validation, description.provenance)
@@ -244,9 +248,12 @@ def export_all(
     for number, study in studies.items():
         validation = validations.get(number)
         best = winner(study, validation)
+        if read_block(study).imported is not None:
+            print(f"block {number}: an imported log has no models")
+            continue
         if form is None:
             export_block(study, validation, paths, outputs, anew=True)
         elif best is not None:
             written = write_form(form, *_model(study, best, validation, paths, outputs), paths, number)
             print(f"written to {written}")
-        print(f"block {number}: " + (f"final_r2 {best.final_r2:.6f}" if best else "no trial has finished"))
+        print(f"block {number}: " + (f"final_r2 {best.final_r2:.8f}" if best else "no trial has finished"))

@@ -32,6 +32,7 @@ from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import Winner, read_folder, winner
 from siren_sweep.train.size import arithmetic, n_networks
 from siren_sweep.views.export import best_entry
+from siren_sweep.views.sampled import part
 
 if TYPE_CHECKING:
     from siren_sweep.train.model import Model
@@ -251,7 +252,7 @@ def _trial_row(block: Block, trial: Trial) -> dict[str, Any]:
         **{name: getattr(plan, name) if block.imported is None else None for name in ("batch", "slot")},
         "state": "paused" if trial.paused else trial.state.name.lower(),
         "r2": trial.last_r2,
-        "part": trial.part,
+        "part": part(trial, block.settings),
         "status": outcome.status if outcome else None,
         "reason": outcome.reason if outcome else None,
         "minutes": _minutes(trial),
@@ -261,7 +262,7 @@ def _trial_row(block: Block, trial: Trial) -> dict[str, Any]:
 
 def _minutes(trial: Trial) -> float | None:
     """How long it trained: what the run says itself, or its last report."""
-    own = finite(trial.metrics.get("training_time_min"))
+    own = finite(trial.metrics.get("training_time_min")) if trial.state.is_finished() or trial.current else None
     return trial.reports[-1].elapsed_s / 60 if own is None and trial.reports else own
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from os import PathLike
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from siren_sweep.config.parameters import PARAMETERS
@@ -23,7 +24,7 @@ def side_by_side(folders: Sequence[str | PathLike[str]]) -> Table:
     sweep."""
     found = compare(folders)
     names = list(dict.fromkeys(found.sweep))
-    table = Table("frames", "", *names, show_edge=False)
+    table = Table("frames", "", *map(escape, names), show_edge=False)
     for n_frames, rows in found.groupby("n_training_frames"):
         own = {row.sweep: row for row in rows.itertuples(index=False)}
         for index, (what, cells) in enumerate(lines([own.get(name) for name in names]).items()):

@@ -20,6 +20,7 @@ from siren_sweep import open_sweep
 from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study import storage
+from siren_sweep.study.records import Block
 from siren_sweep.study.storage import restore, save_copy, storage_errors, wait_for
 from siren_sweep.study.studies import all_blocks, create, finished, open_folder, open_storage, study_name
 
@@ -29,9 +30,9 @@ def paths(tmp_path: Path) -> SweepPaths:
     """A sweep of one study, copied, and then of two."""
     own = OutputPaths(tmp_path).sweep("s")
     studies = open_storage(None, own)
-    create(studies, study_name(1))
+    create(studies, study_name(1), Block(1, 10))
     save_copy(own)
-    create(studies, study_name(2))
+    create(studies, study_name(2), Block(2, 10))
     studies.remove_session()
     return own
 
@@ -98,6 +99,19 @@ def test_a_trial_that_somebody_deleted_is_told_and_one_that_somebody_added_count
         database.execute("DELETE FROM trials WHERE number = 1")
     with pytest.raises(SweepStateError, match="'block_02' must have all of its trials, and trial 1 was deleted"):
         create(open_storage(None, paths), study_name(2))
+
+
+def test_a_block_of_which_not_all_is_written_down_has_not_begun(tmp_path: Path) -> None:
+    own = OutputPaths(tmp_path).sweep("s")
+    studies = open_storage(None, own)
+    create(studies, study_name(1), Block(1, 10))
+    made = optuna.create_study(study_name=study_name(2), storage=studies, direction="maximize")
+    for key, value in (("block", 2), ("n_training_frames", 100)):
+        assert sorted(all_blocks(studies)) == [1]
+        assert [block.number for block in open_sweep(own.root).blocks] == [1]
+        made.set_user_attr(key, value)
+    create(studies, study_name(2), Block(2, 100))
+    assert sorted(all_blocks(studies)) == [1, 2]
 
 
 def test_a_worker_makes_no_study_where_there_is_none(tmp_path: Path) -> None:

@@ -13,18 +13,19 @@ import onnxruntime
 import pytest
 import torch
 import zarr
+from planted import PlantedSweep
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.errors import ConfigError
+from siren_sweep.errors import ConfigError, OutputError
 from siren_sweep.field import UNSCALED, Scaling, cut, open_field
 from siren_sweep.field.lattice import hexagonal_lattice
-from siren_sweep.paths import SweepPaths
+from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.train.engine import initial_model
 from siren_sweep.train.engine.base import key_prefix, window_seed
 from siren_sweep.train.model import Model
 from siren_sweep.train.saved import ENTRY, Data, Description
-from siren_sweep.views.export import FORMS, write_form
+from siren_sweep.views.export import FORMS, export_all, write_form
 
 N_FRAMES, N_NEURONS = 32, 19
 CASES = {
@@ -121,3 +122,11 @@ def test_without_onnx_the_way_to_get_it_is_told(made: Made, tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ConfigError, match="an ONNX graph is written by the package onnx: pip install onnx"):
         write_form("onnx", made[0], made[1], SweepPaths(tmp_path), 1)
+
+
+def test_a_best_run_that_left_no_files_is_told(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "s")
+    sweep.begin(1)
+    sweep.batch(1, [{"score": 3.0}])
+    with pytest.raises(OutputError, match=r"there is no .*trial_0000/config\.yaml"):
+        export_all(sweep.studies, {}, sweep.paths, OutputPaths(tmp_path))

@@ -24,6 +24,7 @@ from siren_sweep.config.parameters import BATCH_SIZE, PARAMETERS, WINDOW
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.written import plain
 from siren_sweep.errors import ConfigError, OutputError, SweepStateError
+from siren_sweep.study.records import Outcome
 from siren_sweep.study.studies import study_name
 from siren_sweep.train.report import Report
 from siren_sweep.train.size import n_parameters
@@ -200,6 +201,33 @@ def test_two_proposers_are_compared_at_equal_cost(tmp_path: Path) -> None:
     lines = [[cell.strip() for cell in line.split("│")] for line in out.getvalue().splitlines()]
     assert ["", "R2 at equal cost", "0.8647", "0.9502"] in lines
     assert ["", "cost", "2.00", "1.00"] in lines
+
+
+def test_a_trial_of_some_windows_costs_those_however_it_ended(tmp_path: Path) -> None:
+    n = n_parameters(8, 1)
+    sample = {"sample_r2": 0.9, "sample_windows": 16, "n_windows": 512, "total_params": 512 * n}
+    reports = [report(index, 0.5) for index in range(1, 6)]  # to step 10 of 20
+    endings = [
+        (TrialState.COMPLETE, Outcome(1, "finished", None, sample, 20)),
+        (TrialState.PRUNED, Outcome(1, "stopped", "stopped", {"final_r2": None, "total_params": 512 * n}, 10)),
+        (TrialState.FAIL, Outcome(1, "failed", "its worker died 2 times")),
+        (TrialState.RUNNING, None),
+    ]
+    sweep = PlantedSweep(tmp_path / "s")
+    sweep.begin(1, n_frames=64_000, settings={"claude.search_windows": 16})
+    slots = [{"score": 3.0, "state": state, "outcome": own and vars(own), "reports": reports} for state, own in endings]
+    sweep.batch(1, [{"changes": {WINDOW: 125}, **slot} for slot in slots])
+    table = siren_sweep.compare(sweep.paths.root)
+    assert table.cost.tolist() == [(20 + 3 * 10) * CONFIG[BATCH_SIZE] * 16 * n]
+    assert set(siren_sweep.open_sweep(sweep.paths.root).trials.part) == {"over 16 of 512 windows"}
+
+
+def test_a_path_in_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
+    folders = [tmp_path / name / "demo" for name in ("[old]", "new")]
+    for folder in folders:
+        PlantedSweep(folder).begin(1)
+    Console(file=(out := io.StringIO()), width=1000).print(side_by_side(folders))
+    assert str(folders[0]) in out.getvalue()
 
 
 def test_a_sweep_without_a_block_is_empty(tmp_path: Path) -> None:

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
-from planted import PlantedSweep
+from planted import PlantedSweep, paused, r2_of
 
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import OutputPaths, sqlite_url
+from siren_sweep.study.records import Outcome, Stint
 from siren_sweep.study.stored import mark_ended, mark_shown
+from siren_sweep.study.stored_trials import TrialWriter, read_trials
+from siren_sweep.study.studies import trial_id, winner
+from siren_sweep.views.mlflow.described import Links, best_so_far, block_note
 from siren_sweep.views.mlflow.mirror import CopiedError, Mirror
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # as MLflow imports its own agents
@@ -263,3 +267,76 @@ def test_the_file_beside_the_sweeps_is_the_same_store_by_its_address(outputs: Ou
     experiment = MlflowClient(sqlite_url(outputs.mlflow_db)).get_experiment_by_name(mirror.experiment)
     assert experiment is not None
     assert experiment.artifact_location == outputs.mlartifacts.as_uri()
+
+
+def test_a_run_that_was_cut_off_as_it_was_made_gets_its_parameters_later(
+    outputs: OutputPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, sweep = MlflowClient(sqlite_url(outputs.mlflow_db)), planted(outputs)
+
+    def fails(*_: object, **__: object) -> None:
+        raise ConnectionError("gone")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(MlflowClient, "log_batch", fails)
+        with pytest.raises(ConnectionError, match="gone"):
+            sent(sweep, outputs)
+    assert not client.get_run(run_of(client, "sweep")).data.params
+    sent(sweep, outputs)
+    run = client.get_run(run_of(client, "sweep"))
+    assert run.data.params["claude.n_iter_block"] == "8"
+    assert len(run.inputs.dataset_inputs) == 1
+
+
+def test_a_sweep_that_grows_runs_again(outputs: OutputPaths) -> None:
+    client, sweep = MlflowClient(sqlite_url(outputs.mlflow_db)), planted(outputs)
+    finish(sweep)
+    sent(sweep, outputs).update(sweep.studies, {}, over=True)
+    before = client.get_run(run_of(client, "sweep")).info
+    sweep.begin(2)
+    sweep.batch(2, TWO)
+    mirror = sent(sweep, outputs)
+    assert [before.status, client.get_run(before.run_id).info.status] == ["FINISHED", "RUNNING"]
+    mirror.update(sweep.studies, {}, over=True)
+    after = client.get_run(before.run_id).info
+    assert after.status == "FINISHED"
+    assert after.end_time > before.end_time
+
+
+def test_a_block_whose_best_run_left_no_files_keeps_nothing_back(outputs: OutputPaths) -> None:
+    client, sweep = MlflowClient(sqlite_url(outputs.mlflow_db)), planted(outputs)
+    finish(sweep)
+    shutil.rmtree(sweep.paths.trial("block_01", 1).root)
+    sweep.begin(2)
+    sweep.batch(2, TWO)
+    sent(sweep, outputs)
+    assert client.get_run(run_of(client, "block_01")).info.status == "FINISHED"
+    assert run_of(client, "block_02/trial_0001")
+    assert not client.search_registered_models()
+
+
+def test_the_description_of_a_block_of_many_trials_is_whole(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "s")
+    study = sweep.begin(1)
+    sweep.batch(1, TWO)
+    ids = [f"{number:032x}" for number in range(500)]
+    note = block_note(study, winner(study, None), Links("1"), "a" * 32, ids, with_report=True)
+    assert len(note) < 8000
+    assert "[its last 100 trials beside each other]" in note
+    assert note.endswith(")")
+
+
+def test_a_block_s_best_r2_so_far_only_grows_at_its_end(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "s")
+    study = sweep.begin(1)
+    sweep.batch(1, [{"score": 1.0}, {"score": 1.2}, paused(0.9999), {"score": 1.1}])
+    before = best_so_far(read_trials(study))
+    writer = TrialWriter(sweep.storage, trial_id(sweep.storage, study, 2))
+    writer.stints([Stint(2, 0, 1, 0.25, 0.9999)])
+    writer.attempt(2)
+    writer.outcome(Outcome(2, "finished", None, {"final_r2": 0.999}, 20))
+    study.tell(2, 0.999)
+    sweep.batch(1, [{"score": 1.5}])
+    after = best_so_far(read_trials(study))
+    assert after[: len(before)] == before
+    assert [value for _, value, _ in after] == [r2_of(1.0), r2_of(1.2), r2_of(1.2), 0.999, 0.999]

@@ -22,25 +22,26 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from PIL import Image
-from planted import PlantedSweep, r2_of, ran
+from planted import PlantedSweep, paused, r2_of, ran
 from safetensors.torch import save_file
 
-from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config.parameters import EXPLORABLE, WINDOW
 from siren_sweep.config.schema import Dataset, GraphModel, Training, TrialConfig
 from siren_sweep.config.written import plain
 from siren_sweep.errors import OutputError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths
-from siren_sweep.study.records import Block
-from siren_sweep.study.studies import create, open_folder, open_storage, study_name, validation_name
+from siren_sweep.study.records import Block, Outcome, Stint, TrialPlan
+from siren_sweep.study.stored_trials import TrialWriter, trial_values
+from siren_sweep.study.studies import create, open_folder, open_storage, study_name, trial_id, validation_name
 from siren_sweep.train.pictures import lattice_raster
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.grades import grade
 from siren_sweep.views.report import write_report
 from siren_sweep.views.report.figures import timeline
 from siren_sweep.views.report.scale import shown_r2
-from siren_sweep.views.report.search import parameter_importances
+from siren_sweep.views.report.search import MOST_CONTOURED, MOST_RANKED, block_figures, parameter_importances
 from siren_sweep.views.report.view import ReportedBlock, view_block
 
 NAME = """odd <b>"name" & it's $one"""
@@ -481,3 +482,33 @@ def test_a_sweep_alone_has_nobody_beside_it(tmp_path: Path) -> None:
     sweep = PlantedSweep(tmp_path / "alone")
     write_report(sweep.paths, OutputPaths(tmp_path), {1: sweep.begin(1, data_hash="h")}, {})
     assert "Beside other sweeps" not in sweep.paths.report.read_text()
+
+
+def test_what_was_seen_over_some_windows_says_so_and_a_trial_that_goes_on_has_not_ended(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "s")
+    study = sweep.begin(1, n_frames=64_000, settings={"claude.search_windows": 16})
+    sample = {"sample_r2": r2_of(3.0), "sample_windows": 16, "n_windows": 512}
+    sweep.batch(1, [{"score": 3.0, "changes": {WINDOW: 125}, "metrics": sample}, paused(0.9, changes={WINDOW: 125})])
+    writer = TrialWriter(sweep.storage, trial_id(sweep.storage, study, 1))
+    writer.stints([Stint(2, 0, 1, 0.25, 0.9)])
+    writer.attempt(2)
+    beside = create(sweep.storage, validation_name(1))
+    for r2 in SEED_R2:
+        outcome = Outcome(1, "finished", None, {**sample, "sample_r2": r2})
+        plan = TrialPlan(1, {}, validation_of=0)
+        beside.add_trial(create_trial(value=r2, user_attrs=trial_values(plan, outcome, attempt=1)))
+    write_report(sweep.paths, OutputPaths(tmp_path), sweep.studies, {1: beside})
+    text = Page(sweep.paths.report.read_text("utf-8")).text
+    assert "0.9640 ± 0.0057 over 16 of 512 windows (2 seeds)" in text
+    assert "0.5000 over 16 of 512 windows" in text
+    assert "stopped at 25%" not in text
+
+
+def test_many_trials_make_no_large_figures() -> None:
+    omegas = np.random.default_rng(0).uniform(5, 500, 400)
+    trials = [planted(n % 250, TrialState.COMPLETE, 1 - omega / 1000, omega=omega) for n, omega in enumerate(omegas)]
+    block = view(one_block(trials))
+    _, ranked, told = parameter_importances([block])
+    assert told.startswith(f"From {MOST_RANKED} of 400 trials")
+    panels = [trace for trace in block_figures(block, ranked)["Contours"].data if trace.type == "contour"]
+    assert 10 < max(len(trace.y) for trace in panels if trace.y is not None) <= MOST_CONTOURED + 2

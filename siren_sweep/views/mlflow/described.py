@@ -25,6 +25,7 @@ from siren_sweep.views.mlflow.address import TRAINING
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
+MOST_COMPARED = 100  # runs in one address: MLflow takes 8000 characters of a description, of which a run takes 44
 NOTE, COMMIT = "mlflow.note.content", "mlflow.source.git.commit"
 
 
@@ -96,13 +97,17 @@ def data_input(block: Block) -> DatasetInput:
 
 
 def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float, int]]:
-    """Of a block's finished trials in order: the trial's number from 1 on, the best R2 up to it, and when it ended."""
+    """Of a block's told trials: how many there were so far, the best R2 until then, and when that one ended.
+
+    In the order in which they are told, which adds at the end alone; what was given up after a pause is none of them.
+    """
     points, best = [], None
-    for trial in trials:
+    told = [trial for trial in trials if trial.state.is_finished() and trial.given_up is None and trial.told]
+    for place, trial in enumerate(sorted(told, key=lambda trial: (trial.batch, trial.number)), 1):
         if trial.state is TrialState.COMPLETE and trial.value is not None:
             best = trial.value if best is None else max(best, trial.value)
         if best is not None and trial.told is not None:
-            points.append((trial.number + 1, best, int(trial.told.timestamp() * 1000)))
+            points.append((place, best, int(trial.told.timestamp() * 1000)))
     return points
 
 
@@ -142,7 +147,8 @@ def block_note(
         lines += ["", f"The best is trial {best.searched.number}, final R2 {shown_r2(best.final_r2)}:", ""]
         lines += ["| parameter | value |", "| --- | --- |"]
         lines += [f"| {leaf(name)} | {shown(value)} |" for name, value in best.run.plan.config.items()]
-    lines += ["", "- " + f"[its trials beside each other]({links.compared(run_ids)})"]
+    which = "its trials" if len(run_ids) <= MOST_COMPARED else f"its last {MOST_COMPARED} trials"
+    lines += ["", f"- [{which} beside each other]({links.compared(run_ids[-MOST_COMPARED:])})"]
     if with_report:
         name = f"block_{block.number:02d}"
         lines += [

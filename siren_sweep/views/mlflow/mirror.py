@@ -47,6 +47,7 @@ class _Sent:
     last_ms: int = 0  # the time of the last report
     ended: bool = False
     deleted: bool = False  # by a person
+    described: bool = True  # its parameters and its data are there
 
 
 class CopiedError(Exception):
@@ -66,6 +67,7 @@ class Mirror:
         if own:
             create_once(outputs.mlflow_db, lambda file: make_schema(sqlite_url(file)))
             find_artifacts(outputs)
+        self._over = set[int]()  # blocks of which all is sent: they open again at a start of the sweep alone
         self._looked = False  # in this update, whether the experiment is still this sweep's
         self._asked = client_of(uri or sqlite_url(outputs.mlflow_db))
         artifacts = outputs.mlartifacts.absolute().as_uri() if own else None
@@ -119,10 +121,12 @@ class Mirror:
 
     def _send(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], over: bool) -> None:
         first = read_block(blocks[min(blocks)])
-        news = False
+        news, n_sent = False, len(self._sent)
         began = _first_ms(read_trials(blocks[min(blocks)]))
         sweep = self._run("sweep", self._sweep.name, None, first, began, params=described.sweep_params(first))
         for number, study in blocks.items():
+            if number in self._over:
+                continue
             known = read_block(study)
             studies = [study] + ([validations[number]] if number in validations else [])
             trials = [(own.study_name, trial) for own in studies for trial in read_trials(own)]
@@ -132,6 +136,8 @@ class Mirror:
             begun = [(name, trial) for name, trial in trials if trial.state is not TrialState.WAITING]
             if block.ended and not block.deleted:
                 if all(_key(own, trial) in self._sent for own, trial in begun):
+                    if known.ended:
+                        self._over.add(number)
                     continue
                 self._client.update_run(block.run_id, status="RUNNING")  # it was over, and has more trials now
                 block.ended = False
@@ -144,6 +150,9 @@ class Mirror:
                     news = True
         if news and not sweep.deleted:
             self._describe_sweep(blocks, validations, sweep)
+        if len(self._sent) > n_sent and sweep.ended and not sweep.deleted:  # it was over, and goes on
+            self._client.update_run(sweep.run_id, status="RUNNING")
+            sweep.ended = False
         if over and not sweep.ended and not sweep.deleted:
             self._client.set_terminated(sweep.run_id)
             sweep.ended = True
@@ -218,7 +227,8 @@ class Mirror:
             for ending in (".yaml", ".png"):
                 if (file := self._paths.best_file(number, ending)).exists():
                     self._client.log_artifact(block.run_id, str(file))
-            register(self._client, block.run_id, self._sweep, study, best, saved)
+            if saved.config.is_file() and saved.weights.is_file():  # an imported log, and a tidied folder, have none
+                register(self._client, block.run_id, self._sweep, study, best, saved)
         self._send_views(number, block)
         keys = [_key(study.study_name, trial) for trial in read_trials(study)]
         of_trials = [self._sent[key].run_id for key in keys if key in self._sent and not self._sent[key].deleted]
@@ -257,12 +267,15 @@ class Mirror:
             own = {"key": key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent.run_id} if parent else {})
             own |= {tag: str(value)[:MAX_TEXT] for tag, value in (tags or {}).items()}
             run = self._client.create_run(self._experiment_id, began_ms, own, name)
-            self._sent[key] = _Sent(run.info.run_id)
+            self._sent[key] = _Sent(run.info.run_id, described=False)
+        sent = self._sent[key]
+        if not (sent.described or sent.ended or sent.deleted):  # made just now, or by a mirror that was cut off here
             entries = [Param(name, str(value)[:MAX_TEXT]) for name, value in (params or {}).items()]
             for start in range(0, len(entries), 100):  # MLflow's limit of one call
-                self._client.log_batch(run.info.run_id, params=entries[start : start + 100])
-            self._client.log_inputs(run.info.run_id, datasets=[described.data_input(block)])
-        return self._sent[key]
+                self._client.log_batch(sent.run_id, params=entries[start : start + 100])
+            self._client.log_inputs(sent.run_id, datasets=[described.data_input(block)])
+            sent.described = True
+        return sent
 
     def _known_runs(self) -> dict[str, _Sent]:
         """What an earlier mirror has sent, also where a person deleted it since."""
@@ -278,7 +291,9 @@ class Mirror:
                 sent = self._asked.get_metric_history(own_id, "r2") if still else []
                 last_ms = max((point.timestamp for point in sent), default=0)
                 n_best = len(self._asked.get_metric_history(own_id, "best_r2")) if still else 0
-                known[run.data.tags.get("key", "")] = _Sent(own_id, len(sent), n_best, last_ms, ended, deleted)
+                whole = bool(run.inputs and run.inputs.dataset_inputs)  # which are the last that a new run is told
+                key = run.data.tags.get("key", "")
+                known[key] = _Sent(own_id, len(sent), n_best, last_ms, ended, deleted, described=whole)
             token = page.token
             if not token:
                 return known

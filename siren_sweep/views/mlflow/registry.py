@@ -19,6 +19,7 @@ from siren_sweep.errors import OutputError, redacted
 from siren_sweep.paths import OutputPaths, TrialPaths, sqlite_url
 from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner
+from siren_sweep.train.report import shown_r2
 from siren_sweep.views.mlflow.address import VARIABLE
 from siren_sweep.views.mlflow.experiment import Sweep, model_of
 
@@ -109,7 +110,7 @@ def _version(
 def _description(tracking_uri: str, name: str, alias: str, facts: Mapping[str, Any]) -> str:
     """What a version's page says: what it is, and the line that loads it from anywhere."""
     return (
-        f"{facts['n_training_frames']} frames, final R2 {facts['final_r2']:.6f}. In Python, as a function of "
+        f"{facts['n_training_frames']} frames, final R2 {shown_r2(facts['final_r2'])}. In Python, as a function of "
         "(t, x, y):\n\n```python\nimport siren_sweep\n\n"
         f"model = siren_sweep.load({f'models:/{name}@{alias}'!r}, tracking_uri={redacted(tracking_uri)!r})\n```\n"
     )

@@ -15,7 +15,8 @@ from siren_sweep.search.tree import Node, visits
 from siren_sweep.study.records import Trial
 from siren_sweep.views.grades import EXCELLENT
 from siren_sweep.views.report.scale import error, log_error, shown_r2
-from siren_sweep.views.report.view import ReportedBlock, curve_of, state_of
+from siren_sweep.views.report.view import ReportedBlock, curve_of, reason_of, state_of
+from siren_sweep.views.sampled import part
 from siren_sweep.views.ucb import ranking
 
 # Colours that keep apart on white, on black and in grey; an order that the legend keeps.
@@ -58,7 +59,11 @@ def r2_by_block(blocks: Sequence[ReportedBlock]) -> go.Figure:
     figure.add_scatter(
         x=[block.best.plan.iteration for block, _, value in seeds if block.best and value is not None],
         y=[error(value) for block, _, value in seeds if block.best and value is not None],
-        text=[f"seed {trial.plan.seed}: R² {shown_r2(value)}" for _, trial, value in seeds if value is not None],
+        text=[
+            f"seed {trial.plan.seed}: R² {shown_r2(value)} {trial.part}".strip()
+            for _, trial, value in seeds
+            if value is not None
+        ],
         mode="markers",
         name="other seeds",
         marker={"color": SEEDS, "symbol": "diamond-open", "size": 9},
@@ -191,7 +196,7 @@ def traces(frames: Sequence[int], series: Mapping[str, tuple[Sequence[float], Se
         for name, values, colour, width in zip(("truth", "prediction"), pair, TRACES, (4, 1.5), strict=True):
             figure.add_scatter(
                 x=list(frames),
-                y=[round(float(value), 4) for value in values],
+                y=[float(f"{value:.7g}") for value in values],  # all that a float32 says, in any unit
                 mode="lines",
                 name=name,
                 legendgroup=name,
@@ -211,10 +216,9 @@ def trial_words(block: ReportedBlock, trial: Trial) -> str:
     """What a hover says of a trial, as HTML of plotly's."""
     lines = [f"block {block.number}, trial {trial.number}: {state_of(trial)}"]
     if trial.last_r2 is not None:
-        lines.append(f"{block.r2_name} {shown_r2(trial.last_r2)} {trial.part}".strip())
+        lines.append(f"{block.r2_name} {shown_r2(trial.last_r2)} {part(trial, block.settings)}".strip())
     lines.append(trial.plan.mutation.replace("->", "→"))
-    if trial.outcome and trial.outcome.reason:
-        lines.append(trial.outcome.reason)
+    lines.append(reason_of(trial))
     return "<br>".join(html.escape(line[:160]) for line in lines if line)
 
 

@@ -83,7 +83,11 @@ _BLOCK_FIGURES = {
     ),
     "Parallel coordinates": ("Parallel coordinates", "A line for each finished trial."),
     "Slices": ("Slices", "Each finished trial by one parameter; the darker, the later."),
-    "Contours": ("Contours", "Between the finished trials, over pairs of the parameters that mattered most."),
+    "Contours": (
+        "Contours",
+        f"Between the finished trials, the best {search.MOST_CONTOURED} of more, over pairs of the parameters that "
+        "mattered most.",
+    ),
     "timeline": ("Timeline", "When each slot trained what."),
 }
 

@@ -27,6 +27,8 @@ FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # fewer say nothing of importance: th
 N_RESAMPLED = 10  # sets of trials, drawn with replacement, by which the spread of importances is found
 N_TREES = 16
 _CONTOURS = 3  # parameters of the contour figure, those that mattered most
+MOST_CONTOURED = 150  # trials: a panel is a matrix of all values of one parameter by all of another
+MOST_RANKED = 300  # trials of which importances are found: eleven forests of 2000 take minutes
 
 
 def block_figures(block: ReportedBlock, ranked: Sequence[str]) -> dict[str, go.Figure]:
@@ -36,7 +38,8 @@ def block_figures(block: ReportedBlock, ranked: Sequence[str]) -> dict[str, go.F
     """
     study = _shown_study(block.frozen)
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    values = {name: {trial.params.get(name) for trial in trials} for trial in trials for name in trial.params}
+    known = dict.fromkeys(name for trial in trials for name in trial.params)
+    values = {name: {trial.params.get(name) for trial in trials} for name in known}
     values = {name: found for name, found in values.items() if None not in found}  # known of all
     names = sorted((name for name, found in values.items() if len(found) > 1), key=_place_in(ranked))
     if not names:
@@ -49,7 +52,9 @@ def block_figures(block: ReportedBlock, ranked: Sequence[str]) -> dict[str, go.F
             "Slices": plot_slice(study, params=names, **asked),
         }
         if len(names) > 1:
-            found["Contours"] = plot_contour(study, params=names[:_CONTOURS], **asked)
+            best = optuna.create_study(direction="maximize")
+            best.add_trials(sorted(trials, key=_target)[:MOST_CONTOURED])
+            found["Contours"] = plot_contour(best, params=names[:_CONTOURS], **asked)
     found["Slices"].update_layout(width=None, height=330)
     for trace in found["Slices"].data:  # the two ends alone have room
         if not any(isinstance(value, str) for value in trace.x):  # which are the choices of a list, few
@@ -78,11 +83,13 @@ def parameter_importances(blocks: Sequence[ReportedBlock]) -> tuple[go.Figure | 
     if len(varied) < 2 or len(rows) < needed:
         told = f"Too few trials to tell: {len(rows)} have an R² and {len(varied)} parameters varied; at least {needed} "
         return None, [], f"{told}trials are needed, and two parameters."
+    rng, n_all = np.random.default_rng(0), len(rows)
+    if n_all > MOST_RANKED:
+        rows = [rows[index] for index in np.sort(rng.choice(n_all, MOST_RANKED, replace=False))]
     study = _ranks_study(rows, varied)
     evaluator = FanovaImportanceEvaluator(n_trees=N_TREES, seed=0)
     figure = plot_param_importances(study, evaluator=evaluator)
     ordered, means = [str(name) for name in figure.data[0].y], [float(share) for share in figure.data[0].x]
-    rng = np.random.default_rng(0)
     drawn = [rng.integers(len(rows), size=len(rows)) for _ in range(N_RESAMPLED)]
     shares = [_shares(_ranks_study([rows[index] for index in own], varied), evaluator) for own in drawn]
     spread = [float(np.std([share.get(name, 0.0) for share in shares])) for name in ordered]
@@ -93,8 +100,9 @@ def parameter_importances(blocks: Sequence[ReportedBlock]) -> tuple[go.Figure | 
     figure.update_layout(title=None, height=110 + 30 * len(ordered), xaxis_title="share of the variance")
     figure.update_yaxes(title="")
     how = (
-        f"From {len(rows)} trials of all blocks, each by its rank in its block; a pruned one by its last R². The "
-        f"lines are the standard deviation over {N_RESAMPLED} sets of as many trials, drawn with replacement."
+        f"From {len(rows)} {f'of {n_all} ' if n_all > len(rows) else ''}trials of all blocks, each by its rank in its "
+        f"block; a pruned one by its last R². The lines are the standard deviation over {N_RESAMPLED} sets of as many "
+        "trials, drawn with replacement."
     )
     return figure, ordered[::-1], how
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from siren_sweep.study.records import Trial
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record.verdicts import Verdict
 from siren_sweep.views.report.scale import shown_r2
-from siren_sweep.views.report.view import ReportedBlock, state_of
+from siren_sweep.views.report.view import ReportedBlock, reason_of, state_of
+from siren_sweep.views.sampled import part
 
 NOTHING = "—"
 # name of a row: metric, format
@@ -21,7 +23,7 @@ _METRICS = {
     "R² ceiling of the data": ("r2_ceiling", None),
     "squared Pearson correlation": ("final_pearson_r2", None),
     "MSE": ("final_mse", ".2e"),
-    "weights": ("total_params", ","),
+    "weights": ("total_params", ",.0f"),
     "weights a value": ("params_per_value", ".2g"),
     "jump at borders": ("border_jump", ".2g"),
     "training time (min)": ("training_time_min", ".2f"),
@@ -47,7 +49,7 @@ def best_rows(blocks: Sequence[ReportedBlock]) -> dict[str, list[Cell]]:
         blocks[0].r2_name if blocks else "R²": [Cell(_r2(block), kind="strong") for block in blocks],
         "R² of its trial": [Cell(_searched(block), kind="broken") for block in blocks],
         "class": [Cell(str(grade(block.r2)) if block.result else NOTHING) for block in blocks],
-        "R² with other seeds": [Cell(validated(block), kind="broken") for block in blocks],
+        "R² with other seeds": [Cell(_in_parts(validated(block)), kind="broken") for block in blocks],
     }
     for name, (metric, form) in _METRICS.items():
         rows[name] = [Cell(_metric(block, metric, form)) for block in blocks]
@@ -59,6 +61,11 @@ def best_rows(blocks: Sequence[ReportedBlock]) -> dict[str, list[Cell]]:
     return rows | {leaf(name): _parameter_cells(blocks, name) for name in EXPLORABLE}
 
 
+def _in_parts(text: str) -> str:
+    """A text that may be broken before `±` and brackets, not behind them."""
+    return re.sub(r"(±|1 -|\(\d+) ", lambda part: part[0].replace(" ", "\u00a0"), text)
+
+
 def validated(block: ReportedBlock) -> str:
     """Mean R2 of the best config with other seeds, their standard deviation and number."""
     values = [value for trial in block.validation if (value := trial.finite_value) is not None]
@@ -66,9 +73,10 @@ def validated(block: ReportedBlock) -> str:
         return "none yet"
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     spread = f" ± {deviation:.4f}" if deviation >= 5e-4 else f" ± {deviation:.1e}"
-    failed = len(block.validation) - len(values)
+    failed = sum(trial.state.is_finished() for trial in block.validation) - len(values)
     seeds = f"{len(values)} seed{'s' if len(values) > 1 else ''}{f', {failed} without a result' if failed else ''}"
-    return f"{shown_r2(statistics.fmean(values))}{spread if len(values) > 1 else ''} ({seeds})"
+    over = next((f" {trial.part}" for trial in block.validation if trial.part), "")
+    return f"{shown_r2(statistics.fmean(values))}{spread if len(values) > 1 else ''}{over} ({seeds})"
 
 
 def parameters(blocks: Sequence[ReportedBlock]) -> tuple[list[str], dict[str, str]]:
@@ -84,14 +92,17 @@ def trial_cells(block: ReportedBlock, trial: Trial, names: Sequence[str], verdic
     plan, value = trial.plan, trial.last_r2
     minutes = trial.metrics.get("training_time_min")
     own = [plan.config.get(name) for name in names]
-    reason = (trial.outcome.reason if trial.outcome else None) or ""
     judged = f"{verdict.call}: {verdict.why}" if verdict else ""
     what = plan.mutation.replace("->", "→") or plan.strategy
-    said = ". ".join(filter(None, (what, reason, judged)))
+    said = ". ".join(filter(None, (what, reason_of(trial), judged)))
     return [
         Cell(f"{block.number}.{trial.number}", plan.iteration, "number"),
         *(Cell(NOTHING if one is None else shown(one), _sort(one), "number") for one in own),
-        Cell(NOTHING if value is None else f"{shown_r2(value)} {trial.part}".strip(), _sort(value), "number"),
+        Cell(
+            NOTHING if value is None else f"{shown_r2(value)} {part(trial, block.settings)}".strip(),
+            _sort(value),
+            "number",
+        ),
         Cell(NOTHING if minutes is None else f"{minutes:.2f}", _sort(minutes), "number"),
         Cell(state_of(trial), state_of(trial)),
         Cell(NOTHING if plan.parent is None else f"{block.number}.{plan.parent}", _sort(plan.parent), "number"),

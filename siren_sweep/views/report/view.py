@@ -109,6 +109,12 @@ def curve_of(trial: Trial) -> list[tuple[int, float]]:
     return [(report.step, report.r2) for report in trial.reports if math.isfinite(report.r2)]
 
 
+def reason_of(trial: Trial) -> str:
+    """Why it ended as it did; empty where nobody said, and of one that has gone on since."""
+    outcome = trial.outcome if trial.state.is_finished() else trial.current
+    return (outcome.reason if outcome else None) or ""
+
+
 def state_of(trial: Trial) -> str:
     """finished, pruned, failed, paused, running or waiting."""
     names = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
