@@ -16,7 +16,7 @@ import psutil
 import pytest
 from optuna.storages import BaseStorage
 from postgres import PASSWORD, Server, postgres
-from processes import Home, Table, ended, kill, trial_of, until
+from processes import MARK, Home, Table, ended, kill, trial_of, until
 from slurm import Slurm, slurm
 
 from siren_sweep.study.records import Trial
@@ -204,23 +204,20 @@ def test_a_job_that_is_held_waits_and_one_out_of_time_goes_on_from_its_checkpoin
 
 
 def test_a_parent_that_is_a_job_and_is_put_back_into_the_queue_goes_on(
-    home: OnCluster, undisturbed: tuple[OnCluster, Table, str], cluster: Slurm
+    home: OnCluster, undisturbed: tuple[OnCluster, Table, str], cluster: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = home.root / "parent.sh"
     words = [sys.executable, "-m", "siren_sweep", *home.command, "sweep.name=s", "outputs_dir=out"]
     script.write_text(f"#!/bin/bash\ncd {home.root}\nexec {shlex.join(words)} > parent.log 2>&1\n")
-    os.environ |= home.env
-    try:
-        options = ["--requeue", "--export=ALL", "-o", "/dev/null", "--mem=500M"]
-        parent = cluster.ask("sbatch", *options, str(script)).split()[-1]
-        process, job = frozen(home)
-        cluster.ask("scontrol", "requeue", parent)  # it may start again after two minutes
-        until(lambda: parent not in dict(cluster.jobs("RUNNING")), "the parent's end")
-        process.resume()
-        until(lambda: parent in dict(cluster.jobs("COMPLETED")), "the parent's good end")
-    finally:
-        for name in home.env:
-            os.environ.pop(name, None)
+    for name, value in {**home.env, MARK: home.mark}.items():
+        monkeypatch.setenv(name, value)
+    options = ["--requeue", "--export=ALL", "-o", "/dev/null", "--mem=500M"]
+    parent = cluster.ask("sbatch", *options, str(script)).split()[-1]
+    process, job = frozen(home)
+    cluster.ask("scontrol", "requeue", parent)  # it may start again after two minutes
+    until(lambda: parent not in dict(cluster.jobs("RUNNING")), "the parent's end")
+    process.resume()
+    until(lambda: parent in dict(cluster.jobs("COMPLETED")), "the parent's good end")
     assert "Traceback" not in (home.root / "parent.log").read_text()
     home.assert_as(undisturbed[1])
     assert job in current_jobs(home), "it was taken up, and not begun anew"
