@@ -58,7 +58,7 @@ class Home:
         with self.start(*more) as sweep:
             out, err = sweep.communicate(timeout=WAIT_S)
         assert sweep.returncode == 0, out + err
-        assert "Traceback" not in err
+        assert "Traceback" not in err, err
         return out + err
 
     def refused(self, *more: str) -> str:
