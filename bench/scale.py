@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -43,6 +42,7 @@ from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.sweep.planning import Planner
 from siren_sweep.sweep.progress import ProgressView
 from siren_sweep.sweep.worker import Worker
+from siren_sweep.train.provenance import cpu_name
 from siren_sweep.train.report import Report
 from siren_sweep.views.record.writer import write_record
 from siren_sweep.views.report.page import write_report
@@ -62,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.url:
         os.environ[STORAGE_URL_VARIABLE] = options.url
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(f"{cpu_name()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
         paths = OutputPaths(Path(folder)).sweep("scale")
         paths.root.mkdir()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 import uuid
@@ -30,6 +29,7 @@ from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, load, open_storage
 from siren_sweep.sweep.worker import Worker
 from siren_sweep.train.loop import Report
+from siren_sweep.train.provenance import cpu_name
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--finished", type=int, default=50, help="finished trials in the study (%(default)s)")
     options = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.finished} finished trials")
+    print(f"{cpu_name()}, {os.cpu_count()} cores, {options.finished} finished trials")
     print(f"{'storage':12} {'workers':>7} {'reports/s':>9} {'median s':>9} {'99% s':>9} {'worst s':>9} {'errors':>6}")
     with tempfile.TemporaryDirectory() as folder:
         paths = OutputPaths(Path(folder)).sweep("bench")
