@@ -11,12 +11,10 @@ import signal
 import sys
 import time
 
-import hydra
 from hydra.errors import HydraException
 
-from siren_sweep.cli.main import task
+from siren_sweep.cli.main import by_hydra, task
 from siren_sweep.config.base import with_base
-from siren_sweep.config.compose import conf_dir
 from siren_sweep.errors import OutputError, SweepError, redacted
 from siren_sweep.sweep.cluster.submitted import FAULT, INTERRUPTED
 from siren_sweep.sweep.worker import Interrupted, Superseded, interrupt
@@ -31,7 +29,7 @@ def main() -> None:
     _say(f"begins on {platform.node()}: {' '.join(own)}")
     try:
         sys.argv[1:] = with_base(sys.argv[1:])
-        hydra.main(config_path=conf_dir(), config_name="config", version_base="1.3")(task)()
+        by_hydra(task)
         _say("ends, its outcome written")
     except (Interrupted, Superseded) as ending:
         _say(f"ends before its time: {ending or 'a signal asked for it'}")

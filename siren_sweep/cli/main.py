@@ -53,12 +53,13 @@ def _run_once() -> None:
         except SweepError as error:
             told.append(error)
 
-    _hydra(once)
+    by_hydra(once)
     for error in told:
         raise error
 
 
-def _hydra(job: Callable[[DictConfig], None]) -> None:
+def by_hydra(job: Callable[[DictConfig], None]) -> None:
+    """Run a job, or with `-m` the jobs of a sweep, with the config that the command line composes."""
     hydra.main(config_path=conf_dir(), config_name="config", version_base="1.3")(job)()
 
 
@@ -105,7 +106,7 @@ def main() -> None:
         sys.argv[1:] = _to_show(with_base(sys.argv[1:]))
         if _SWEEPS & {*sys.argv}:
             print("siren_sweep: reading the config", file=sys.stderr)
-            _hydra(task)
+            by_hydra(task)
         else:
             _run_once()
     except SweepError as error:
