@@ -39,7 +39,7 @@ from siren_sweep.train.pictures import lattice_raster
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.grades import grade
 from siren_sweep.views.report import write_report
-from siren_sweep.views.report.figures import timeline
+from siren_sweep.views.report.figures import timeline, traces
 from siren_sweep.views.report.scale import shown_r2
 from siren_sweep.views.report.search import MOST_CONTOURED, MOST_RANKED, block_figures, parameter_importances
 from siren_sweep.views.report.view import ReportedBlock, view_block
@@ -512,3 +512,15 @@ def test_many_trials_make_no_large_figures() -> None:
     assert told.startswith(f"From {MOST_RANKED} of 400 trials")
     panels = [trace for trace in block_figures(block, ranked)["Contours"].data if trace.type == "contour"]
     assert 10 < max(len(trace.y) for trace in panels if trace.y is not None) <= MOST_CONTOURED + 2
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-5, 1e4])
+def test_traces_are_drawn_to_a_thousandth_in_any_unit(unit: float) -> None:
+    truth, prediction = [0.25 * unit, 0.7523456 * unit], [0.25 * unit, 0.75 * unit]
+    drawn = traces([0, 1], {"a": (truth, prediction)}).data
+    assert [list(trace.y) for trace in drawn] == [
+        pytest.approx(truth, abs=1e-3 * unit),
+        pytest.approx(prediction, abs=1e-3 * unit),
+    ]
+    assert drawn[0].y[1] != drawn[1].y[1]
+    assert max(len(f"{value:g}") for trace in drawn for value in trace.y) < 12

@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
@@ -193,10 +194,14 @@ def traces(frames: Sequence[int], series: Mapping[str, tuple[Sequence[float], Se
     """Luminance over time; `series` holds truth and prediction, each (n_frames,), by the column's place."""
     figure = make_subplots(len(series), 1, shared_xaxes=True, vertical_spacing=0.06)
     for row, (place, pair) in enumerate(series.items(), 1):
+        span = float(np.ptp(np.array(pair))) or 1.0
+        decimals = 4 - math.floor(
+            math.log10(span)
+        )  # a ten-thousandth of what is drawn, in any unit: the page stays small
         for name, values, colour, width in zip(("truth", "prediction"), pair, TRACES, (4, 1.5), strict=True):
             figure.add_scatter(
                 x=list(frames),
-                y=[float(f"{value:.7g}") for value in values],  # all that a float32 says, in any unit
+                y=[round(float(value), decimals) for value in values],
                 mode="lines",
                 name=name,
                 legendgroup=name,
