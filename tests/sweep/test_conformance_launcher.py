@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+from hydra.version import VersionBase, __compat_version__
 
 pytestmark = pytest.mark.slow
 
 SLOTS = ["hydra.launcher.n_parallel=2", "hydra.launcher.device=cpu", "hydra.launcher.time_budget_min=10"]
+
+
+@pytest.fixture(autouse=True)
+def default_version_base() -> Iterator[None]:
+    """As in a program that names no version: its jobs change into their folders. Other tests' programs name one."""
+    before = VersionBase.instance().getbase()
+    VersionBase.instance().setbase(__compat_version__)
+    yield
+    VersionBase.instance().version_base = before
 
 
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("slots", SLOTS)])
