@@ -139,6 +139,9 @@ class Pool:
             self._processes.append(process)
             self._free.append(own)
 
+    def take_up(self, trials: OpenTrials) -> None:
+        """Nothing trains yet."""
+
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
         left = set(numbers)
         waiting = [number for number in trials.missing([*numbers, *later]) if number not in self._busy.values()]

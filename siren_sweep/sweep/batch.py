@@ -70,6 +70,10 @@ def _take_up(storage: BaseStorage, study: Study, number: int, plan: TrialPlan) -
 class Trainer(Protocol):
     """What trains trials: the slots of this machine by any of Hydra's launchers, or the jobs of a cluster."""
 
+    def take_up(self, trials: OpenTrials) -> None:
+        """Hear of a study whose trials an earlier start of the sweep may have left training."""
+        ...
+
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
         """Return when each of `numbers` has an outcome. Those of `later` batches may train meanwhile, and after it.
 

@@ -22,6 +22,9 @@ class Launched:
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
 
+    def take_up(self, trials: OpenTrials) -> None:
+        """Nothing of an earlier start is left: workers end with their parent."""
+
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
         """As `batch.Trainer`; a launcher returns when all its jobs have ended, so `later` ones wait."""
         while missing := trials.missing(numbers):

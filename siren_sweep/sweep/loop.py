@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from siren_sweep.study.stored import has_settings, mark_ended, read_block, write
 from siren_sweep.study.studies import (
     STORAGE_URL_VARIABLE,
     all_blocks,
+    all_validations,
     best_trial,
     create,
     load,
@@ -69,11 +71,27 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], make_launcher: Calla
     overrides.faults += checks.folder_faults(config)
     outputs = OutputPaths(Path(cfg.outputs_dir))
     gpus = n_gpus(cfg.training.device) if cfg.cluster.scheduler is None else 0
-    paths, data_hashes = _prepare(cfg, overrides, outputs, early=gpus == 0)
-    with locked(paths), interrupts(), storage_errors(), shared_gpus(cfg.claude.n_parallel, gpus):
-        if notice := restore(paths):
-            print(notice, file=sys.stderr)
-        Sweep(cfg, overrides, _trainer(cfg, config, make_launcher), outputs, paths, data_hashes).run()
+    with contextlib.ExitStack() as held:
+        with _jobs_go_on(cfg):
+            paths, data_hashes = _prepare(cfg, overrides, outputs, early=gpus == 0)
+            shared = shared_gpus(cfg.claude.n_parallel, gpus)
+            for one in (locked(paths), interrupts(), storage_errors(), shared):
+                held.enter_context(one)
+            if notice := restore(paths):
+                print(notice, file=sys.stderr)
+            sweep = Sweep(cfg, overrides, _trainer(cfg, config, make_launcher), outputs, paths, data_hashes)
+        sweep.run()
+
+
+@contextlib.contextmanager
+def _jobs_go_on(cfg: Config) -> Iterator[None]:
+    """Say so where Ctrl-C comes before the sweep has heard of the jobs that an earlier start of it submitted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if cfg.cluster.scheduler is not None:
+            print("jobs that an earlier start submitted go on; the next start takes them up", file=sys.stderr)
+        raise
 
 
 def _trainer(cfg: Config, config: DictConfig, make_launcher: Callable[[], Launcher]) -> Trainer:
@@ -151,11 +169,8 @@ class Sweep:
 
     def run(self) -> None:
         """All blocks, each exported as it ends."""
-        first = load(self._storage, study_name(1))
-        if first is not None and has_settings(first):  # a crash may have come before its first words
-            self._take_up_changes(first)
-        if self._cfg.sweep.learn_from is not None:
-            warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
+        with stopped(self._trainer):
+            self._begin()
         monitor = Monitor(self._cfg, self._outputs, self._paths, self._storage)
         with monitor as self._beside, stopped(self._trainer):
             best: Mapping[str, Any] | None = None
@@ -174,6 +189,16 @@ class Sweep:
                     self._beside.show(number)
                 best = self._winner(study, number).plan.config
             self._instructions.close(study)
+
+    def _begin(self) -> None:
+        """Take up what earlier starts left, and what other sweeps are to be learned from."""
+        for study in (*all_blocks(self._storage).values(), *all_validations(self._storage).values()):
+            self._trainer.take_up(OpenTrials(self._storage, study, self._paths, []))
+        first = load(self._storage, study_name(1))
+        if first is not None and has_settings(first):  # a crash may have come before its first words
+            self._take_up_changes(first)
+        if self._cfg.sweep.learn_from is not None:
+            warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
 
     def _take_up_changes(self, first: Study) -> None:
         """Go on with the settings as they are now. Raises SweepStateError where they are of another sweep."""

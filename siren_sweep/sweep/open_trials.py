@@ -12,7 +12,7 @@ from siren_sweep.paths import SweepPaths, TrialPaths, trial_folder
 from siren_sweep.search.plan import ASKED_FOR
 from siren_sweep.study.dashboard import write_note
 from siren_sweep.study.records import Outcome, Trial
-from siren_sweep.study.stored_trials import TrialWriter
+from siren_sweep.study.stored_trials import TrialWriter, read_trials
 from siren_sweep.study.studies import one_trial, trial_id
 
 MAX_DEATHS = 2  # a config that took its worker with it so often is failed
@@ -41,6 +41,10 @@ class OpenTrials:
     def missing(self, numbers: Sequence[int]) -> list[int]:
         """Those that have no outcome yet."""
         return [number for number, trial in self.now(numbers).items() if trial.current is None]
+
+    def open(self) -> list[Trial]:
+        """All that have no outcome yet."""
+        return [trial for trial in read_trials(self._study) if not trial.state.is_finished() and trial.current is None]
 
     def folder(self, number: int) -> TrialPaths:
         return self._paths.trial(self._study.study_name, number)

@@ -213,9 +213,17 @@ def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenTrials:
 
 
 def train(trials: OpenTrials, *ends: Any) -> Played:
+    """One start of a sweep, until its trial has an outcome."""
     jobs: Any = Played(trials, ends)
-    Submitted(jobs, 2).train(trials, [0], [], 1)
+    started(jobs).train(trials, [0], [], 1)
     return jobs  # type: ignore[no-any-return]
+
+
+def started(jobs: Any) -> Submitted:
+    """What trains in a start of a sweep, once it has heard of what earlier ones left."""
+    sweep = Submitted(jobs, 2)
+    sweep.take_up(jobs.trials)
+    return sweep
 
 
 @pytest.mark.parametrize(
@@ -272,14 +280,14 @@ def test_a_death_is_counted_once_whatever_ends_the_sweep_then(
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_job_that_paused_its_trial_is_over_when_that_goes_on(trials: OpenTrials, restarted: bool) -> None:
     jobs: Any = Played(trials, ["pauses", "pauses"])
-    sweep = Submitted(jobs, 2)
+    sweep = started(jobs)
     for batch in (2, 3):
         sweep.train(trials, [0], [], 1)
         paused = trials.trial(0)
         assert paused.paused
         trials.writer(0).stints([*paused.stints, Stint(batch, 0, paused.attempt, 0.5)])
         if restarted:
-            sweep = Submitted(jobs, 2)
+            sweep = started(jobs)
     sweep.train(trials, [0], [], 1)
     assert (jobs.submitted, jobs.adopted, trials.trial(0).deaths) == ([1, 2, 3], [], ())
 
@@ -299,16 +307,20 @@ def test_a_scheduler_that_refuses_for_good_is_told_at_once(trials: OpenTrials) -
         train(trials, Refused("no such partition", later=False))
 
 
-def test_a_job_that_an_earlier_start_submitted_is_taken_up(trials: OpenTrials, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_an_earlier_start_submitted_is_taken_up_before_anything_trains(
+    trials: OpenTrials, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(interrupts, "check", interrupted_after(3))
     with pytest.raises(KeyboardInterrupt):
         train(trials, "stays")
     again: Any = Played(trials, [])
     again.running = {"j1"}
+    sweep = started(again)
+    assert again.adopted == ["j1"]
     monkeypatch.setattr(interrupts, "check", interrupted_after(3))
     with pytest.raises(KeyboardInterrupt):
-        Submitted(again, 2).train(trials, [0], [], 1)
-    assert (again.adopted, again.submitted) == (["j1"], [])
+        sweep.train(trials, [0], [], 1)
+    assert again.submitted == []
 
 
 @pytest.mark.parametrize(("which", "cancelled"), [(signal.SIGINT, True), (signal.SIGTERM, False)])

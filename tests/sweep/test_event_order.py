@@ -159,6 +159,8 @@ class AnyOrder:
     def __init__(self, workers: Workers, seed: int) -> None:
         self._workers, self._rng = workers, random.Random(seed)
 
+    def take_up(self, trials: OpenTrials) -> None: ...
+
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
         while trials.missing(numbers):
             missing = trials.missing([*numbers, *later])

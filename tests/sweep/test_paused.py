@@ -242,6 +242,8 @@ def test_a_checkpoint_of_a_trial_that_ended_in_an_earlier_start_is_deleted(tmp_p
 class Untrained:
     """Has nothing to train."""
 
+    def take_up(self, trials: OpenTrials) -> None: ...
+
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
         assert not trials.missing(numbers)
 

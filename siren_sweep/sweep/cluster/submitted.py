@@ -42,9 +42,16 @@ class Submitted:
         self._asked_at, self._alive = -POLL_S, set[str]()
         self._refused: tuple[float, float] | None = None  # when the scheduler first took no job, and last
 
+    def take_up(self, trials: OpenTrials) -> None:
+        """Take up the jobs that an earlier start of the sweep submitted."""
+        for trial in trials.open():
+            before = trial.stints[-1].attempt if trial.stints else 0
+            if trial.job is not None and before < trial.job.attempt == trial.attempt:
+                self._known.running[trials.study_name, trial.number] = trial.job
+                self._jobs.adopt(trial.job.id)
+
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
         """As `batch.Trainer`; each trial has the cores of its job."""
-        self._adopt(trials, [*numbers, *later])
         while trials.missing(numbers):
             interrupts.check()
             for number in trials.missing([*numbers, *later]):
@@ -58,16 +65,6 @@ class Submitted:
         """Ctrl-C cancels the jobs; where a signal ends the parent they go on, and its next start takes them up."""
         if interrupts.last_signal() == signal.SIGINT and (left := self._jobs.cancel()):
             _tell(f"jobs that could not be cancelled: {', '.join(left)}; the next start takes up those that go on")
-
-    def _adopt(self, trials: OpenTrials, numbers: Sequence[int]) -> None:
-        """Take up the jobs that an earlier start of the sweep submitted."""
-        for number, trial in trials.now(numbers).items():
-            job = trial.job
-            before = trial.stints[-1].attempt if trial.stints else 0
-            known = (trials.study_name, number) in self._known.running
-            if trial.current is None and job is not None and not known and before < job.attempt == trial.attempt:
-                self._known.running[trials.study_name, number] = job
-                self._jobs.adopt(job.id)
 
     def _look(self, trials: OpenTrials, number: int) -> None:
         """See to one trial without an outcome: that it has a job, and what became of that."""
