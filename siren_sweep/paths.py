@@ -19,22 +19,29 @@ RESERVED = {"runs", "stimulus", "cache", "mlflow.db", "mlartifacts"}
 
 
 @dataclass(frozen=True)
-class OutputPaths:
-    """What all sweeps and single runs of one `outputs_dir` share."""
+class _Paths:
+    """What lies below one folder."""
 
     root: Path
 
-    @property
-    def cache(self) -> Path:
-        return self.root / "cache"
 
-    @property
-    def mlflow_db(self) -> Path:
-        return self.root / "mlflow.db"
+class _Below:
+    """A file or folder of this name below the `root`."""
 
-    @property
-    def mlartifacts(self) -> Path:
-        return self.root / "mlartifacts"
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, paths: _Paths, _: type) -> Path:
+        return paths.root / self._name
+
+
+@dataclass(frozen=True)
+class OutputPaths(_Paths):
+    """What all sweeps and single runs of one `outputs_dir` share."""
+
+    cache = _Below("cache")
+    mlflow_db = _Below("mlflow.db")
+    mlartifacts = _Below("mlartifacts")
 
     def sweep(self, name: str) -> SweepPaths:
         """Raises ConfigError where the name could leave `outputs_dir` or hide what all sweeps share."""
@@ -47,54 +54,20 @@ class OutputPaths:
 
 
 @dataclass(frozen=True)
-class SweepPaths:
+class SweepPaths(_Paths):
     """What belongs to one sweep."""
 
-    root: Path
-
-    @property
-    def study_db(self) -> Path:
-        return self.root / "study.db"
-
-    @property
-    def study_copy(self) -> Path:
-        return self.root / "study.copy.db"
-
-    @property
-    def lock(self) -> Path:
-        return self.root / "sweep.lock"
-
-    @property
-    def best(self) -> Path:
-        return self.root / "best"
-
-    @property
-    def record(self) -> Path:
-        return self.root / "record"
-
-    @property
-    def user_input(self) -> Path:
-        return self.root / "user_input.md"
-
-    @property
-    def best_json(self) -> Path:
-        return self.best / "best.json"
-
-    @property
-    def report(self) -> Path:
-        return self.root / "report.html"
-
-    @property
-    def trials_csv(self) -> Path:
-        return self.root / "trials.csv"
-
-    @property
-    def agent(self) -> Path:
-        return self.root / "agent"
-
-    @property
-    def views_log(self) -> Path:
-        return self.root / "views.log"
+    study_db = _Below("study.db")
+    study_copy = _Below("study.copy.db")
+    lock = _Below("sweep.lock")
+    best = _Below("best")
+    record = _Below("record")
+    user_input = _Below("user_input.md")
+    best_json = _Below("best/best.json")
+    report = _Below("report.html")
+    trials_csv = _Below("trials.csv")
+    agent = _Below("agent")
+    views_log = _Below("views.log")
 
     def best_file(self, block: int, ending: str) -> Path:
         """`best/block_01.yaml`, `.safetensors`, `.pt` or `.png`."""
@@ -105,26 +78,14 @@ class SweepPaths:
 
 
 @dataclass(frozen=True)
-class TrialPaths:
+class TrialPaths(_Paths):
     """What one training run leaves behind."""
 
-    root: Path
-
-    @property
-    def config(self) -> Path:
-        return self.root / "config.yaml"
-
-    @property
-    def weights(self) -> Path:
-        return self.root / "weights.safetensors"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.root / "checkpoint"
-
-    @property
-    def lock(self) -> Path:
-        return self.root / "trial.lock"
+    config = _Below("config.yaml")
+    weights = _Below("weights.safetensors")
+    checkpoint = _Below("checkpoint")
+    lock = _Below("trial.lock")
+    result = _Below("result.json")
 
     def job_log(self, attempt: int) -> Path:
         """What an attempt says that runs as a job of a cluster."""
@@ -133,10 +94,6 @@ class TrialPaths:
     def job_end(self, attempt: int) -> Path:
         """The exit code of that job's program, once it has ended."""
         return self.root / f"job_{attempt}.end"
-
-    @property
-    def result(self) -> Path:
-        return self.root / "result.json"
 
 
 def trial_folder(study: str, number: int) -> str:
