@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from optuna.study import Study
@@ -10,10 +11,12 @@ from optuna.study import Study
 from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.study.stored import read_tracked_to, sweep_id
 from siren_sweep.views.mlflow.address import HOST, PORT
+from siren_sweep.views.mlflow.described import Links
 from siren_sweep.views.mlflow.experiment import Sweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
@@ -23,21 +26,27 @@ def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
     if tracked is None or (tracked.uri is None and not outputs.mlflow_db.is_file()):
         return {}
     pages = tracked.uri if tracked.uri and tracked.uri.startswith("http") else f"http://{HOST}:{PORT}"
-    found, token = {}, None
     try:
         client = client_of(tracked.uri or sqlite_url(outputs.mlflow_db))
-        own = client.search_experiments(filter_string=Sweep(name, sweep_id(first)).tag)
-        while own:
-            page = client.search_runs([own[0].experiment_id], max_results=1000, page_token=token)
-            for run in page:
-                address = f"{pages.rstrip('/')}/#/experiments/{own[0].experiment_id}/runs/{run.info.run_id}"
-                found[run.data.tags.get("key", "")] = address
-            token = page.token
-            if not token:
-                break
+        own = client.search_experiments(filter_string=Sweep(name, sweep_id(first)).tag)[:1]
+        return {
+            run.data.tags.get("key", ""): f"{pages.rstrip('/')}/{Links(one.experiment_id).bare(run.info.run_id)}"
+            for one in own
+            for run in all_runs(client, one.experiment_id)
+        }
     except Exception:  # MLflow's, the driver's and the network's own kinds
         return {}
-    return found
+
+
+def all_runs(client: MlflowClient, experiment: str, deleted_too: bool = False) -> Iterator[Run]:
+    """The runs of an experiment, by its id, page by page."""
+    from mlflow.entities import ViewType
+
+    kind, token = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY, None
+    while page := client.search_runs([experiment], "", kind, max_results=1000, page_token=token):
+        yield from page
+        if not (token := page.token):
+            return
 
 
 def client_of(uri: str) -> MlflowClient:
@@ -53,8 +62,3 @@ def client_of(uri: str) -> MlflowClient:
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(uri)  # its registry is there too, unless MLFLOW_REGISTRY_URI says another
-
-
-def make_schema(uri: str) -> None:
-    """A new database with MLflow's tables; takes it seconds, and a hundred migrations."""
-    client_of(uri).search_experiments(max_results=1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -29,45 +31,55 @@ MOST_COMPARED = 100  # runs in one address: MLflow takes 8000 characters of a de
 NOTE, COMMIT = "mlflow.note.content", "mlflow.source.git.commit"
 
 
-def trial_name(sweep: str, block: int, trial: Trial) -> str:
-    """`demo, block 1, trial 4`."""
+@dataclass(frozen=True)
+class Shown:
+    """A run as MLflow shows it, of the `trials` of a block, of which it begins with the first."""
+
+    name: str
+    block: Block
+    trials: Sequence[Trial]
+    params: Mapping[str, Any]
+    tags: Mapping[str, Any]
+
+    @property
+    def began_ms(self) -> int | None:
+        return min((milliseconds(trial.began) for trial in self.trials if trial.began), default=None)
+
+
+def shown_sweep(sweep: str, block: Block, trials: Sequence[Trial]) -> Shown:
+    """`demo`, by its first block: the settings that every block has."""
+    return Shown(sweep, block, trials, _settings(block), {})
+
+
+def shown_block(sweep: str, block: Block, trials: Sequence[Trial]) -> Shown:
+    """`demo, block 1`: what is the block's own, and the search's settings."""
+    own = {"block": block.number, "n_training_frames": block.n_training_frames}
+    search = {name: value for name, value in _settings(block).items() if name.startswith(("claude.", "search_space."))}
+    return Shown(f"{sweep}, block {block.number}", block, trials, own | search, own | {"data_hash": block.data_hash})
+
+
+def shown_trial(sweep: str, block: Block, trial: Trial) -> Shown:
+    """`demo, block 1, trial 4`: its explorable parameters and frames, and its place in the sweep."""
     plan = trial.plan
     kind = "validation" if plan.validation_of is not None else "whole" if plan.whole_of is not None else "trial"
-    return f"{sweep}, block {block}, {kind} {trial.number}"
+    keys = ("block", "slot", "batch", "iteration", "parent", "mutation", "strategy", "seed")
+    return Shown(
+        f"{sweep}, block {block.number}, {kind} {trial.number}",
+        block,
+        [trial],
+        {**plan.config, "training.n_training_frames": plan.n_training_frames},
+        {key: getattr(plan, key) for key in keys} | {"trial": trial.number, "state": "RUNNING"},
+    )
 
 
-def block_name(sweep: str, block: int) -> str:
-    """`demo, block 1`."""
-    return f"{sweep}, block {block}"
-
-
-def sweep_params(block: Block) -> dict[str, Any]:
-    """The sweep's settings, as every block has them."""
+def _settings(block: Block) -> dict[str, Any]:
     own = {**block.settings, **{f"dataset.{name}": value for name, value in block.dataset.items()}}
     return {re.sub(r"\[(\d+)\]", r".\1", name): value for name, value in own.items()}  # MLflow refuses brackets
 
 
-def block_params(block: Block) -> dict[str, Any]:
-    """What is the block's own, and the search's settings."""
-    own = {"block": block.number, "n_training_frames": block.n_training_frames}
-    search = ("claude.", "search_space.")
-    return own | {name: value for name, value in sweep_params(block).items() if name.startswith(search)}
-
-
-def block_tags(block: Block) -> dict[str, Any]:
-    """What a block is told from others by."""
-    return {"block": block.number, "n_training_frames": block.n_training_frames, "data_hash": block.data_hash}
-
-
-def trial_params(trial: Trial) -> dict[str, Any]:
-    """The config's explorable parameters, and the frames."""
-    return {**trial.plan.config, "training.n_training_frames": trial.plan.n_training_frames}
-
-
-def trial_tags(trial: Trial) -> dict[str, Any]:
-    """A trial's place in the sweep."""
-    keys = ("block", "slot", "batch", "iteration", "parent", "mutation", "strategy", "seed")
-    return {key: getattr(trial.plan, key) for key in keys} | {"trial": trial.number, "state": "RUNNING"}
+def milliseconds(when: datetime.datetime) -> int:
+    """Since 1970, as MLflow counts time."""
+    return int(when.timestamp() * 1000)
 
 
 def provenance_tags(weights: Path) -> dict[str, Any]:
@@ -107,7 +119,7 @@ def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float, int]]:
         if trial.state is TrialState.COMPLETE and trial.value is not None:
             best = trial.value if best is None else max(best, trial.value)
         if best is not None and trial.told is not None:
-            points.append((place, best, int(trial.told.timestamp() * 1000)))
+            points.append((place, best, milliseconds(trial.told)))
     return points
 
 
@@ -118,12 +130,13 @@ class Links:
         self._experiment = experiment
 
     def run(self, run_id: str) -> str:
-        return f"{self._run(run_id)}?{TRAINING}"
+        return f"{self.bare(run_id)}?{TRAINING}"
 
     def artifact(self, run_id: str, path: str) -> str:
-        return f"{self._run(run_id)}/artifacts/{quote(path)}?{TRAINING}"
+        return f"{self.bare(run_id)}/artifacts/{quote(path)}?{TRAINING}"
 
-    def _run(self, run_id: str) -> str:
+    def bare(self, run_id: str) -> str:
+        """A run's page, in the form that every version of MLflow knows."""
         return f"#/experiments/{self._experiment}/runs/{run_id}"
 
     def compared(self, run_ids: Sequence[str]) -> str:

@@ -13,18 +13,19 @@ import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
+from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url, trial_folder
 from siren_sweep.study.records import Block, Mirrored, Trial
 from siren_sweep.study.stored import new_sweep_id, read_block, read_mirrored, sweep_id, write_mirrored
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import Winner, winner
 from siren_sweep.views.mlflow import described
-from siren_sweep.views.mlflow.client import client_of, make_schema
+from siren_sweep.views.mlflow.client import all_runs, client_of
 from siren_sweep.views.mlflow.experiment import MADE, MARK, Sweep, experiment_of, find_artifacts
 from siren_sweep.views.mlflow.registry import register
 
@@ -65,7 +66,7 @@ class Mirror:
         self._sweep = Sweep(paths.root.name, sweep_id(first))
         own = uri in (None, sqlite_url(outputs.mlflow_db))
         if own:
-            create_once(outputs.mlflow_db, lambda file: make_schema(sqlite_url(file)))
+            create_once(outputs.mlflow_db, _make_tables)
             find_artifacts(outputs)
         self._over = set[int]()  # blocks of which all is sent: they open again at a start of the sweep alone
         self._looked = False  # in this update, whether the experiment is still this sweep's
@@ -122,20 +123,19 @@ class Mirror:
     def _send(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], over: bool) -> None:
         first = read_block(blocks[min(blocks)])
         news, n_sent = False, len(self._sent)
-        began = _first_ms(read_trials(blocks[min(blocks)]))
-        sweep = self._run("sweep", self._sweep.name, None, first, began, params=described.sweep_params(first))
+        of_first = read_trials(blocks[min(blocks)])
+        sweep = self._run("sweep", None, described.shown_sweep(self._sweep.name, first, of_first))
         for number, study in blocks.items():
             if number in self._over:
                 continue
             known = read_block(study)
             studies = [study] + ([validations[number]] if number in validations else [])
             trials = [(own.study_name, trial) for own in studies for trial in read_trials(own)]
-            name, tags = described.block_name(self._sweep.name, number), described.block_tags(known)
-            began = _first_ms([trial for _, trial in trials])
-            block = self._run(study.study_name, name, sweep, known, began, tags, described.block_params(known))
+            shown = described.shown_block(self._sweep.name, known, [trial for _, trial in trials])
+            block = self._run(study.study_name, sweep, shown)
             begun = [(name, trial) for name, trial in trials if trial.state is not TrialState.WAITING]
             if block.ended and not block.deleted:
-                if all(_key(own, trial) in self._sent for own, trial in begun):
+                if all(trial_folder(own, trial.number) in self._sent for own, trial in begun):
                     if known.ended:
                         self._over.add(number)
                     continue
@@ -144,7 +144,9 @@ class Mirror:
             for own, trial in begun:
                 self._send_trial(own, trial, block, known)
             if not block.deleted:
-                self._send_best_so_far(read_trials(study), block)
+                points = described.best_so_far(read_trials(study))[block.n_best :]
+                self._log(block, [("best_r2", value, when, step) for step, value, when in points])
+                block.n_best += len(points)
                 if known.ended and (known.shown or over):
                     self._end_block(study, winner(study, validations.get(number)), number, block, sweep)
                     news = True
@@ -157,12 +159,6 @@ class Mirror:
             self._client.set_terminated(sweep.run_id)
             sweep.ended = True
 
-    def _send_best_so_far(self, trials: Sequence[Trial], block: _Sent) -> None:
-        """A block's best R2 after each of its trials."""
-        points = described.best_so_far(trials)[block.n_best :]
-        self._log_metrics(block.run_id, [("best_r2", value, when, step) for step, value, when in points])
-        block.n_best += len(points)
-
     def _describe_sweep(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], sweep: _Sent) -> None:
         own = {}
         for number, study in blocks.items():
@@ -172,9 +168,8 @@ class Mirror:
         self._client.set_tag(sweep.run_id, described.NOTE, note)
 
     def _send_trial(self, study: str, trial: Trial, parent: _Sent, block: Block) -> None:
-        name = described.trial_name(self._sweep.name, block.number, trial)
-        tags, params = described.trial_tags(trial), described.trial_params(trial)
-        run = self._run(_key(study, trial), name, parent, block, _first_ms([trial]), tags, params)
+        shown = described.shown_trial(self._sweep.name, block, trial)
+        run = self._run(trial_folder(study, trial.number), parent, shown)
         if run.ended or run.deleted:
             return
         self._send_reports(trial, run)
@@ -182,18 +177,12 @@ class Mirror:
             return
         outcome = trial.outcome
         assert outcome is not None
-        metrics = {name: value for name, value in outcome.metrics.items() if value is not None}
-        self._log_metrics(run.run_id, [(name, value, _end_ms(trial), 0) for name, value in metrics.items()])
-        for tag, value in (("state", trial.state.name), ("status", outcome.status), ("stop_step", outcome.stop_step)):
-            self._client.set_tag(run.run_id, tag, value)
-        if outcome.reason:
-            self._client.set_tag(run.run_id, "reason", outcome.reason[:MAX_TEXT])
+        self._log_result(run, trial)
         saved = self._paths.trial(study, trial.number)
-        for tag, value in described.provenance_tags(saved.weights).items():
-            self._client.set_tag(run.run_id, tag, value)
-        for file in (saved.config, saved.weights):
-            if file.exists():
-                self._client.log_artifact(run.run_id, str(file))
+        ending = {"state": trial.state.name, "status": outcome.status, "stop_step": outcome.stop_step}
+        ending |= {"reason": outcome.reason} if outcome.reason else {}
+        self._log(run, tags=ending | described.provenance_tags(saved.weights))
+        self._log_files(run, [saved.config, saved.weights])
         self._client.set_terminated(run.run_id, RUN_STATUS[trial.state], _end_ms(trial))
         run.ended = True
 
@@ -202,35 +191,28 @@ class Mirror:
         if not new:
             return
         assert trial.began is not None
-        start_ms = int(trial.began.timestamp() * 1000)
+        start_ms = described.milliseconds(trial.began)
         points = []
         for report in new:
             # A second attempt may be faster than the first, whose reports it goes on from: time does not go back.
             run.last_ms = max(run.last_ms + 1, start_ms + int(report.elapsed_s * 1000))
             points += [(name, getattr(report, field), run.last_ms, report.step) for field, name in CURVES.items()]
-        self._log_metrics(run.run_id, points)
+        self._log(run, points)
         run.n_reports = new[-1].index
 
     def _end_block(self, study: Study, best: Winner | None, number: int, block: _Sent, sweep: _Sent) -> None:
         if best is not None:
-            ended, metrics = _end_ms(best.run), best.run.metrics
-            values = {name: value for name, value in metrics.items() if value is not None}
-            self._log_metrics(block.run_id, [(name, value, ended, 0) for name, value in values.items()])
-            if not sweep.deleted:
-                self._log_metrics(sweep.run_id, [("best_r2", best.final_r2, ended, number)])
             saved = self._paths.trial(best.study, best.run.number)
-            tags = described.provenance_tags(saved.weights) | {"best_trial": best.searched.number}
-            for tag, value in tags.items():
-                for run in (block, sweep):
-                    if not run.deleted and (run is block or tag != "best_trial"):
-                        self._client.set_tag(run.run_id, tag, value)
-            for ending in (".yaml", ".png"):
-                if (file := self._paths.best_file(number, ending)).exists():
-                    self._client.log_artifact(block.run_id, str(file))
+            origin = described.provenance_tags(saved.weights)
+            self._log_result(block, best.run)
+            self._log(block, tags=origin | {"best_trial": best.searched.number})
+            if not sweep.deleted:
+                self._log(sweep, [("best_r2", best.final_r2, _end_ms(best.run), number)], tags=origin)
+            self._log_files(block, [self._paths.best_file(number, ending) for ending in (".yaml", ".png")])
             if saved.config.is_file() and saved.weights.is_file():  # an imported log, and a tidied folder, have none
                 register(self._client, block.run_id, self._sweep, study, best, saved)
         self._send_views(number, block)
-        keys = [_key(study.study_name, trial) for trial in read_trials(study)]
+        keys = [trial_folder(study.study_name, trial.number) for trial in read_trials(study)]
         of_trials = [self._sent[key].run_id for key in keys if key in self._sent and not self._sent[key].deleted]
         note = described.block_note(study, best, self._links, block.run_id, of_trials, self._paths.report.exists())
         self._client.set_tag(block.run_id, described.NOTE, note)
@@ -244,77 +226,73 @@ class Mirror:
         agent = sorted(paths.agent.glob(f"block_{number:02d}_*.log"))
         views = (("report", [paths.report, paths.trials_csv]), ("record", record), ("agent", agent))
         for folder, files in views:
-            for file in files:
-                if file.exists():
-                    self._client.log_artifact(block.run_id, str(file), folder)
+            self._log_files(block, files, folder)
 
-    def _run(
-        self,
-        key: str,
-        name: str,
-        parent: _Sent | None,
-        block: Block,
-        began_ms: int | None,
-        tags: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
-    ) -> _Sent:
+    def _run(self, key: str, parent: _Sent | None, shown: described.Shown) -> _Sent:
         """The run of a sweep, block or trial, made where MLflow has none; below a deleted one it counts as deleted."""
-        from mlflow.entities import Param
-
         if key not in self._sent and parent is not None and parent.deleted:
             return parent
         if key not in self._sent:
-            own = {"key": key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent.run_id} if parent else {})
-            own |= {tag: str(value)[:MAX_TEXT] for tag, value in (tags or {}).items()}
-            run = self._client.create_run(self._experiment_id, began_ms, own, name)
+            own = {"key": key, "mlflow.runName": shown.name} | ({"mlflow.parentRunId": parent.run_id} if parent else {})
+            own |= {tag: str(value)[:MAX_TEXT] for tag, value in shown.tags.items()}
+            run = self._client.create_run(self._experiment_id, shown.began_ms, own, shown.name)
             self._sent[key] = _Sent(run.info.run_id, described=False)
         sent = self._sent[key]
         if not (sent.described or sent.ended or sent.deleted):  # made just now, or by a mirror that was cut off here
-            entries = [Param(name, str(value)[:MAX_TEXT]) for name, value in (params or {}).items()]
-            for start in range(0, len(entries), 100):  # MLflow's limit of one call
-                self._client.log_batch(sent.run_id, params=entries[start : start + 100])
-            self._client.log_inputs(sent.run_id, datasets=[described.data_input(block)])
+            self._log(sent, params=shown.params)
+            self._client.log_inputs(sent.run_id, datasets=[described.data_input(shown.block)])
             sent.described = True
         return sent
 
     def _known_runs(self) -> dict[str, _Sent]:
         """What an earlier mirror has sent, also where a person deleted it since."""
-        from mlflow.entities import ViewType
-
         known: dict[str, _Sent] = {}
-        token = None
-        while True:
-            page = self._asked.search_runs([self._experiment_id], "", ViewType.ALL, max_results=1000, page_token=token)
-            for run in page:
-                ended, deleted = run.info.status != "RUNNING", run.info.lifecycle_stage == "deleted"
-                own_id, still = run.info.run_id, not (ended or deleted)
-                sent = self._asked.get_metric_history(own_id, "r2") if still else []
-                last_ms = max((point.timestamp for point in sent), default=0)
-                n_best = len(self._asked.get_metric_history(own_id, "best_r2")) if still else 0
-                whole = bool(run.inputs and run.inputs.dataset_inputs)  # which are the last that a new run is told
-                key = run.data.tags.get("key", "")
-                known[key] = _Sent(own_id, len(sent), n_best, last_ms, ended, deleted, described=whole)
-            token = page.token
-            if not token:
-                return known
+        for run in all_runs(self._asked, self._experiment_id, deleted_too=True):
+            ended, deleted = run.info.status != "RUNNING", run.info.lifecycle_stage == "deleted"
+            own_id, still = run.info.run_id, not (ended or deleted)
+            sent = self._asked.get_metric_history(own_id, "r2") if still else []
+            last_ms = max((point.timestamp for point in sent), default=0)
+            n_best = len(self._asked.get_metric_history(own_id, "best_r2")) if still else 0
+            whole = bool(run.inputs and run.inputs.dataset_inputs)  # which are the last that a new run is told
+            key = run.data.tags.get("key", "")
+            known[key] = _Sent(own_id, len(sent), n_best, last_ms, ended, deleted, described=whole)
+        return known
 
-    def _log_metrics(self, run_id: str, points: list[tuple[str, float, int, int]]) -> None:
-        from mlflow.entities import Metric
+    def _log_result(self, run: _Sent, trial: Trial) -> None:
+        """The metrics with which a trial ended."""
+        known = {name: value for name, value in trial.metrics.items() if value is not None}
+        self._log(run, [(name, value, _end_ms(trial), 0) for name, value in known.items()])
+
+    def _log(
+        self,
+        run: _Sent,
+        points: Sequence[tuple[str, float, int, int]] = (),
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Points are (metric, value, milliseconds since 1970, step)."""
+        from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(name, float(value), when, step) for name, value, when, step in points]
-        for start in range(0, len(metrics), 1000):  # MLflow's limit of one call
-            self._client.log_batch(run_id, metrics=metrics[start : start + 1000])
+        own = [Param(name, str(value)[:MAX_TEXT]) for name, value in (params or {}).items()]
+        said = [RunTag(name, str(value)[:MAX_TEXT]) for name, value in (tags or {}).items()]
+        for start in range(0, max(len(metrics), len(own), len(said)), 100):  # MLflow takes no more of each in one call
+            part = slice(start, start + 100)
+            self._client.log_batch(run.run_id, metrics[part], own[part], said[part])
+
+    def _log_files(self, run: _Sent, files: Sequence[Path], folder: str | None = None) -> None:
+        """Those of the files that are there."""
+        for file in files:
+            if file.exists():
+                self._client.log_artifact(run.run_id, str(file), folder)
 
 
-def _key(study: str, trial: Trial) -> str:
-    return f"{study}/trial_{trial.number:04d}"
-
-
-def _first_ms(trials: Sequence[Trial]) -> int | None:
-    """When the first of the trials began."""
-    return min((int(trial.began.timestamp() * 1000) for trial in trials if trial.began), default=None)
+def _make_tables(database: Path) -> None:
+    """A new database with MLflow's tables; takes it seconds, and a hundred migrations."""
+    client_of(sqlite_url(database)).search_experiments(max_results=1)
 
 
 def _end_ms(trial: Trial) -> int:
     assert trial.told is not None
-    return int(trial.told.timestamp() * 1000)
+    return described.milliseconds(trial.told)

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from siren_sweep.paths import OutputPaths, SweepPaths, replacing
+from siren_sweep.paths import OutputPaths, SweepPaths, replacing, trial_folder
 from siren_sweep.study.studies import instructions
 from siren_sweep.views.frames import trials_frame
 from siren_sweep.views.grades import grade
@@ -133,13 +133,13 @@ def _trials(
     rows = []
     for block in blocks:
         for trial in block.trials:
-            verdict = judged.get((block.number, trial.number))
+            verdict, folder = judged.get((block.number, trial.number)), trial_folder(block.name, trial.number)
             rows.append(
                 {
                     "cells": tables.trial_cells(block, trial, names, verdict),
                     "overrides": tables.overrides(trial),
-                    "link": links.get(f"{block.name}/trial_{trial.number:04d}"),
-                    "log": f"{block.name}/trial_{trial.number:04d}/job_{trial.job.attempt}.log" if trial.job else None,
+                    "link": links.get(folder),
+                    "log": f"{folder}/job_{trial.job.attempt}.log" if trial.job else None,
                     "winner": trial is block.best,
                     "block": f"block {block.number}",
                     "state": state_of(trial),
