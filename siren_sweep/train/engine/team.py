@@ -8,15 +8,15 @@ else a network keeps, its random state, is asked for where it is wanted. They go
 from __future__ import annotations
 
 import contextlib
-import json
 import mmap
+import multiprocessing
 import os
 import signal
-import socket
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +25,7 @@ from torch import Tensor
 
 
 class Network(Protocol):
-    """What is needed of a network: that it trains, and its random state as JSON values."""
+    """What is needed of a network: that it trains, and its random state as plain values."""
 
     def advance(self, n_steps: int) -> int | None: ...
 
@@ -44,7 +44,7 @@ class Team:
     def __init__(self, networks: Sequence[Network], n: int, context: Callable[[], AbstractContextManager[None]]):
         """`context` is what holds while a process takes steps."""
         edges = np.linspace(0, len(networks), n + 1).astype(int)
-        self._members: list[tuple[int, socket.socket]] = []
+        self._members: list[tuple[int, Connection]] = []
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             self._members.append(_forked(networks[start:stop], context, [own for _, own in self._members]))
         self.close = weakref.finalize(self, _end, self._members)
@@ -73,10 +73,10 @@ def _answer(received: dict[str, Any] | None) -> Any:
 
 
 def _forked(
-    networks: Sequence[Network], context: Callable[[], AbstractContextManager[None]], others: Sequence[socket.socket]
-) -> tuple[int, socket.socket]:
+    networks: Sequence[Network], context: Callable[[], AbstractContextManager[None]], others: Sequence[Connection]
+) -> tuple[int, Connection]:
     """A process, and this side of its connection; it closes the connections of `others`, which are not its own."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = multiprocessing.Pipe()
     with warnings.catch_warnings():  # other threads of ours wait, and take no part in what the process does
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
@@ -94,7 +94,7 @@ def _forked(
 
 
 def _serve(
-    networks: Sequence[Network], context: Callable[[], AbstractContextManager[None]], theirs: socket.socket
+    networks: Sequence[Network], context: Callable[[], AbstractContextManager[None]], theirs: Connection
 ) -> None:
     """Do what is asked until the other side has gone."""
     while (request := _receive(theirs)) is not None:
@@ -110,32 +110,20 @@ def _serve(
             _send(theirs, {"error": f"{type(error).__name__}: {error}"})
 
 
-def _send(connection: socket.socket, content: dict[str, Any]) -> None:
-    text = json.dumps(content).encode()
+def _send(connection: Connection, content: Any) -> None:
     with contextlib.suppress(BrokenPipeError):  # the answer that does not come says it
-        connection.sendall(len(text).to_bytes(8, "little") + text)
+        connection.send(content)
 
 
-def _receive(connection: socket.socket) -> dict[str, Any] | None:
+def _receive(connection: Connection) -> Any:
     """What the other side sent; None where it has gone."""
-    parts: list[bytes] = []
-    for n_bytes in (8, None):
-        wanted = n_bytes if n_bytes is not None else int.from_bytes(parts[0], "little")
-        part = b""
-        while len(part) < wanted:
-            try:
-                got = connection.recv(wanted - len(part))
-            except ConnectionResetError:
-                got = b""
-            if not got:
-                return None
-            part += got
-        parts.append(part)
-    content: dict[str, Any] = json.loads(parts[1])
-    return content
+    try:
+        return connection.recv()
+    except (EOFError, OSError):
+        return None
 
 
-def _end(members: Sequence[tuple[int, socket.socket]]) -> None:
+def _end(members: Sequence[tuple[int, Connection]]) -> None:
     """Let the processes go, and wait for them; one that is in the middle of a step is not waited for."""
     for pid, own in members:
         own.close()
