@@ -28,8 +28,8 @@ from siren_sweep.study.records import TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, load, open_storage
 from siren_sweep.sweep.worker import Worker
-from siren_sweep.train.loop import Report
 from siren_sweep.train.provenance import cpu_name
+from siren_sweep.train.report import Report
 
 
 def main() -> None:

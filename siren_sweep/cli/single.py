@@ -15,8 +15,8 @@ from siren_sweep.config.schema import Config
 from siren_sweep.errors import SweepError
 from siren_sweep.field.dataset import ensure_data, field_of
 from siren_sweep.paths import OutputPaths, TrialPaths, make_writable, replacing
-from siren_sweep.train.loop import Report, Status, discard_checkpoint
-from siren_sweep.train.report import where_to_look
+from siren_sweep.train.engine.checkpoint import discard
+from siren_sweep.train.report import Report, Status, shown_r2, where_to_look
 from siren_sweep.train.run import run_training
 
 
@@ -46,7 +46,7 @@ def run_single(cfg: Config, folder: Path) -> None:
         bar = progress.add_task("training", total=cfg.claude.total_steps)
 
         def on_report(report: Report) -> None:
-            progress.update(bar, completed=report.step, description=f"R2 {report.r2:.4f}")
+            progress.update(bar, completed=report.step, description=f"R2 {shown_r2(report.r2)}")
             if not console.is_terminal:
                 print(report.line(), file=sys.stderr)
 
@@ -58,7 +58,7 @@ def run_single(cfg: Config, folder: Path) -> None:
         summary = metrics | {"status": result.status, "reason": result.reason, "stop_step": result.stop_step}
         summary |= {"data_hash": field.data_hash, "reports": [dataclasses.asdict(item) for item in result.reports]}
         file.write_text(json.dumps(summary, indent=1))
-    discard_checkpoint(result.status, paths.checkpoint)
+    discard(paths.checkpoint, result.status)
     if result.status not in (Status.finished, Status.truncated):
         raise RunFailed(f"the run ended as {result.status} at step {result.stop_step}: {result.reason}")
     if result.status is Status.truncated:

@@ -33,9 +33,9 @@ from siren_sweep.study.stored_trials import TrialWriter, read_trial
 from siren_sweep.study.studies import load, open_storage, trial_id
 from siren_sweep.sweep import memory, program
 from siren_sweep.sweep.lock import training
-from siren_sweep.train.loop import Report, discard_checkpoint
+from siren_sweep.train.engine.checkpoint import discard
 from siren_sweep.train.machine import n_gpus, resolve_device
-from siren_sweep.train.report import shown_r2, told_apart
+from siren_sweep.train.report import Report, shown_r2, told_apart
 from siren_sweep.train.run import run_training
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
         n_windows=cfg.claude.search_windows,
     )
     worker.write(result.status.value, result.reason, metrics, result.stop_step)
-    discard_checkpoint(result.status, paths.checkpoint)
+    discard(paths.checkpoint, result.status)
     return result.status.value
 
 

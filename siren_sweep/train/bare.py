@@ -25,8 +25,10 @@ from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import ConfigError, DataError, OutputError, SweepError
 from siren_sweep.field import StimulusField, load_cached, open_field
 from siren_sweep.paths import TrialPaths, make_writable, replacing
-from siren_sweep.train.loop import Report, TrainResult, discard_checkpoint, train
+from siren_sweep.train.engine.checkpoint import discard
+from siren_sweep.train.loop import train
 from siren_sweep.train.machine import n_threads, resolve_device
+from siren_sweep.train.report import Report, TrainResult
 from siren_sweep.train.siren import in_data_units
 
 
@@ -109,7 +111,7 @@ def run(cfg: TrialConfig, field_file: Path | None, device: str, paths: TrialPath
 
     result = train(field, cfg, device=device, on_report=tell, checkpoint=paths.checkpoint)
     known = write(result, field, device, paths)
-    discard_checkpoint(result.status, paths.checkpoint)
+    discard(paths.checkpoint, result.status)
     return known
 
 

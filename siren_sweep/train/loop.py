@@ -13,12 +13,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
-
-from torch import Tensor
 
 from siren_sweep.config.schema import N_REPORTS, TrialConfig
 from siren_sweep.field import StimulusField, cut, frames_of, spread
@@ -28,48 +25,11 @@ from siren_sweep.train.engine.evaluate import evaluate, evaluate_windows, report
 from siren_sweep.train.fit import Fit
 from siren_sweep.train.machine import n_cores, n_threads
 from siren_sweep.train.metrics import Metrics, Moments, pooled, r2_standard_error
-from siren_sweep.train.report import Report, Status
+from siren_sweep.train.report import Report, Sample, Status, TrainResult
 from siren_sweep.train.siren import n_parameters
-
-__all__ = ["Report", "Sample", "Status", "TrainResult", "discard_checkpoint", "train"]
 
 CALL_S = 0.1  # how long the engine runs between looks at the clock
 WARM_UP_S = 2.0
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What a run that trained some of its windows says: exact over all frames and neurons of those."""
-
-    n_trained: int
-    n_windows: int
-    r2: float
-    r2_se: float  # standard error of `r2` as an estimate of what all windows would give
-    mse: float
-    pearson_r2: float
-    whole_time_min: float  # what all windows would take, on all cores of the machine
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run leaves. The final metrics are exact, over all frames and neurons, of the weights in `state_dict`:
-    the best of those evaluated. They are None where the run neither finished nor was truncated, and where it trained
-    some of its windows only: `sample` then has that part's. Parameters are those of all windows."""
-
-    status: Status
-    reason: str | None
-    final_r2: float | None
-    final_mse: float | None
-    final_pearson_r2: float | None
-    best_index: int | None
-    stop_step: int
-    training_time_min: float
-    total_params: int
-    foreseen_min: float | None
-    sample: Sample | None
-    border_jump: float | None  # see `Fit.border_jump`
-    reports: list[Report]
-    state_dict: dict[str, Tensor]
 
 
 def train(
@@ -89,17 +49,11 @@ def train(
 
     `on_report` returns a reason to stop, or None. `on_step` is told the step about ten times a second; what it raises
     ends the run, once the checkpoint is written. Raises ConfigError where `device` is not there. The checkpoint stays
-    until `discard_checkpoint`: what is cut off before its result is kept goes on from there.
+    until `checkpoint.discard`: what is cut off before its result is kept goes on from there.
     """
     run = _Run(field, cfg, device, checkpoint, n_windows)
     status, reason = run.go(on_report or (lambda report: None), on_step or (lambda step: None))
     return run.result(status, reason)
-
-
-def discard_checkpoint(status: str, file: Path) -> None:
-    """Take away the checkpoint of a run whose result is kept; one that was stopped or truncated can go on."""
-    if status not in (Status.stopped, Status.truncated):
-        checkpoints.discard(file)
 
 
 _Ending = tuple[Status, str | None]
@@ -125,7 +79,7 @@ class _Run:
         self._started = self._saved = monotonic()
         self._warm_from: float | None = None  # the clock after the first call, which may compile
         self._step_s = math.inf  # of the fastest call: what else the machine does may pass
-        self._calls: tuple[float, int] = (0.0, 0)  # seconds in the engine and steps since the last report
+        self._calls = 0.0, 0  # seconds in the engine and steps since the last report
         if file is not None and (state := checkpoints.load(file, self._identity)):
             self._restore(state)
 
@@ -139,7 +93,7 @@ class _Run:
                 return ending
             metrics = self._look(index)
             if not math.isfinite(metrics.r2):
-                return (Status.diverged, f"R2 at step {self._engine.step} is {metrics.r2}")
+                return Status.diverged, f"R2 at step {self._engine.step} is {metrics.r2}"
             report = self._report(index, metrics)
             if report.solved:  # over all frames, of which earlier weights may only have looked better on a part
                 self._keep(index, metrics)
@@ -158,11 +112,9 @@ class _Run:
         jump: float | None = None
         if status == Status.truncated:
             self._look(None)
-            self._save()
-        elif status == Status.stopped:
-            self._stopped = True
+        self._stopped = status == Status.stopped
+        if status in (Status.truncated, Status.stopped):
             self._save()  # so that it can go on
-        stop_step = self._engine.step
         if status in (Status.finished, Status.truncated):
             self._engine.load_weights(self._best_weights)
             parts = evaluate_windows(self._engine, self._field)
@@ -180,7 +132,7 @@ class _Run:
             final_mse=final.mse if final else None,
             final_pearson_r2=final.pearson_r2 if final else None,
             best_index=self._best_index,
-            stop_step=stop_step,
+            stop_step=self._engine.step,
             training_time_min=self._elapsed_s / 60,
             total_params=self._n_windows * n_parameters(model.hidden_dim_nnr_f, model.n_layers_nnr_f),
             foreseen_min=self._foreseen_min,
@@ -191,14 +143,11 @@ class _Run:
         )
 
     def _sample(self, parts: Sequence[Moments]) -> Sample:
-        metrics = pooled(parts)
         return Sample(
+            **vars(pooled(parts)),
             n_trained=len(parts),
             n_windows=self._n_windows,
-            r2=metrics.r2,
             r2_se=r2_standard_error(parts, self._n_windows),
-            mse=metrics.mse,
-            pearson_r2=metrics.pearson_r2,
             whole_time_min=self._elapsed_s / 60 * self._whole_factor,
         )
 
@@ -222,7 +171,7 @@ class _Run:
             self._calls = self._calls[0] + took, self._calls[1] + n_steps
             self._step_s = min(self._step_s, took / n_steps)
             if exploded is not None:
-                return (Status.diverged, f"the loss at step {exploded} is no number or has exploded")
+                return Status.diverged, f"the loss at step {exploded} is no number or has exploded"
             try:
                 on_step(self._engine.step)
             except BaseException:  # between two steps, so that all is whole
@@ -312,7 +261,7 @@ class _Run:
         self._engine.restore(state["engine"])
         self._reports = [Report(**report) for report in state["reports"]]
         best = state["best"]
-        self._best_r2, self._best_index, self._best_weights = (best["r2"], best["index"], best["weights"])
+        self._best_r2, self._best_index, self._best_weights = best["r2"], best["index"], best["weights"]
         self._started -= state["elapsed_s"]
         self._foreseen_min = state.get("foreseen_min")  # what is late is truncated, and not thrown away
         self._stopped = state.get("stopped", False)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LEAST_LOSS = 1e-12  # 1 - R2 below it is what sums in float64 cannot tell
 
@@ -42,6 +46,41 @@ class Report:
         """What a person reads of it."""
         so_far = f"{self.fraction:4.0%}  step {self.step}  R2 {shown_r2(self.r2)}"
         return f"{so_far}  {self.steps_per_s:.1f} steps/s  {self.left_s / 60:.1f} min left"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a run that trained some of its windows says: exact over all frames and neurons of those."""
+
+    n_trained: int
+    n_windows: int
+    r2: float
+    r2_se: float  # standard error of `r2` as an estimate of what all windows would give
+    mse: float
+    pearson_r2: float
+    whole_time_min: float  # what all windows would take, on all cores of the machine
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves. The final metrics are exact, over all frames and neurons, of the weights in `state_dict`:
+    the best of those evaluated. They are None where the run neither finished nor was truncated, and where it trained
+    some of its windows only: `sample` then has that part's. Parameters are those of all windows."""
+
+    status: Status
+    reason: str | None
+    final_r2: float | None
+    final_mse: float | None
+    final_pearson_r2: float | None
+    best_index: int | None
+    stop_step: int
+    training_time_min: float
+    total_params: int
+    foreseen_min: float | None
+    sample: Sample | None
+    border_jump: float | None  # see `Fit.border_jump`
+    reports: list[Report]
+    state_dict: dict[str, Tensor]
 
 
 def where_to_look(r2: float, reports: Sequence[Report]) -> str | None:

@@ -20,7 +20,8 @@ from siren_sweep.train.engine.autograd import EAGER_STEPS, TorchEngine
 from siren_sweep.train.engine.precision import hidden_products
 from siren_sweep.train.engine.stacked import _Output, activation_bytes
 from siren_sweep.train.fit import Fit
-from siren_sweep.train.loop import Status, train
+from siren_sweep.train.loop import train
+from siren_sweep.train.report import Status
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
 

@@ -23,10 +23,11 @@ from siren_sweep.field import Scaling, StimulusField, cut, open_field
 from siren_sweep.paths import TrialPaths
 from siren_sweep.train import loop as train_module
 from siren_sweep.train import run as run_module
+from siren_sweep.train.engine.checkpoint import discard
 from siren_sweep.train.engine.evaluate import report_frames
-from siren_sweep.train.loop import Report, Status, TrainResult, discard_checkpoint, train
+from siren_sweep.train.loop import train
 from siren_sweep.train.metrics import Metrics
-from siren_sweep.train.report import where_to_look
+from siren_sweep.train.report import Report, Status, TrainResult, where_to_look
 from siren_sweep.train.run import run_training
 from siren_sweep.train.siren import Siren, normalised
 
@@ -213,7 +214,7 @@ def test_a_run_over_its_budget_is_truncated_and_keeps_its_metrics(field: Stimulu
     assert "claude.time_budget_min (0.001) was over at step" in str(result.reason)
     assert result.stop_step < 100_000
     assert result.final_r2 is not None
-    discard_checkpoint(result.status, file)
+    discard(file, result.status)
     assert file.exists()  # a larger budget goes on from here
 
 
@@ -230,7 +231,7 @@ def test_a_resumed_run_is_the_undisturbed_one(field: StimulusField, tmp_path: Pa
     assert resumed.final_r2 == whole.final_r2
     assert [report.r2 for report in resumed.reports] == [report.r2 for report in whole.reports]
     assert list(file.parent.iterdir()) == [file]  # for whoever is cut off before the result is kept
-    discard_checkpoint(resumed.status, file)
+    discard(file, resumed.status)
     assert not file.exists()
 
 

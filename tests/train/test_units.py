@@ -19,7 +19,8 @@ from siren_sweep.config.written import plain
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.train.bare import main
 from siren_sweep.train.fit import Fit
-from siren_sweep.train.loop import TrainResult, train
+from siren_sweep.train.loop import train
+from siren_sweep.train.report import TrainResult
 
 N_FRAMES, N_NEURONS = 16, 152
 # value = gain * light + offset, place = unit * lattice + centre: a camera's counts, and the log of something in metres

@@ -24,7 +24,8 @@ from siren_sweep.train.engine.device_batches import DeviceBatch, DeviceSampler
 from siren_sweep.train.engine.evaluate import evaluate
 from siren_sweep.train.engine.stacked import activation_bytes
 from siren_sweep.train.fit import Fit
-from siren_sweep.train.loop import Status, train
+from siren_sweep.train.loop import train
+from siren_sweep.train.report import Status
 
 N_FRAMES, N_COLUMNS, WINDOW = 62, 7, 15  # four windows: of 15, 16, 15 and 16 frames
 CPU = torch.device("cpu")

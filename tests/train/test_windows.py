@@ -23,7 +23,8 @@ from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, cut, frames_of, open_field, spread
 from siren_sweep.train.engine import make_engine
 from siren_sweep.train.fit import Fit
-from siren_sweep.train.loop import Report, Status, train
+from siren_sweep.train.loop import train
+from siren_sweep.train.report import Report, Status
 from siren_sweep.train.siren import Siren, normalised
 
 N_FRAMES, N_COLUMNS = 62, 7

@@ -14,6 +14,7 @@ import torch
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import replacing
+from siren_sweep.train.report import Status
 
 FORMAT = 4
 NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and the one that goes on from it
@@ -71,7 +72,8 @@ def load(file: Path, identity: str) -> dict[str, Any] | None:
     return None
 
 
-def discard(file: Path) -> None:
-    """Take away the checkpoint of a run that has ended."""
-    with contextlib.suppress(OSError):
-        file.unlink()
+def discard(file: Path, status: Status) -> None:
+    """Take away the checkpoint of a run whose result is kept; one that was stopped or truncated can go on."""
+    if status not in (Status.stopped, Status.truncated):
+        with contextlib.suppress(OSError):
+            file.unlink()
