@@ -73,9 +73,9 @@ def check_server(url: str) -> None:
         raise OutputError(not_opened(error, address)) from None
 
 
-def not_opened(error: Exception, address: str) -> str:
-    """What to tell of a storage on a server that cannot be opened."""
-    reason = storage_reason(error).replace(address, "<storage.url>")
+def not_opened(error: Exception, address: str, file: Path | None = None) -> str:
+    """What to tell of a storage that cannot be opened: a study `file`, or one on a server."""
+    reason = storage_reason(error, file) if file else storage_reason(error).replace(address, "<storage.url>")
     return f"the storage of the studies cannot be opened ({type(error).__name__}: {reason})"
 
 

@@ -23,15 +23,7 @@ from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
 from siren_sweep.study.dashboard import TimedStorage, name_metric
 from siren_sweep.study.records import Block, Instruction, Trial
-from siren_sweep.study.storage import (
-    engine_settings,
-    not_opened,
-    patient,
-    snapshot,
-    storage_reason,
-    wait_for,
-    with_driver,
-)
+from siren_sweep.study.storage import engine_settings, not_opened, patient, snapshot, wait_for, with_driver
 from siren_sweep.study.stored import (
     has_settings,
     last_batch,
@@ -45,6 +37,7 @@ from siren_sweep.study.stored import (
 from siren_sweep.study.stored_trials import read_trial, read_trials
 from siren_sweep.train.size import arithmetic, n_networks
 
+Studies = tuple[dict[int, Study], dict[int, Study]]  # of the blocks, and of the runs beside them, by block
 STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -67,19 +60,14 @@ def open_storage(url: str | None, paths: SweepPaths, existing: bool = False) -> 
     except OutputError:
         raise
     except Exception as error:  # SQLAlchemy's, the driver's and Optuna's own kinds
-        if own:
-            reason = storage_reason(error, paths.study_db)
-            raise OutputError(
-                f"the storage of the studies cannot be opened ({type(error).__name__}: {reason})"
-            ) from None
-        raise OutputError(not_opened(error, address)) from None
+        raise OutputError(not_opened(error, address, paths.study_db if own else None)) from None
 
 
 def open_folder(folder: Path) -> tuple[SweepPaths, OutputPaths, dict[int, Study], dict[int, Study]]:
     """The studies of a sweep's folder and its validation studies, by block. Raises OutputError where it holds none."""
     paths = _folder_of_a_sweep(folder)
     storage = open_storage(None, paths)
-    return paths, OutputPaths(paths.root.parent), all_blocks(storage), all_validations(storage)
+    return paths, OutputPaths(paths.root.parent), *all_studies(storage)
 
 
 @contextlib.contextmanager
@@ -89,7 +77,7 @@ def read_folder(folder: Path) -> Iterator[tuple[SweepPaths, dict[int, Study], di
     paths = _folder_of_a_sweep(folder)
     on_server = STORAGE_URL_VARIABLE in os.environ
     with snapshot(paths.study_db) if not on_server else contextlib.nullcontext(open_storage(None, paths)) as storage:
-        yield paths, all_blocks(storage), all_validations(storage)
+        yield paths, *all_studies(storage)
 
 
 def _folder_of_a_sweep(folder: Path) -> SweepPaths:
@@ -157,6 +145,12 @@ def _by_block(storage: BaseStorage, name_of: Callable[[int], str], known: Mappin
     return {number: known.get(number) or optuna.load_study(study_name=own[number], storage=storage) for number in own}
 
 
+def all_studies(storage: BaseStorage, known: Studies = ({}, {})) -> Studies:
+    """All studies that have begun, those of blocks and those beside them; those that are `known` are not loaded
+    again."""
+    return all_blocks(storage, known[0]), all_validations(storage, known[1])
+
+
 def trial_id(storage: BaseStorage, study: Study, number: int) -> int:
     """The storage's id of a trial."""
     study_id = storage.get_study_id_from_name(study.study_name)
@@ -215,16 +209,12 @@ def paused_trials(study: Study) -> list[Trial]:
     return [trial for trial in read_trials(study) if trial.paused]
 
 
-def n_affordable(study: Study, n_trials: int) -> int:
-    """How many trials at their full length a block of `n_trials` has left, to the nearest whole number.
+def n_left(trials: Sequence[Trial], n_trials: int) -> int:
+    """How many trials at their full length a block of `n_trials` has left after its `trials`, to the nearest whole
+    number.
 
     What a paused trial has not run is there for others.
     """
-    return n_left(read_trials(study), n_trials)
-
-
-def n_left(trials: Sequence[Trial], n_trials: int) -> int:
-    """As `n_affordable`, of the block's trials."""
     return math.floor(n_trials - sum(trial.spent for trial in trials) + 0.5 + 1e-9)
 
 

@@ -24,7 +24,7 @@ from siren_sweep.config.schema import Config
 from siren_sweep.errors import SweepError, redacted
 from siren_sweep.paths import OutputPaths, SweepPaths, command, sqlite_url
 from siren_sweep.study.stored import mark_shown
-from siren_sweep.study.studies import all_blocks, all_validations, open_storage
+from siren_sweep.study.studies import Studies, all_studies, open_storage
 from siren_sweep.sweep.slots import die_with_parent, warm_up
 from siren_sweep.views.mlflow.address import tracking_uri
 
@@ -204,8 +204,7 @@ class _Views:
     def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Connection) -> None:
         self._cfg, self._outputs, self._paths, self._connection = cfg, outputs, paths, connection
         self._storage = open_storage(cfg.storage.url, paths, existing=True)
-        self._blocks: dict[int, Study] = {}
-        self._validations: dict[int, Study] = {}
+        self._studies: Studies = ({}, {})  # of the blocks that have begun, and those beside them
         self._mirror: Mirror | None = None
         self._meter: SystemMetricsMonitor | None = None
         self._retry_at, self._told = 0.0, ""
@@ -219,7 +218,7 @@ class _Views:
             self._make(view)
             if view.kind == "report":
                 for one in alike:
-                    mark_shown(all_blocks(self._storage)[one.block])
+                    mark_shown(self._studies[0][one.block])
         except Exception as error:
             if not isinstance(error, SweepError):
                 log.exception("%s failed", view)
@@ -234,7 +233,7 @@ class _Views:
         from siren_sweep.views.record.writer import write_record
         from siren_sweep.views.report.page import write_report
 
-        blocks, validations = self._studies()
+        blocks, validations = self._studies = all_studies(self._storage, self._studies)
         if view.kind == "record":
             write_record(self._paths, blocks, validations)
         elif view.kind == "export":
@@ -242,15 +241,9 @@ class _Views:
         else:
             write_report(self._paths, self._outputs, blocks, validations)
 
-    def _studies(self) -> tuple[dict[int, Study], dict[int, Study]]:
-        """The studies of the blocks that have begun, and those beside them; what was loaded is not loaded again."""
-        self._blocks = all_blocks(self._storage, self._blocks)
-        self._validations = all_validations(self._storage, self._validations)
-        return self._blocks, self._validations
-
     def mirror(self, over: bool = False, last: bool = False) -> bool:
         """Send to MLflow what it does not have; whether some of it could not be sent."""
-        blocks, validations = self._studies()
+        blocks, validations = self._studies = all_studies(self._storage, self._studies)
         if not blocks or not self._cfg.tracking.enabled or (time.monotonic() < self._retry_at and not last):
             return False
         had = self._mirror is not None

@@ -20,7 +20,8 @@ from siren_sweep.config.parameters import (
 )
 from siren_sweep.config.schema import Block, Config
 from siren_sweep.search.space import Space, make_space, network_frames, usual_steps
-from siren_sweep.study.studies import n_affordable, open_batch
+from siren_sweep.study.stored_trials import read_trials
+from siren_sweep.study.studies import n_left, open_batch
 
 
 @dataclass(frozen=True)
@@ -94,5 +95,5 @@ class BlockCallback:
         self._n_iter_block, self._on_block_end = n_iter_block, on_block_end
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
-        if n_affordable(study, self._n_iter_block) <= 0 and open_batch(study) is None:
+        if n_left(read_trials(study), self._n_iter_block) <= 0 and open_batch(study) is None:
             self._on_block_end(study)

@@ -23,7 +23,8 @@ from siren_sweep.search.limits import Limit, dimension_of, fault, limit_text, li
 from siren_sweep.search.space import Space
 from siren_sweep.study.records import Instruction
 from siren_sweep.study.stored import last_batch, n_answered, read_instructions, write_answered, write_instructions
-from siren_sweep.study.studies import best_trial, load, n_affordable, n_trials_of, study_name
+from siren_sweep.study.stored_trials import read_trials
+from siren_sweep.study.studies import best_trial, load, n_left, n_trials_of, study_name
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.block import BlockStart
 from siren_sweep.sweep.user_input import Bound, EndSweep, Fix, More, Refused, StopBlock, Try
@@ -238,7 +239,7 @@ class _Block:
         if wrong:
             raise ValueError("; ".join(wrong))
         waiting = self._refuse_repeated(params)
-        more = 0 if waiting < n_affordable(self._study, self._n_trials()) else 1
+        more = 0 if waiting < n_left(read_trials(self._study), self._n_trials()) else 1
         return _decision("it is in the next batch" + (", one trial more" if more else ""), wanted=params, more=more)
 
     def _refuse_repeated(self, params: Mapping[str, Any]) -> int:

@@ -7,13 +7,12 @@ import threading
 from types import TracebackType
 
 from optuna.storages import BaseStorage
-from optuna.study import Study
 
 from siren_sweep.config.schema import Config
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import OutputPaths, SweepPaths, command
 from siren_sweep.study.storage import STORAGE_ERRORS
-from siren_sweep.study.studies import all_blocks, all_validations
+from siren_sweep.study.studies import Studies, all_studies
 from siren_sweep.sweep.beside import Beside, View
 from siren_sweep.sweep.interrupts import AtOnce
 from siren_sweep.sweep.progress import ProgressView
@@ -29,8 +28,7 @@ class Monitor:
 
     def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, storage: BaseStorage) -> None:
         self._paths, self._storage = paths, storage
-        self._blocks: dict[int, Study] = {}
-        self._validations: dict[int, Study] = {}
+        self._studies: Studies = ({}, {})
         self._view = ProgressView(cfg, paths)
         self._beside = Beside(cfg, outputs, paths, self._view.say)
         self._stop = threading.Event()
@@ -79,9 +77,8 @@ class Monitor:
 
     def _look(self) -> None:
         try:
-            self._blocks = all_blocks(self._storage, self._blocks)
-            self._validations = all_validations(self._storage, self._validations)
-            self._view.update(self._blocks, self._validations, self._beside.busy_with)
+            self._studies = all_studies(self._storage, self._studies)
+            self._view.update(*self._studies, self._beside.busy_with)
         except STORAGE_ERRORS:  # the sweep's loop meets them too, and tells
             return
         except Exception:  # progress is a service

@@ -22,7 +22,7 @@ from siren_sweep.study.records import PlannedTrial, TrialPlan
 from siren_sweep.study.seen import Told
 from siren_sweep.study.stored import last_batch, read_block, write_plan, write_told
 from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import all_blocks, all_validations, n_affordable, open_batches, told_batch
+from siren_sweep.study.studies import all_blocks, all_studies, n_left, open_batches, told_batch
 from siren_sweep.sweep import warm_start
 from siren_sweep.sweep.agent.proposer import AgentProposer
 from siren_sweep.sweep.batch import enqueue_plan, planned
@@ -53,13 +53,13 @@ class Planner:
         give_up_beyond(self._storage, seen, self._paths)
         batch = last_batch(study) + 1
         n_open = sum(trial.batch in open_ for trial in read_trials(seen))
-        n_left = n_affordable(seen, self._instructions.n_trials(start.number)) - n_open
-        if n_left <= 0:
+        left = n_left(read_trials(seen), self._instructions.n_trials(start.number)) - n_open
+        if left <= 0:
             return False
         n = self._cfg.claude.n_parallel
-        n = n if self._pauses(start, start.base) else min(n, n_left)
-        proposals = self._propose(seen, start, batch, n, n_left)
-        proposals = affordable(seen, proposals, n_left, [self._pauses(start, one.params) for one in proposals])
+        n = n if self._pauses(start, start.base) else min(n, left)
+        proposals = self._propose(seen, start, batch, n, left)
+        proposals = affordable(seen, proposals, left, [self._pauses(start, one.params) for one in proposals])
         if not proposals:
             if not open_:
                 n_run = len(read_trials(study))
@@ -85,7 +85,7 @@ class Planner:
     def _agent(
         self, start: BlockStart, batch: int, space: Space, begins: Sequence[Params], sampler: Proposer
     ) -> AgentProposer:
-        runs = (all_blocks(self._storage), all_validations(self._storage))
+        runs = all_studies(self._storage)
         return AgentProposer(self._cfg, self._paths, runs, (start.number, batch), space, begins, sampler)
 
     def _placed(self, study: Study, start: BlockStart, batch: int, proposals: Sequence[Proposal]) -> list[PlannedTrial]:
@@ -110,7 +110,7 @@ class Planner:
             for slot, proposal in enumerate(proposals)
         ]
 
-    def _propose(self, study: Study, start: BlockStart, batch: int, n: int, n_left: int) -> list[Proposal]:
+    def _propose(self, study: Study, start: BlockStart, batch: int, n: int, left: int) -> list[Proposal]:
         seed = self._cfg.training.seed + 1000 * start.number + batch
         blocks = all_blocks(self._storage)
         known = warm_start.earlier(self._storage, start.space)
@@ -132,7 +132,7 @@ class Planner:
             earlier=known + [blocks[number] for number in sorted(blocks) if number < start.number],
             within=part,
             wanted=self._instructions.wanted(start.number),
-            left=n_left,
+            left=left,
         )
 
 
@@ -149,12 +149,12 @@ def renumbered(proposals: Sequence[Proposal], first: int) -> list[Proposal]:
 
 
 def affordable(
-    study: Study, proposals: Sequence[Proposal], n_left: int, pauses_at: Sequence[Sequence[int]]
+    study: Study, proposals: Sequence[Proposal], n_trials: int, pauses_at: Sequence[Sequence[int]]
 ) -> list[Proposal]:
-    """Those of the proposals, in their order, that `n_left` full trials pay for together: each up to the next report at
-    which it pauses; what a block starts from, and what a person asked for, to its last."""
+    """Those of the proposals, in their order, that `n_trials` full trials pay for together: each up to the next report
+    at which it pauses; what a block starts from, and what a person asked for, to its last."""
     reached = {trial.number: trial.reports[-1].index for trial in read_trials(study) if trial.reports}
-    first, left = len(study.get_trials(deepcopy=False)), n_left * N_REPORTS
+    first, left = len(study.get_trials(deepcopy=False)), n_trials * N_REPORTS
     places: dict[int, int] = {}  # a proposal's number as a trial, by what it would be if all of them ran
     kept: list[Proposal] = []
     for number, (proposal, at) in enumerate(zip(proposals, pauses_at, strict=True), first):

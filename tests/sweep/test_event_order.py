@@ -32,7 +32,7 @@ from siren_sweep.study.studies import (
     all_blocks,
     all_validations,
     load,
-    n_affordable,
+    n_left,
     open_batches,
     paused_trials,
     trial_id,
@@ -268,7 +268,7 @@ def test_a_sweep_that_is_extended_leads_to_the_same_table_wherever_it_is_cut_off
     expected = table(storage)
     assert {*before} <= {*expected}
     blocks = all_blocks(storage)
-    assert [n_affordable(study, 11) for study in blocks.values()] == [0, 0, 0]
+    assert [n_left(read_trials(study), 11) for study in blocks.values()] == [0, 0, 0]
     assert all(read_block(study).ended and read_block(study).shown for study in blocks.values())
     assert {read_block(study).settings["claude.n_iter_block"] for study in blocks.values()} == {11}
     for number, study in all_validations(storage).items():

@@ -31,7 +31,7 @@ from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.records import Block, PlannedTrial, Stint, Trial, TrialPlan
 from siren_sweep.study.stored import write_plan
 from siren_sweep.study.stored_trials import read_trials, trial_values
-from siren_sweep.study.studies import create, n_affordable, open_storage, paused_trials
+from siren_sweep.study.studies import create, n_left, open_storage, paused_trials
 from siren_sweep.sweep import worker as sweep_worker
 from siren_sweep.sweep.batch import BatchRun
 from siren_sweep.sweep.open_trials import OpenTrials
@@ -104,7 +104,7 @@ def test_what_paused_trials_have_not_run_is_there_for_more_configs(sweep: Home) 
     assert len({tuple(trial.params.items()) for trial in trials}) == len(trials)
     assert sorted(trial.plan.iteration for trial in trials) == list(range(1, len(trials) + 1))
     assert sum(trial.spent for trial in trials) == pytest.approx(4, abs=0.5)
-    assert n_affordable(study, 4) == 0
+    assert n_left(read_trials(study), 4) == 0
     batches = [[trial for trial in trials if batch in (trial.plan.batch, trial.batch)] for batch in (1, 2)]
     assert [[trial.number for trial in batch] for batch in batches] == [[0, 1], [1, 2]]
 
