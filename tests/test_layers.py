@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "siren_sweep"
 
 # The ground first. A room imports from the rooms below it and from its own, lazily or not; no module from itself by
 # way of others.
-FLOORS = ("errors", "paths", "config", "field", "train", "study", "search", "views", "sweep", "cli")
+FLOORS = ("errors", "text", "paths", "config", "field", "train", "study", "search", "views", "sweep", "cli")
 ABOVE = ("plugins", "__main__", "__init__")  # what Hydra and Python find; nothing of ours imports them
 
 

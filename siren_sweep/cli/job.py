@@ -18,6 +18,7 @@ from siren_sweep.config.base import with_base
 from siren_sweep.errors import OutputError, SweepError, redacted
 from siren_sweep.sweep.cluster.submitted import FAULT, INTERRUPTED
 from siren_sweep.sweep.worker import Interrupted, Superseded, interrupt
+from siren_sweep.text import one_line
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def _say(text: str) -> None:
 
 
 def _leave(error: SweepError) -> None:
-    text = redacted(" ".join(str(error).split()))
+    text = redacted(one_line(error, 10_000))
     print(f"error: {text}", file=sys.stderr)
     raise SystemExit(FAULT)
 

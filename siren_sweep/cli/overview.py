@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
 from siren_sweep.paths import command
+from siren_sweep.text import wrapped
 
 _COMMON = {
     "dataset=flyvis dataset.path=PATH": "your own data",
@@ -62,7 +62,7 @@ def _table(title: str, rows: Mapping[str, str]) -> list[str]:
     column = longest + 4 if longest <= width // 2 else 8
     lines = [title]
     for name, what in rows.items():
-        below = textwrap.wrap(what, width - column, break_long_words=False, break_on_hyphens=False)
+        below = wrapped(what, width - column, indent="")
         if len(name) + 4 <= column:
             lines.append(f"  {name}".ljust(column) + below.pop(0))
         else:

@@ -12,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from siren_sweep.paths import OutputPaths, command
+from siren_sweep.text import wrapped
 
 
 class PrintSummary(Callback):
@@ -22,8 +23,6 @@ class PrintSummary(Callback):
         paths = outputs.sweep(config.sweep.name)
         if not paths.best_json.exists():
             return
-        from siren_sweep.sweep.progress import wrapped  # needs optuna, which a refused start does without
-
         print()
         for entry in json.loads(paths.best_json.read_text()):
             line = (

@@ -1,9 +1,6 @@
-"""What the field's analysis log fixes: its short names, its marker of a block's end, and that an entry is lines."""
+"""What the field's analysis log fixes: its short names, and its marker of a block's end."""
 
 from __future__ import annotations
-
-import re
-from typing import Any
 
 from siren_sweep.config.parameters import (
     BATCH_SIZE,
@@ -23,9 +20,3 @@ BLOCK_END = ">>> BLOCK END <<<"
 CONFIG = {
     PARAMETERS[name].short: name for name in (HIDDEN_DIM, N_LAYERS, OMEGA, RATE, BATCH_SIZE, T_PERIOD, TOTAL_STEPS)
 }
-
-
-def one_line(text: Any, limit: int = 500) -> str:
-    """Text without line breaks or control characters, in at most `limit` characters."""
-    line = " ".join(re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", " ", str(text)).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"

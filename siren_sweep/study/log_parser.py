@@ -14,7 +14,8 @@ from typing import Any
 
 from siren_sweep.config.parameters import BATCH_SIZE, EXPLORABLE, PARAMETERS, WINDOW, XY_PERIOD, leaf
 from siren_sweep.config.schema import METRICS, SAMPLE_NAMES
-from siren_sweep.study.log_format import BLOCK_END, CONFIG, one_line
+from siren_sweep.study.log_format import BLOCK_END, CONFIG
+from siren_sweep.text import one_line
 
 _ENTRY = re.compile(r"#{1,4}\s*Iter(?:ation)?\s+(\d{1,9})\b.*", re.IGNORECASE)
 _NO_ENTRY = re.compile(r"#+\s*Iter(?:ation)?\b.*", re.IGNORECASE)

@@ -15,9 +15,9 @@ from typing import Any
 from siren_sweep.config.base import read_base
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.errors import DataError, SweepError
-from siren_sweep.study.log_format import one_line
 from siren_sweep.study.log_parser import Ran, lines_of, number
 from siren_sweep.study.old_memory import MEMORY, OldMemory, read_memory
+from siren_sweep.text import one_line
 
 _LOG, _SCORES = "_analysis.md", "_ucb_scores.txt"
 _CONFIG = re.compile(r"iter_(\d{1,9})(?:_slot_(\d{1,4}))?\.ya?ml")

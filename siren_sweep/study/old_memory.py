@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from siren_sweep.config.parameters import WINDOW
-from siren_sweep.study.log_format import one_line
 from siren_sweep.study.log_parser import FRAMES, lines_of, number, parameter_named
+from siren_sweep.text import one_line
 
 MEMORY = "_memory.md"
 # The sections of a memory, in its own order; below a heading that is none of these nothing is read.

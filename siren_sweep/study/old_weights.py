@@ -12,7 +12,7 @@ import torch
 from siren_sweep.config.parameters import HIDDEN_DIM, N_LAYERS, OMEGA, T_PERIOD, XY_PERIOD, leaf
 from siren_sweep.errors import DataError
 from siren_sweep.field import StimulusField
-from siren_sweep.study.log_format import one_line
+from siren_sweep.text import one_line
 from siren_sweep.train.metrics import Metrics, Moments
 from siren_sweep.train.siren import Siren, normalised
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from siren_sweep.config.parameters import EXPLORABLE, leaf
 from siren_sweep.errors import DataError
 from siren_sweep.field.stimulus_field import StimulusField, open_field
-from siren_sweep.study.log_format import one_line
 from siren_sweep.study.log_parser import Entry, Fault, checked, same
 from siren_sweep.study.old_folder import OldFolder
 from siren_sweep.study.old_memory import Row
+from siren_sweep.text import one_line
 
 _ROUNDED = 1e-3  # of an R2 that is written with three digits
 

@@ -22,6 +22,7 @@ from siren_sweep.study.studies import best_trial, instructions, n_left, n_trials
 from siren_sweep.sweep import time_left
 from siren_sweep.sweep.lock import last_attempt
 from siren_sweep.sweep.slots import slots
+from siren_sweep.text import wrapped
 from siren_sweep.train.report import Status, shown_r2
 
 _Trials = dict[str, list[Trial]]  # of a block and beside it, by study
@@ -167,13 +168,6 @@ class ProgressView:
         n_trials = self._cfg.claude.n_iter_block + self._cfg.claude.n_validation_seeds
         sweep = block + time_left.later_s(typical, steps, schedule[number:], n_trials, n_slots)
         return {"batch": batch, "block": block} | ({"sweep": sweep} if len(schedule) > 1 else {})
-
-
-def wrapped(line: str, width: int) -> list[str]:
-    """A line in lines of at most `width` characters, cut between words alone."""
-    return textwrap.wrap(
-        line, max(20, width), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    ) or [""]
 
 
 def _name(trial: Trial) -> str:

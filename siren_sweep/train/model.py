@@ -22,6 +22,7 @@ from siren_sweep.errors import ConfigError, DataError, OutputError
 from siren_sweep.field import Scaling
 from siren_sweep.field.source import FieldSource
 from siren_sweep.paths import SweepPaths, TrialPaths
+from siren_sweep.text import one_line
 from siren_sweep.train.fit import POINTS_AT_ONCE, Fit
 from siren_sweep.train.report import shown_r2
 from siren_sweep.train.saved import Data, Description, read_saved
@@ -61,7 +62,7 @@ class Model:
         try:
             self._fit = Fit(description.config, weights, self.scaling)
         except (KeyError, RuntimeError) as error:
-            raise ConfigError(f"the weights must be those of the config ({_one_line(error)})") from None
+            raise ConfigError(f"the weights must be those of the config ({_said(error)})") from None
         n_windows, n_frames = len(self._fit.windows), self.data.n_training_frames
         if sum(len(window.frames) for window in self._fit.windows) != n_frames:
             raise ConfigError(f"the weights must be those of all {n_frames} frames, got {n_windows} windows of them")
@@ -111,7 +112,7 @@ class Model:
         try:
             self._fit.to(torch.device(device))
         except (RuntimeError, AssertionError) as error:  # torch's ways of saying so
-            fault = f"device must be one that torch has here, got {str(device)!r} ({_one_line(error)})"
+            fault = f"device must be one that torch has here, got {str(device)!r} ({_said(error)})"
             raise ConfigError(fault) from None
         return self
 
@@ -211,5 +212,5 @@ def _others(file: Path) -> str:
     return f"; the folder holds {', '.join(found[:20])}" if found else ""
 
 
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+def _said(error: BaseException) -> str:
+    return one_line(f"{type(error).__name__}: {error}", 200)

@@ -20,11 +20,11 @@ from siren_sweep.config.written import plain, read_config, yaml_text
 from siren_sweep.errors import DataError, OutputError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
-from siren_sweep.paths import OutputPaths, SweepPaths, replacing
-from siren_sweep.study.log_format import one_line
+from siren_sweep.paths import OutputPaths, SweepPaths, replacing, trial_folder
 from siren_sweep.study.records import Block
 from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner, seed_runs, winner
+from siren_sweep.text import one_line
 from siren_sweep.train.report import shown_r2
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def provenance(block: Block, best: Winner, validation: Study | None, said: Mappi
         "data_hash": block.data_hash,
         "other_seeds": [run.plan.seed for run in others],
         "command": block.command or "unknown",
-        "trial": f"{best.study}/trial_{best.run.number:04d}",
+        "trial": trial_folder(best.study, best.run.number),
     }
 
 

@@ -14,8 +14,8 @@ from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS, WINDOW, parame
 from siren_sweep.search.encoding import Params
 from siren_sweep.search.limits import Limit, fault, limited, single
 from siren_sweep.search.space import Space
-from siren_sweep.study.log_format import one_line
 from siren_sweep.sweep.agent.folder import Refused
+from siren_sweep.text import one_line
 
 MOST_BYTES, MOST_WORDS = 1 << 14, 1 << 16  # of a config, and of the hypotheses
 _MOST_LEVELS = 8

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from siren_sweep.search.encoding import axes, key_of
-from siren_sweep.study.log_format import one_line
 from siren_sweep.sweep.agent import texts
 from siren_sweep.sweep.agent.answer import MOST_BYTES, MOST_WORDS, Faults, Stated, placed, read_config, read_hypotheses
 from siren_sweep.sweep.agent.folder import AgentFolder, Refused
 from siren_sweep.sweep.agent.request import USER_INPUT, Request
+from siren_sweep.text import one_line
 from siren_sweep.views.record.notes import notes_in
 
 _MOST_RECORD = 8 << 20  # bytes of the memory, or of the log

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from siren_sweep.config.parameters import XY_PERIOD
-from siren_sweep.study.log_format import BLOCK_END, one_line
+from siren_sweep.study.log_format import BLOCK_END
+from siren_sweep.text import one_line
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, judge_block, revised

@@ -8,7 +8,7 @@ from typing import Any
 from siren_sweep.config.parameters import leaf
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.written import yaml_text
-from siren_sweep.study.log_format import one_line
+from siren_sweep.text import one_line
 from siren_sweep.views.record.trials import BlockView, TrialView
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from siren_sweep.config.parameters import WINDOW, leaf
-from siren_sweep.study.log_format import BLOCK_END, CONFIG, IMPORTED, one_line
+from siren_sweep.study.log_format import BLOCK_END, CONFIG, IMPORTED
+from siren_sweep.text import one_line
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, Level, current, statements

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from siren_sweep.study.log_format import one_line
+from siren_sweep.text import one_line
 from siren_sweep.views.record.trials import BlockView
 
 LASTING = ("Paper Summary", "Open Questions")

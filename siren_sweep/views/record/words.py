@@ -7,7 +7,8 @@ from typing import Any
 
 from siren_sweep.config.parameters import PARAMETERS, XY_PERIOD, leaf
 from siren_sweep.search.proposal import shown
-from siren_sweep.study.log_format import CONFIG, IMPORTED, OLD_R2, one_line
+from siren_sweep.study.log_format import CONFIG, IMPORTED, OLD_R2
+from siren_sweep.text import one_line
 from siren_sweep.views.record.trials import State, TrialView
 from siren_sweep.views.record.verdicts import changed
 

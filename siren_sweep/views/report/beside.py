@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 
 from siren_sweep.errors import SweepError
 from siren_sweep.paths import OutputPaths, SweepPaths
-from siren_sweep.study.log_format import one_line
 from siren_sweep.study.studies import STORAGE_URL_VARIABLE
+from siren_sweep.text import one_line
 from siren_sweep.views.frames import Sweep, compared
 from siren_sweep.views.report.figures import with_error_axis
 from siren_sweep.views.report.scale import error, shown_r2
