@@ -22,11 +22,7 @@ class ConfigError(SweepError):
 
     def __init__(self, faults: str | Sequence[str]) -> None:
         self.faults = [faults] if isinstance(faults, str) else list(faults)
-        if len(self.faults) == 1:
-            text = self.faults[0]
-        else:
-            text = f"{len(self.faults)} faults in the config:\n" + "\n".join(f"  - {fault}" for fault in self.faults)
-        super().__init__(text)
+        super().__init__(together(self.faults, "the config"))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
         return type(self), (self.faults,)
@@ -42,6 +38,13 @@ class OutputError(SweepError):
 
 class SweepStateError(SweepError):
     """The sweep of that name runs already, or was started with another config."""
+
+
+def together(faults: Sequence[str], where: str) -> str:
+    """One message of several faults."""
+    if len(faults) == 1:
+        return faults[0]
+    return f"{len(faults)} faults in {where}:\n" + "\n".join(f"  - {fault}" for fault in faults)
 
 
 def redacted(text: str) -> str:

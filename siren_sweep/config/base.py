@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.config_store import ConfigStore
 
 from siren_sweep.config.checks import trial_config
-from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config.parameters import EXPLORABLE, value_at
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.unknown import nearest
-from siren_sweep.errors import ConfigError, DataError
+from siren_sweep.config.written import read_values
+from siren_sweep.errors import ConfigError
 
 SECTIONS = ("graph_model", "training", "claude")
 _MANY_FRAMES = 10**9
@@ -30,7 +30,7 @@ _TYPED_WRONG = 0.85  # how like a known name, of difflib's ratio, one is that wa
 
 def with_base(arguments: Sequence[str]) -> list[str]:
     """The command's arguments with `base=PATH` replaced by the choice that Hydra now knows; what of the file is not
-    understood is printed. Raises DataError and ConfigError."""
+    understood is printed. Raises ConfigError."""
     given = []
     for argument in arguments:
         if argument.startswith(_OPTION) and argument != f"{_OPTION}null":
@@ -53,21 +53,16 @@ def retyped(overrides: Sequence[str]) -> list[str]:
 def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:
     """The values of a config as Hydra merges them, and the keys that are not understood.
 
-    Raises DataError where the file is no YAML mapping, ConfigError with every fault of its values.
+    Raises ConfigError, with every fault of its values.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"base must be a YAML file that can be read, got {str(file)!r} ({error})") from None
-    if not isinstance(content, Mapping):
-        raise DataError(f"base must be a YAML file of sections ({', '.join(SECTIONS)}), got {str(file)!r}")
+    content = read_values(file, "base")
     unknown = [str(name) for name in content if name not in SECTIONS]
     given: dict[str, dict[str, Any]] = {}
     wrong: list[str] = []
     for section in SECTIONS:
         values = content.get(section) or {}
         if not isinstance(values, Mapping):
-            raise DataError(f"{section} of base must hold names and values, got {values!r} in {str(file)!r}")
+            raise ConfigError(f"{section} of base must hold names and values, got {values!r} in {str(file)!r}")
         known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), section))}
         for name in [one for one in values if one not in known]:  # what an existing config may well have is left out
             near = nearest(f"{section}.{name}", [f"{section}.{one}" for one in known], at_least=_TYPED_WRONG)
@@ -76,11 +71,7 @@ def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:
         given[section] = {str(name): value for name, value in values.items() if name in known and value is not None}
         unknown += [f"{section}.{name}" for name in values if name not in known]
     checked = _checked(given, file, wrong)
-    start = {
-        name: checked[name.partition(".")[0]][name.partition(".")[2]]
-        for name in EXPLORABLE
-        if name.partition(".")[2] in checked[name.partition(".")[0]]
-    }
+    start = {name: value for name in EXPLORABLE if (value := value_at(checked, name)) is not None}
     return {**checked, "search_space": {"base": start}}, unknown
 
 

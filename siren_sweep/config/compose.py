@@ -27,11 +27,8 @@ def typed(cfg: DictConfig) -> Config:
         bare.pop("hydra", None)
     config = OmegaConf.to_object(bare)
     assert isinstance(config, Config)
-    config.outputs_dir = os.path.abspath(config.outputs_dir)
-    if config.dataset.path is not None:
-        config.dataset.path = os.path.abspath(config.dataset.path)
-    if config.sweep.learn_from is not None:
-        config.sweep.learn_from = os.path.abspath(config.sweep.learn_from)
-    if config.agent.instructions is not None:
-        config.agent.instructions = os.path.abspath(config.agent.instructions)
+    paths = ((config, "outputs_dir"), (config.dataset, "path"), (config.sweep, "learn_from"))
+    for group, name in (*paths, (config.agent, "instructions")):
+        if (path := getattr(group, name)) is not None:
+            setattr(group, name, os.path.abspath(path))
     return config

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,6 +19,7 @@ from siren_sweep.config.checks import faults
 from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.config.schema import ADDRESSES, Config
 from siren_sweep.config.unknown import names, unknown, unknown_keys
+from siren_sweep.config.written import read_values
 from siren_sweep.errors import ConfigError
 
 WITH_VALUE = {
@@ -83,10 +83,10 @@ def _no_text(folder: Path) -> list[str]:
 def _faults_of_file(file: Path) -> list[str]:
     """A line for each setting of a primary config file that there is not; Hydra tells the first alone."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):  # which Hydra tells
+        values = read_values(file, "a config file")
+    except ConfigError:  # which Hydra tells
         return []
-    known, values = list(names(Config())), content if isinstance(content, Mapping) else {}
+    known = list(names(Config()))
     own = {key: value for key, value in values.items() if key not in ("defaults", "hydra")}
     return [f"{file}: {unknown(name, known)}" for name in unknown_keys(own, Config())]
 

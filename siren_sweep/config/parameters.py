@@ -73,6 +73,21 @@ def defaults() -> dict[str, Any]:
     return {name: parameter.default for name, parameter in PARAMETERS.items()}
 
 
+def grouped(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Values by dotted name as groups of names, as a config file holds them."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        group, _, own = name.partition(".")
+        groups.setdefault(group, {})[own] = value
+    return groups
+
+
+def value_at(groups: Mapping[str, Mapping[str, Any]], name: str) -> Any:
+    """The value that groups hold under a dotted name; None where they have none."""
+    group, _, own = name.partition(".")
+    return groups.get(group, {}).get(own)
+
+
 def _declared() -> dict[str, Parameter]:
     found = {}
     for group in dataclasses.fields(TrialConfig()):

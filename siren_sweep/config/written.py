@@ -1,4 +1,4 @@
-"""A training run's config as a YAML file: the one way it is written, and read back."""
+"""A training run's config as a YAML file: the one way it is written, and the one way it is read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.config.schema import TrialConfig
+from siren_sweep.errors import ConfigError
 
 
 def plain(cfg: TrialConfig) -> dict[str, dict[str, Any]]:
@@ -34,5 +35,19 @@ def yaml_text(values: Mapping[str, Mapping[str, Any]], head: str | None = None) 
 
 
 def read_config(file: Path) -> TrialConfig:
-    """The config of a file that `yaml_text` wrote."""
-    return trial_config(yaml.safe_load(file.read_text(encoding="utf-8")))
+    """The config in a YAML file; groups and keys that a training run does not need are left out.
+
+    Raises ConfigError.
+    """
+    return trial_config(read_values(file, "the config"))
+
+
+def read_values(file: Path, what: str) -> Mapping[str, Any]:
+    """The groups of a YAML file. Raises ConfigError, which calls the file `what`."""
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{what} must be a YAML file that can be read, got {str(file)!r} ({error})") from None
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{what} must hold groups of values, got {str(file)!r} with {type(values).__name__}")
+    return values

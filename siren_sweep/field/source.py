@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from siren_sweep.errors import DataError
+from siren_sweep.errors import DataError, together
 from siren_sweep.field.arrays import FILES, StoredArray, find_array
 from siren_sweep.field.layout import refuse_zipped
 
@@ -46,7 +46,7 @@ class FieldSource:
                 f"got {pos.shape}"
             )
         if stimulus is None or pos is None or faults:
-            raise _told(path, faults)
+            raise DataError(together(faults, f"the data at {path}"))
         self._stimulus, self._pos = stimulus, pos
         said = json.dumps([n_frames, n_neurons, *stimulus_said, *pos_said])
         self.fingerprint = hashlib.sha256(said.encode()).hexdigest()
@@ -114,12 +114,6 @@ def _check_path(path: Path) -> None:
             f"dataset.path must be a folder that holds stimulus.zarr and pos.zarr, got {path}: {wrong} (a folder with "
             "stimulus.npy and pos.npy, and a .npz, .h5 or .hdf5 file with arrays of these names, serve as well)"
         )
-
-
-def _told(path: Path, faults: list[str]) -> DataError:
-    if len(faults) == 1:
-        return DataError(faults[0])
-    return DataError(f"{len(faults)} faults in the data at {path}:\n" + "\n".join(f"  - {fault}" for fault in faults))
 
 
 def _inspect(path: Path, name: str, n_rows: int, n_columns: int) -> tuple[StoredArray | None, list[Any], list[str]]:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from siren_sweep.config.base import read_base
-from siren_sweep.config.parameters import EXPLORABLE
+from siren_sweep.config.parameters import EXPLORABLE, value_at
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.study.log_parser import Ran, lines_of, number
 from siren_sweep.study.old_memory import MEMORY, OldMemory, read_memory
@@ -120,14 +118,9 @@ def _add_config(old: OldFolder, iteration: int, slot: int | None, file: Path, na
     except SweepError as error:
         old.unread.append(f"{name}: {one_line(error, 300)}")
         return
-    own = {key: _value(values, key) for key in EXPLORABLE}
+    own = {key: value_at(values, key) for key in EXPLORABLE}
     known = {key: value for key, value in own.items() if value is not None}
-    old.configs[iteration] = Ran(name, known, _value(values, _FRAMES), slot)
-
-
-def _value(values: Mapping[str, Any], name: str) -> Any:
-    section, _, key = name.partition(".")
-    return (values.get(section) or {}).get(key)
+    old.configs[iteration] = Ran(name, known, value_at(values, _FRAMES), slot)
 
 
 def _add_scores(old: OldFolder, file: Path, name: str) -> None:

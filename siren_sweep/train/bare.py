@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from siren_sweep.config.checks import trial_config
 from siren_sweep.config.schema import TrialConfig
+from siren_sweep.config.written import read_config
 from siren_sweep.errors import ConfigError, DataError, OutputError, SweepError
 from siren_sweep.field import StimulusField, load_cached, open_field
 from siren_sweep.paths import TrialPaths, make_writable, replacing
@@ -64,22 +63,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 or auto; overrides training.device")
     parser.add_argument("--out", type=Path, default=Path("outputs/bare"), help="folder to write to (%(default)s)")
     return parser.parse_args(arguments)
-
-
-def read_config(file: Path) -> TrialConfig:
-    """The config in a YAML file; groups and keys that a training run does not need are left out.
-
-    Raises ConfigError.
-    """
-    try:
-        values = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the config must be a file that can be read, got {str(file)!r} ({error})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the config must be YAML, got {str(file)!r}: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"the config must hold groups of values, got {str(file)!r} with {type(values).__name__}")
-    return trial_config(values)
 
 
 def open_given(cfg: TrialConfig, file: Path | None) -> StimulusField:

@@ -15,8 +15,9 @@ import torch
 import yaml
 from fields import make_field_folder
 
+from siren_sweep.config.written import read_config
 from siren_sweep.field import cache_file, open_field
-from siren_sweep.train.bare import main, open_given, read_config
+from siren_sweep.train.bare import main, open_given
 from siren_sweep.train.siren import Siren
 
 
@@ -110,13 +111,13 @@ def test_a_config_that_is_no_yaml_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("graph_model: [")
     done = command(tmp_path / "config.yaml")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: the config must be YAML")
+    assert done.stderr.startswith("error: the config must be a YAML file that can be read")
     assert "Traceback" not in done.stderr
 
 
 def test_a_config_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "absent.yaml")]) == 2
-    assert "the config must be a file that can be read" in capsys.readouterr().err
+    assert "the config must be a YAML file that can be read" in capsys.readouterr().err
 
 
 def test_a_cache_file_of_another_size_is_told(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from siren_sweep.config.parameters import leaf
+from siren_sweep.config.parameters import grouped, leaf
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.written import yaml_text
 from siren_sweep.text import one_line
@@ -14,23 +14,17 @@ from siren_sweep.views.record.trials import BlockView, TrialView
 
 def config_text(trial: TrialView, block: BlockView) -> str:
     """The YAML of one trial: the sweep's settings of what a training run reads, and the trial's own values."""
-    values = {group.name: _group(group.name, block) for group in dataclasses.fields(TrialConfig)}
+    settings, values = grouped(block.settings), dict[str, dict[str, Any]]()
+    for group in dataclasses.fields(TrialConfig):
+        known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), group.name))}
+        values[group.name] = {key: value for key, value in settings.get(group.name, {}).items() if key in known}
     values["dataset"] |= {**block.dataset, "generate": False}
     values["training"] |= {"n_training_frames": trial.n_training_frames, "seed": trial.seed}
-    for name, value in trial.config.items():
-        section, _, key = name.partition(".")
-        values[section][key] = value
-    for section in ("dataset", "graph_model", "training", "claude"):
-        values[section] = {key: value for key, value in values[section].items() if value is not None}
+    for name, own in grouped(trial.config).items():
+        values[name] |= own
+    values = {name: {key: value for key, value in own.items() if value is not None} for name, own in values.items()}
     unknown = [leaf(name) for name, value in trial.config.items() if value is None]
     head = f"# Iteration {trial.iteration}, slot {trial.slot}: {one_line(trial.mutation) or 'a start of its own'}.\n"
     if unknown:
         head += f"# Not known, and left to its default: {', '.join(unknown)}.\n"
     return yaml_text(values, head)
-
-
-def _group(name: str, block: BlockView) -> dict[str, Any]:
-    """What the sweep's settings say of one group."""
-    known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), name))}
-    settings = {key.partition(".")[2]: value for key, value in block.settings.items() if key.startswith(f"{name}.")}
-    return {key: value for key, value in settings.items() if key in known}

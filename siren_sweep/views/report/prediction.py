@@ -11,7 +11,7 @@ import numpy as np
 from optuna.study import Study
 
 from siren_sweep.config.written import read_config
-from siren_sweep.errors import DataError, OutputError
+from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.views.export import PICTURES, provenance
@@ -55,7 +55,7 @@ def prediction(block: ReportedBlock, validation: Study | None, paths: SweepPaths
             provenance=provenance(block.block, block.winner, validation, said.provenance if said else {}),
             files=tuple(str(file.relative_to(paths.root)) for file in files if file != film and file.is_file()),
         )
-    except (DataError, OutputError, OSError, SafetensorError) as error:
+    except (SweepError, OSError, SafetensorError) as error:
         return Prediction(f"The best model (trial {block.winner.searched.number}) cannot be shown: {error}")
 
 
