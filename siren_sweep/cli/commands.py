@@ -39,7 +39,7 @@ def _export(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from siren_sweep.study.studies import open_folder
-    from siren_sweep.views.report import write_report
+    from siren_sweep.views.report.page import write_report
 
     paths, outputs, studies, validations = open_folder(options.sweep_folder)
     write_report(paths, outputs, studies, validations)
@@ -92,7 +92,7 @@ def _import(options: argparse.Namespace) -> None:
     from siren_sweep.study.import_log import NOTE, import_log
     from siren_sweep.study.studies import open_folder
     from siren_sweep.views.record.writer import write_record
-    from siren_sweep.views.report import write_report
+    from siren_sweep.views.report.page import write_report
 
     known = _known(options.known)
     entries, unread = import_log(options.old, options.sweep_folder, options.data, options.n_input_neurons, known)

@@ -187,27 +187,6 @@ class Trial:
         return self.stints[-1].slot if self.stints else self.plan.slot
 
     @property
-    def spells(self) -> list[tuple[int, datetime.datetime, datetime.datetime]]:
-        """Slot, begin and end of each time that it has trained; a pause begins at a report."""
-        if self.began is None:
-            return []
-        begins = [(self.plan.slot, self.began, 0.0)]
-        begins += [(one.slot, datetime.datetime.fromtimestamp(one.began), one.fraction) for one in self.stints]
-        found = []
-        for (slot, begin, since), until in zip(begins, [one.fraction for one in self.stints] + [1.0], strict=True):
-            end: datetime.datetime | None = begin + self._elapsed(until) - self._elapsed(since)
-            if until == 1.0 and not self.paused and self.state is not TrialState.PRUNED:
-                end = self.told
-            if end is not None:
-                found.append((slot, begin, end))
-        return found
-
-    def _elapsed(self, fraction: float) -> datetime.timedelta:
-        """How long it had trained at a fraction of its steps."""
-        seconds = [report.elapsed_s for report in self.reports if report.fraction <= fraction]
-        return datetime.timedelta(seconds=max(seconds, default=0.0))
-
-    @property
     def reached(self) -> float:
         """The fraction of its steps at its last report."""
         return self.reports[-1].fraction if self.reports else 0.0

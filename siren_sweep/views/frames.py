@@ -21,7 +21,7 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from siren_sweep.config.parameters import BATCH_SIZE, HIDDEN_DIM, N_LAYERS, PARAMETERS, TOTAL_STEPS, defaults
+from siren_sweep.config.parameters import BATCH_SIZE, HIDDEN_DIM, N_LAYERS, PARAMETERS, TOTAL_STEPS, defaults, grouped
 from siren_sweep.config.written import plain, read_config
 from siren_sweep.errors import ConfigError
 from siren_sweep.paths import SweepPaths
@@ -146,8 +146,7 @@ class Sweep:
         return load(self.folder, block=block, device=device)
 
     def best_by_cost(self, block: int) -> list[tuple[float, float]]:
-        """What a block's search had cost after each trial that ran to its end, as `compare` counts it, and the best R2
-        until then; ends where costs are not known."""
+        """As a curve: (what a block's search had cost, as `compare` counts it; the best R2 until then)."""
         return list(_best_by_cost(self._read[block]))
 
     def of_data(self, hashes: Mapping[int, str]) -> Sweep | None:
@@ -204,7 +203,8 @@ def compared(sweeps: Sequence[Sweep]) -> pd.DataFrame:
             row |= {"minutes": sum(minutes), "n_trials": len(read.trials), "proposer": _proposer(read.block)}
             row["measure"] = "R2" if read.block.imported is None else OLD_R2
             row["cost"] = sum(_costs(read))
-            row["r2_at_equal_cost"] = _best_within(read, least.get(read.block.n_training_frames, 0.0))
+            cost = least.get(read.block.n_training_frames, 0.0) * (1 + _ROUNDING)
+            row["r2_at_equal_cost"] = max((r2 for spent, r2 in _best_by_cost(read) if spent <= cost), default=None)
             if read.best is not None:
                 row |= {"final_r2": read.best["final_r2"], **_parameters(read.best["parameters"])}
             rows.append(row)
@@ -232,15 +232,8 @@ def _read(paths: SweepPaths, study: Study, validation: Study | None) -> _Read:
 
 
 def _config(paths: SweepPaths, best: Winner) -> dict[str, dict[str, Any]]:
-    """The config that ran, group by group."""
     file = paths.trial(best.study, best.run.number).config
-    if file.is_file():
-        return plain(read_config(file))
-    groups: dict[str, dict[str, Any]] = {}
-    for name, value in best.run.plan.config.items():
-        group, _, leaf = name.partition(".")
-        groups.setdefault(group, {})[leaf] = value
-    return groups
+    return plain(read_config(file)) if file.is_file() else grouped(best.run.plan.config)
 
 
 def _trial_row(block: Block, trial: Trial) -> dict[str, Any]:
@@ -281,12 +274,8 @@ def _cost(trial: Trial, n_windows: int) -> float:
     return arithmetic(config, n_networks(trial.plan.n_training_frames, config, n_windows), steps)
 
 
-def _best_within(read: _Read, cost: float) -> float | None:
-    """The best R2 of the trials that ran to their end before the search, in its order, had cost more than `cost`."""
-    return max((r2 for spent, r2 in _best_by_cost(read) if spent <= cost * (1 + _ROUNDING)), default=None)
-
-
 def _best_by_cost(read: _Read) -> Iterator[tuple[float, float]]:
+    """What the search had cost after each trial that ran to its end, in its order, and the best R2 until then."""
     best = -math.inf
     for trial, spent in zip(read.trials, itertools.accumulate(_costs(read)), strict=True):
         value = finite(trial.value) if trial.state is TrialState.COMPLETE else None

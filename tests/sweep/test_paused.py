@@ -40,7 +40,7 @@ from siren_sweep.sweep.planning import affordable, renumbered
 from siren_sweep.sweep.worker import Interrupted, Worker, interrupt, run_trial
 from siren_sweep.train.loop import train
 from siren_sweep.views.report import figures
-from siren_sweep.views.report.view import view_block
+from siren_sweep.views.report.view import spells, view_block
 
 PRUNED, RUNNING = TrialState.PRUNED, TrialState.RUNNING
 HERE = {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -129,7 +129,7 @@ def test_the_report_shows_where_a_curve_paused_and_went_on_and_when_each_slot_tr
     (line,) = [one for one in figures.learning_curves(block).data if "trial 1:" in one.hovertemplate]
     (where,) = [at for at, size in enumerate(line.marker.size[:-1]) if size]
     assert where == PAUSED_AT - 1
-    (first, second) = trial.spells
+    (first, second) = spells(trial)
     assert first[2] < second[1] < second[2] == trial.told
     assert sum(len(trace.base) for trace in figures.timeline(block).data) == len(block.trials) + 1
 

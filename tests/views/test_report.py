@@ -38,8 +38,8 @@ from siren_sweep.study.studies import create, open_folder, open_storage, study_n
 from siren_sweep.train.pictures import lattice_raster
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.grades import grade
-from siren_sweep.views.report import write_report
 from siren_sweep.views.report.figures import timeline, traces
+from siren_sweep.views.report.page import write_report
 from siren_sweep.views.report.scale import shown_r2
 from siren_sweep.views.report.search import MOST_CONTOURED, MOST_RANKED, block_figures, parameter_importances
 from siren_sweep.views.report.view import ReportedBlock, view_block

@@ -16,7 +16,7 @@ from siren_sweep.search.tree import Node, visits
 from siren_sweep.study.records import Trial
 from siren_sweep.views.grades import EXCELLENT
 from siren_sweep.views.report.scale import error, log_error, shown_r2
-from siren_sweep.views.report.view import ReportedBlock, curve_of, reason_of, state_of
+from siren_sweep.views.report.view import ReportedBlock, curve_of, reason_of, spells, state_of
 from siren_sweep.views.sampled import part
 from siren_sweep.views.ucb import ranking
 
@@ -56,32 +56,26 @@ def r2_by_block(blocks: Sequence[ReportedBlock]) -> go.Figure:
             marker={"color": colour, "symbol": SYMBOLS[state], "size": 11 if state == "best" else 8},
             hovertemplate="%{text}<extra></extra>",
         )
-    seeds = [(block, trial, trial.finite_value) for block in blocks for trial in block.validation]
+    seeds = [
+        (block.best.plan.iteration, value, f"seed {trial.plan.seed}: R² {shown_r2(value)} {trial.part}".strip())
+        for block in blocks
+        for trial in block.validation
+        if block.best and (value := trial.finite_value) is not None
+    ]
     figure.add_scatter(
-        x=[block.best.plan.iteration for block, _, value in seeds if block.best and value is not None],
-        y=[error(value) for block, _, value in seeds if block.best and value is not None],
-        text=[
-            f"seed {trial.plan.seed}: R² {shown_r2(value)} {trial.part}".strip()
-            for _, trial, value in seeds
-            if value is not None
-        ],
+        x=[iteration for iteration, _, _ in seeds],
+        y=[error(value) for _, value, _ in seeds],
+        text=[words for _, _, words in seeds],
         mode="markers",
         name="other seeds",
         marker={"color": SEEDS, "symbol": "diamond-open", "size": 9},
         hovertemplate="%{text}<extra></extra>",
     )
     for block in blocks:
-        numbers = [trial.plan.iteration for trial in block.trials]
-        if numbers:
+        if numbers := [trial.plan.iteration for trial in block.trials]:
             figure.add_vline(min(numbers) - 0.5, line={"color": "#8a939b", "width": 1})
-            figure.add_annotation(
-                x=(min(numbers) + max(numbers)) / 2,
-                y=0,
-                yref="paper",
-                yanchor="bottom",
-                text=f"{block.number}<br>{block.n_frames}",
-                showarrow=False,
-            )
+            place = {"x": (min(numbers) + max(numbers)) / 2, "y": 0, "yref": "paper", "yanchor": "bottom"}
+            figure.add_annotation(text=f"{block.number}<br>{block.n_frames}", showarrow=False, **place)
     figure.update_xaxes(title="iteration; above it each block and its frames")
     return with_error_axis(figure)
 
@@ -125,13 +119,8 @@ def tree(block: ReportedBlock) -> go.Figure:
     places = dict(_places(block.trials))
     figure = go.Figure()
     for strong in (False, True):
-        x: list[float | None] = []
-        y: list[float | None] = []
-        for trial in block.trials:
-            parent = trial.plan.parent
-            if parent in places and (trial.number in block.best_path) == strong:
-                (depth, row), (over, above) = places[trial.number], places[parent]
-                x, y = [*x, over, over, depth, None], [*y, above, row, row, None]
+        own = [trial for trial in block.trials if (trial.number in block.best_path) == strong]
+        x, y = _branches(own, places)
         line = {"color": STATES["best"] if strong else "#98a4ae", "width": 3 if strong else 1.2}
         name = "path to the best"
         figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, showlegend=strong, hoverinfo="skip")
@@ -171,7 +160,7 @@ def timeline(block: ReportedBlock) -> go.Figure:
         {"slot": f"slot {slot}", "begin": begin, "end": end, "state": _state(block, trial)}
         | {"trial": trial_words(block, trial)}
         for trial in block.trials
-        for slot, begin, end in trial.spells
+        for slot, begin, end in spells(trial)
     ]
     frame = pd.DataFrame(rows, columns=["slot", "begin", "end", "state", "trial"])
     figure = px.timeline(
@@ -245,6 +234,19 @@ def with_error_axis(figure: go.Figure) -> go.Figure:
         title="1 - R² (log₁₀)", type="log", range=[min(high, 1.5) + pad, low - pad], exponentformat="power", dtick=1
     )
     return figure
+
+
+def _branches(
+    trials: Iterable[Trial], places: Mapping[int, tuple[float, float]]
+) -> tuple[list[float | None], list[float | None]]:
+    """x and y of the lines from parents to children, each down and to the right; None between two."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for trial in trials:
+        if trial.plan.parent in places:
+            (depth, row), (over, above) = places[trial.number], places[trial.plan.parent]
+            x, y = [*x, over, over, depth, None], [*y, above, row, row, None]
+    return x, y
 
 
 def _places(trials: Sequence[Trial]) -> Iterable[tuple[int, tuple[float, float]]]:

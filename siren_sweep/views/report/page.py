@@ -29,7 +29,7 @@ from siren_sweep.views.report.beside import neighbours
 from siren_sweep.views.report.established import established, verdicts
 from siren_sweep.views.report.prediction import prediction
 from siren_sweep.views.report.scale import colour, shown_r2
-from siren_sweep.views.report.view import ReportedBlock, curve_of, state_of, view_block
+from siren_sweep.views.report.view import ReportedBlock, curve_of, spells, state_of, view_block
 
 
 def write_report(
@@ -105,7 +105,7 @@ def _charts(blocks: Sequence[ReportedBlock]) -> tuple[dict[str, go.Figure], str]
         if block.trials:
             own["tree"] = figures.tree(block)
         own |= search.block_figures(block, ranked)
-        if any(trial.spells for trial in block.trials) and block.block.imported is None:
+        if any(spells(trial) for trial in block.trials) and block.block.imported is None:
             own["timeline"] = figures.timeline(block)
         charts |= {f"{name}-{block.number}": figure for name, figure in own.items()}
     return charts, told

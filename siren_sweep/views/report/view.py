@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,28 @@ def view_block(study: Study, validation: Study | None, asked: Sequence[Instructi
 def curve_of(trial: Trial) -> list[tuple[int, float]]:
     """(step, R2) of each report with a finite R2."""
     return [(report.step, report.r2) for report in trial.reports if math.isfinite(report.r2)]
+
+
+def spells(trial: Trial) -> list[tuple[int, datetime.datetime, datetime.datetime]]:
+    """Slot, begin and end of each time that a trial has trained; a pause begins at a report."""
+    if trial.began is None:
+        return []
+    begins = [(trial.plan.slot, trial.began, 0.0)]
+    begins += [(one.slot, datetime.datetime.fromtimestamp(one.began), one.fraction) for one in trial.stints]
+    found = []
+    for (slot, begin, since), until in zip(begins, [one.fraction for one in trial.stints] + [1.0], strict=True):
+        end: datetime.datetime | None = begin + _elapsed(trial, until) - _elapsed(trial, since)
+        if until == 1.0 and not trial.paused and trial.state is not TrialState.PRUNED:
+            end = trial.told
+        if end is not None:
+            found.append((slot, begin, end))
+    return found
+
+
+def _elapsed(trial: Trial, fraction: float) -> datetime.timedelta:
+    """How long it had trained at a fraction of its steps."""
+    seconds = [report.elapsed_s for report in trial.reports if report.fraction <= fraction]
+    return datetime.timedelta(seconds=max(seconds, default=0.0))
 
 
 def reason_of(trial: Trial) -> str:
