@@ -40,7 +40,7 @@ def prediction_figure(cfg: TrialConfig, weights: Mapping[str, Any], field: Stimu
     FigureCanvasAgg(figure)
     parts = figure.add_gridspec(1, 2)
     figure.suptitle(title)
-    frames = spread_frames(field)
+    frames = np.linspace(0, field.n_frames - 1, min(N_LATTICES, field.n_frames)).astype(np.int64)
     _draw_lattices(figure.add_subfigure(parts[0]), field, frames, predict(cfg, weights, field, frames))
     window = middle_frames(field, TRACE_FRAMES)
     _draw_traces(figure.add_subfigure(parts[1]), field, window, predict(cfg, weights, field, window))
@@ -65,23 +65,18 @@ def save_figure(figure: Figure, file: Path, provenance: str) -> None:
 
 def frame_picture(positions: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None, title: str) -> Figure:
     """Luminance (n_positions,) on the lattice of `positions` (n_positions, 2), between its truth and the error."""
-    panels = _panels(prediction[None], None if truth is None else truth[None])
-    figure = Figure(figsize=(4 * len(panels), 5.4), layout="compressed")
+    columns = panels(prediction[None], None if truth is None else truth[None])
+    figure = Figure(figsize=(4 * len(columns), 5.4), layout="compressed")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     raster, extent = lattice_raster(positions, 240), _extent(positions)
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    for axes, panel in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
         drawn = _lattice(axes, panel.values[0], raster, extent, panel)
         axes.set_title(panel.name)
         bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, aspect=30, label=panel.label)
         bar.locator = MaxNLocator(4)
         _scale_bar(axes, extent)
     return figure
-
-
-def spread_frames(field: StimulusField) -> np.ndarray:
-    """The frames (n,) whose lattices are shown, evenly spaced from the first to the last."""
-    return np.linspace(0, field.n_frames - 1, min(N_LATTICES, field.n_frames)).astype(np.int64)
 
 
 def middle_frames(field: StimulusField, n_frames: int) -> np.ndarray:
@@ -108,7 +103,7 @@ class Panel:
     label: str
 
 
-def _panels(prediction: np.ndarray, truth: np.ndarray | None) -> list[Panel]:
+def panels(prediction: np.ndarray, truth: np.ndarray | None) -> list[Panel]:
     """Truth, prediction and error of some frames, each (n_frames, n_positions); the prediction alone without truth."""
     values = [prediction] if truth is None else [truth, prediction]
     low, high = min(float(value.min()) for value in values), max(float(value.max()) for value in values)
@@ -124,14 +119,9 @@ def _panels(prediction: np.ndarray, truth: np.ndarray | None) -> list[Panel]:
     ]
 
 
-def panels(field: StimulusField, frames: np.ndarray, shown: np.ndarray) -> list[Panel]:
-    """Truth, prediction `shown` (n_frames, n_unique) and error at some frames."""
-    return _panels(shown, np.array(field.targets[frames]))
-
-
 def _draw_lattices(part: FigureBase, field: StimulusField, frames: np.ndarray, shown: np.ndarray) -> None:
     """Columns of lattices, truth, prediction and error; a row a frame."""
-    columns = panels(field, frames, shown)
+    columns = panels(shown, np.array(field.targets[frames]))
     raster, extent = lattice_raster(field.positions, 240), _extent(field.positions)
     grid = part.subplots(len(frames), len(columns), squeeze=False)
     for axes_column, panel in zip(grid.T, columns, strict=True):

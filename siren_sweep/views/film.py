@@ -25,7 +25,8 @@ _H264 = {"crf": "18", "preset": "veryfast"}  # in 0.4 of the usual preset's time
 def film_images(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField) -> list[Image.Image]:
     """Up to 80 frames in a row from the middle of the field: truth, prediction and error side by side."""
     frames = middle_frames(field, N_FRAMES)
-    return list(_images(frames, panels(field, frames, predict(cfg, weights, field, frames)), field.positions))
+    columns = panels(predict(cfg, weights, field, frames), np.array(field.targets[frames]))
+    return list(_images(frames, columns, field.positions))
 
 
 def write_webp(images: Sequence[Image.Image], file: Path, provenance: str) -> None:
