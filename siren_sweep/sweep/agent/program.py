@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from siren_sweep.config.schema import Agent
 from siren_sweep.sweep.agent import keeper
@@ -75,7 +76,12 @@ def run_program(agent: Agent, prompt: str, folder: Path, log: Path) -> str:
         "most_bytes": MOST_BYTES,
         "most_output": MOST_OUTPUT,
     }
-    # A session of its own, so that Ctrl-C reaches the sweep alone, which then lets go of the pipe.
+    return _how_it_ended(_kept(job, environment))
+
+
+def _kept(job: Mapping[str, Any], environment: Mapping[str, str]) -> bytes:
+    """What the keeper of a job says of its end, in a session of its own: Ctrl-C reaches the sweep alone, which then
+    lets go of the pipe."""
     with subprocess.Popen(
         [sys.executable, "-I", keeper.__file__],
         stdin=subprocess.PIPE,
@@ -100,7 +106,7 @@ def run_program(agent: Agent, prompt: str, folder: Path, log: Path) -> str:
                 process.wait(_GRACE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-    return _how_it_ended(said)
+    return said
 
 
 def _how_it_ended(said: bytes) -> str:
