@@ -12,7 +12,7 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from siren_sweep.config import parameters
-from siren_sweep.config.parameters import defaults
+from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Block, Outcome, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
@@ -20,18 +20,17 @@ from siren_sweep.study.studies import create, open_storage, study_name, validati
 from siren_sweep.train.report import Report
 from siren_sweep.views.record.trials import BlockView, State, TrialView
 
+
+def config_of(**values: float) -> dict[str, Any]:
+    """A config by the short names of its parameters; those that are not given are at their defaults."""
+    assert values.keys() <= {parameter.short for parameter in PARAMETERS.values()}
+    return {name: values.get(parameter.short, parameter.default) for name, parameter in PARAMETERS.items()}
+
+
 OMEGA, RATE, WIDTH = parameters.OMEGA, parameters.RATE, parameters.HIDDEN_DIM
-CONFIG: dict[str, Any] = defaults() | {
-    parameters.HIDDEN_DIM: 8,
-    parameters.N_LAYERS: 1,
-    parameters.OMEGA: 20.0,
-    parameters.T_PERIOD: 10.0,
-    parameters.XY_PERIOD: 16.0,
-    parameters.WINDOW: 0,
-    parameters.RATE: 1e-3,
-    parameters.BATCH_SIZE: 4,
-    parameters.TOTAL_STEPS: 20,
-}
+CONFIG = config_of(
+    hidden_dim=8, n_layers=1, omega=20.0, T_period=10.0, xy_period=16.0, lr=1e-3, batch_size=4, total_steps=20
+)
 
 
 def r2_of(score: float) -> float:

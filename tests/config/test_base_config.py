@@ -13,7 +13,7 @@ from siren_sweep.cli.main import conf_dir, typed
 from siren_sweep.config import parameters
 from siren_sweep.config.base import read_base, with_base
 from siren_sweep.config.schema import Config
-from siren_sweep.errors import ConfigError, DataError
+from siren_sweep.errors import ConfigError
 from siren_sweep.sweep.block import start_block, start_config
 from siren_sweep.sweep.checks import SweepOverrides, all_faults
 
@@ -89,9 +89,9 @@ def test_every_fault_of_its_values_is_told_at_once(tmp_path: Path, told_here: Ca
 @pytest.mark.parametrize("text", ["- 1", "graph_model: 3", "a: [", "!!python/object/apply:os.system [ls]"])
 def test_a_file_that_is_no_config_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(text)
-    with pytest.raises(DataError, match=r"base|YAML"):
+    with pytest.raises(ConfigError, match=r"base|YAML"):
         read_base(tmp_path / "bad.yaml")
-    with pytest.raises(DataError, match="can be read"):
+    with pytest.raises(ConfigError, match="can be read"):
         read_base(tmp_path / "none.yaml")
 
 

@@ -10,11 +10,11 @@ import optuna
 import pytest
 from hydra import compose, initialize_config_dir
 from optuna.trial import TrialState
+from planted import config_of
 
 from siren_sweep.cli.main import conf_dir, typed
 from siren_sweep.config import parameters
 from siren_sweep.config.choices import Strategy
-from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import Block, Config
 from siren_sweep.search.limits import Limit, fault, limited, part_of
 from siren_sweep.search.plan import ASKED_FOR
@@ -25,17 +25,9 @@ from siren_sweep.search.strategy import plan_batch
 WIDTH, DEPTH, OMEGA = parameters.HIDDEN_DIM, parameters.N_LAYERS, parameters.OMEGA
 T_PERIOD, XY_PERIOD, WINDOW = parameters.T_PERIOD, parameters.XY_PERIOD, parameters.WINDOW
 RATE, BATCH, STEPS = parameters.RATE, parameters.BATCH_SIZE, parameters.TOTAL_STEPS
-BASE: dict[str, Any] = defaults() | {
-    parameters.HIDDEN_DIM: 128,
-    parameters.N_LAYERS: 4,
-    parameters.OMEGA: 30.0,
-    parameters.T_PERIOD: 10.0,
-    parameters.XY_PERIOD: 16.0,
-    parameters.WINDOW: 0,
-    parameters.RATE: 3e-4,
-    parameters.BATCH_SIZE: 8,
-    parameters.TOTAL_STEPS: 400,
-}
+BASE = config_of(
+    hidden_dim=128, n_layers=4, omega=30.0, T_period=10.0, xy_period=16.0, lr=3e-4, batch_size=8, total_steps=400
+)
 TEXTS = {
     WIDTH: "choice(64, 128, 256, 512)",
     DEPTH: "range(2, 7)",

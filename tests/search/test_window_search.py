@@ -8,9 +8,9 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
+from planted import config_of
 
 from siren_sweep.config import parameters
-from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import Block, Blocks, Config, SearchSpace
 from siren_sweep.search.encoding import axes
 from siren_sweep.search.knowledge import cost
@@ -25,17 +25,9 @@ from siren_sweep.views.record.words import config_line, metrics_line
 WIDTH, DEPTH, OMEGA = parameters.HIDDEN_DIM, parameters.N_LAYERS, parameters.OMEGA
 T_PERIOD, XY_PERIOD, WINDOW = parameters.T_PERIOD, parameters.XY_PERIOD, parameters.WINDOW
 RATE, BATCH, STEPS = parameters.RATE, parameters.BATCH_SIZE, parameters.TOTAL_STEPS
-BASE: dict[str, Any] = defaults() | {
-    parameters.HIDDEN_DIM: 96,
-    parameters.N_LAYERS: 3,
-    parameters.OMEGA: 30.0,
-    parameters.T_PERIOD: 333.0,
-    parameters.XY_PERIOD: 16.0,
-    parameters.WINDOW: 0,
-    parameters.RATE: 7e-4,
-    parameters.BATCH_SIZE: 8,
-    parameters.TOTAL_STEPS: 20_000,
-}
+BASE = config_of(
+    hidden_dim=96, n_layers=3, omega=30.0, T_period=333.0, xy_period=16.0, lr=7e-4, batch_size=8, total_steps=20_000
+)
 TEXTS = {
     WINDOW: "choice(0, 125, 250, 900)",
     "T_period_ratio": "tag(log, interval(1, 300))",

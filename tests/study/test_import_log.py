@@ -15,7 +15,7 @@ import torch
 from conftest import Run
 from fields import make_field_folder
 from optuna.trial import TrialState
-from planted import CONFIG, OMEGA, RATE, PlantedSweep
+from planted import CONFIG, OMEGA, RATE, PlantedSweep, config_of
 from untrained import run
 
 from siren_sweep.config import parameters
@@ -99,6 +99,9 @@ def log(tmp_path: Path) -> Path:
 def blocks(log: Path) -> dict[int, optuna.Study]:
     import_log(log, log.parent / "imported")
     return open_folder(log.parent / "imported")[2]
+
+
+OLD = config_of(hidden_dim=128, n_layers=5, omega=20.0, T_period=10.0, lr=1e-4, batch_size=8, total_steps=5000)
 
 
 def test_each_number_of_frames_is_a_block_of_finished_trials(blocks: dict[int, optuna.Study]) -> None:
@@ -399,15 +402,7 @@ def test_a_sweep_starts_where_a_log_was_best_and_its_model_knows_the_log(tmp_pat
     warm_start.adopt(storage, tmp_path / "old")
     (tmp_path / "old" / "study.db").unlink()
     warm_start.adopt(storage, tmp_path / "old")  # a resumed sweep needs the folder no more
-    base = CONFIG | {
-        parameters.HIDDEN_DIM: 128,
-        parameters.N_LAYERS: 5,
-        parameters.XY_PERIOD: 1.0,
-        parameters.BATCH_SIZE: 8,
-        parameters.TOTAL_STEPS: 5000,
-    }
-    base[RATE] = 1e-4
-    space = make_space(Block(10, 5000), {OMEGA: "tag(log, interval(5, 4096))"}, base, set())
+    space = make_space(Block(10, 5000), {OMEGA: "tag(log, interval(5, 4096))"}, OLD, set())
     known = warm_start.earlier(storage, space)
     assert [len(study.trials) for study in known] == [48]
     best = warm_start.best_known(known)
@@ -416,7 +411,7 @@ def test_a_sweep_starts_where_a_log_was_best_and_its_model_knows_the_log(tmp_pat
     study = optuna.create_study(direction="maximize")
     study.set_user_attr("n_training_frames", 10)
     for earlier, near in ((known, True), ([], False)):
-        options = {"strategy": Strategy.auto, "base": space.nearest(base), "earlier": earlier}
+        options = {"strategy": Strategy.auto, "base": space.nearest(OLD), "earlier": earlier}
         proposals = UCBTreeSampler(0).propose(study, space.distributions(), 4, earlier=earlier)
         assert (proposals[0].params[OMEGA] == pytest.approx(1500, rel=0.5)) == near
         first = plan_batch(study, space, UCBTreeSampler(0), 4, carried=[best] if earlier else [], **options)[0]
@@ -428,15 +423,8 @@ def test_a_log_at_other_frames_counts_by_its_ratio(tmp_path: Path) -> None:
     text = planted_log(1500.0).replace("n_frames=10", "n_frames=100").replace("T_period=10", "T_period=50")
     (tmp_path / "old_analysis.md").write_text(text)
     import_log(tmp_path / "old_analysis.md", tmp_path / "old", known={parameters.XY_PERIOD: 1.0})
-    base = CONFIG | {
-        parameters.HIDDEN_DIM: 128,
-        parameters.N_LAYERS: 5,
-        parameters.XY_PERIOD: 1.0,
-        parameters.BATCH_SIZE: 8,
-        parameters.TOTAL_STEPS: 5000,
-    }
     params = {OMEGA: "tag(log, interval(5, 4096))", "T_period_ratio": "choice(1.0, 2.0)"}
-    space = make_space(Block(10, 5000), params, base | {RATE: 1e-4}, set())
+    space = make_space(Block(10, 5000), params, OLD, set())
     study = earlier_study(open_folder(tmp_path / "old")[2][1], space)
     assert {trial.params["T_period_ratio"] for trial in study.trials} == {2.0}
 

@@ -9,10 +9,10 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from planted import config_of
 from untrained import pend, run
 
 from siren_sweep.config import parameters
-from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import Block
 from siren_sweep.paths import SweepPaths
 from siren_sweep.search.plan import ASKED_FOR
@@ -31,17 +31,9 @@ from siren_sweep.views.record.writer import record_files
 WIDTH, DEPTH, OMEGA = parameters.HIDDEN_DIM, parameters.N_LAYERS, parameters.OMEGA
 T_PERIOD, XY_PERIOD, WINDOW = parameters.T_PERIOD, parameters.XY_PERIOD, parameters.WINDOW
 RATE, BATCH, STEPS = parameters.RATE, parameters.BATCH_SIZE, parameters.TOTAL_STEPS
-BASE: dict[str, Any] = defaults() | {
-    parameters.HIDDEN_DIM: 16,
-    parameters.N_LAYERS: 1,
-    parameters.OMEGA: 30.0,
-    parameters.T_PERIOD: 4.0,
-    parameters.XY_PERIOD: 16.0,
-    parameters.WINDOW: 0,
-    parameters.RATE: 3e-4,
-    parameters.BATCH_SIZE: 4,
-    parameters.TOTAL_STEPS: 40,
-}
+BASE = config_of(
+    hidden_dim=16, n_layers=1, omega=30.0, T_period=4.0, xy_period=16.0, lr=3e-4, batch_size=4, total_steps=40
+)
 TEXTS = {WIDTH: "choice(8, 16)", OMEGA: "tag(log, interval(5, 4096))", "T_period_ratio": "tag(log, interval(1, 300))"}
 N_ITER = 8
 
