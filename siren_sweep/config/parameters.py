@@ -23,6 +23,7 @@ class Parameter:
     default: Any
     bounds: Mapping[str, Any]
     short: str  # in the record
+    about: str  # what it is, for an agent
     ratio: str | None = None  # the name of the dimension in which it is searched as a ratio
     most: float = 0  # of that ratio
 

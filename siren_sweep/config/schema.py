@@ -49,13 +49,15 @@ def bounded(default: Any, **bounds: Any) -> Any:
     return field(default=default, metadata=bounds)
 
 
-def explorable(default: Any, *, short: str, ratio: str | None = None, most: float = 0, **bounds: Any) -> Any:
+def explorable(
+    default: Any, *, short: str, about: str, ratio: str | None = None, most: float = 0, **bounds: Any
+) -> Any:
     """A `bounded` field that a sweep may vary; `parameters` makes a `Parameter` of it.
 
-    `short` is its name in the record. Where its best value moves with the frames it is searched as a `ratio` of that
-    name, above 0 and at most `most`; `search.space` says to what.
+    `short` is its name in the record, `about` what an agent is told of it. Where its best value moves with the frames
+    it is searched as a `ratio` of that name, above 0 and at most `most`; `search.space` says to what.
     """
-    own = {"short": short} | ({"ratio": ratio, "most": most} if ratio else {})
+    own = {"short": short, "about": about} | ({"ratio": ratio, "most": most} if ratio else {})
     return field(default=default, metadata={**bounds, "explorable": own})
 
 
@@ -74,13 +76,44 @@ class GraphModel:
     """SIREN (t, x, y) -> luminance; names and defaults are the mission's."""
 
     inr_type: str = "siren_txy"
-    hidden_dim_nnr_f: int = explorable(128, low=4, high=8192, short="hidden_dim")
-    n_layers_nnr_f: int = explorable(5, low=1, high=32, short="n_layers")
-    omega_f: float = explorable(80.0, above=0, high=65536, short="omega")
-    nnr_f_T_period: float = explorable(1.0, above=0, unit="frames", short="T_period", ratio="T_period_ratio", most=1e6)
-    nnr_f_xy_period: float = explorable(1.0, above=0, unit="lattice spacings", short="xy_period")
-    # 0: one network over all frames
-    window_frames: int = explorable(0, low=0, unit="frames", short="window_frames")
+    hidden_dim_nnr_f: int = explorable(
+        128,
+        low=4,
+        high=8192,
+        short="hidden_dim",
+        about="width of the hidden layers; parameters and time grow with its square",
+    )
+    n_layers_nnr_f: int = explorable(5, low=1, high=32, short="n_layers", about="number of hidden sine layers")
+    omega_f: float = explorable(
+        80.0,
+        above=0,
+        high=65536,
+        short="omega",
+        about="base frequency of the sine activations; higher resolves more and wants a lower rate",
+    )
+    nnr_f_T_period: float = explorable(
+        1.0,
+        above=0,
+        unit="frames",
+        short="T_period",
+        ratio="T_period_ratio",
+        most=1e6,
+        about="frames in 2 pi of the network's t; about as many as the network sees",
+    )
+    nnr_f_xy_period: float = explorable(
+        1.0,
+        above=0,
+        unit="lattice spacings",
+        short="xy_period",
+        about="lattice spacings in 2 pi of the network's x and y",
+    )
+    window_frames: int = explorable(
+        0,
+        low=0,
+        unit="frames",
+        short="window_frames",
+        about="frames of a window with a network of its own; 0: one network over all frames",
+    )
 
 
 @dataclass
@@ -88,8 +121,8 @@ class Training:
     """One training run."""
 
     n_training_frames: int = bounded(10, low=2)
-    learning_rate_NNR_f: float = explorable(1e-4, above=0, high=1.0, short="lr")
-    inr_batch_size: int = explorable(8, low=1, unit="frames", short="batch_size")
+    learning_rate_NNR_f: float = explorable(1e-4, above=0, high=1.0, short="lr", about="of Adam")
+    inr_batch_size: int = explorable(8, low=1, unit="frames", short="batch_size", about="frames a step")
     sampling: Sampling = Sampling.points
     lr_schedule: LrSchedule = LrSchedule.warm_cosine
     adam_beta2: float = bounded(0.95, above=0, high=0.99999)  # how slowly Adam forgets squared gradients
@@ -108,7 +141,9 @@ class Training:
 class Claude:
     """The search's budget; the group keeps the name that people's configs have."""
 
-    total_steps: int = explorable(5000, low=N_REPORTS, short="total_steps", ratio="total_steps_ratio", most=100)
+    total_steps: int = explorable(
+        5000, low=N_REPORTS, short="total_steps", ratio="total_steps_ratio", most=100, about="steps of a training run"
+    )
     n_parallel: int = bounded(4, low=1, high=64)
     n_iter_block: int = bounded(12, low=1)
     ucb_c: float = bounded(1.414, low=0)

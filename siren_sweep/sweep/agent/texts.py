@@ -16,17 +16,6 @@ from siren_sweep.views.record.notes import FREE
 
 HYPOTHESES = "hypotheses.yaml"
 _MOST_FAULTS = 40  # lines of a prompt
-_ABOUT = {
-    "hidden_dim_nnr_f": "width of the hidden layers; parameters and time grow with its square",
-    "n_layers_nnr_f": "number of hidden sine layers",
-    "omega_f": "base frequency of the sine activations; higher resolves more and wants a lower rate",
-    "nnr_f_T_period": "frames in 2 pi of the network's t; about as many as the network sees",
-    "nnr_f_xy_period": "lattice spacings in 2 pi of the network's x and y",
-    "window_frames": "frames of a window with a network of its own; 0: one network over all frames",
-    "learning_rate_NNR_f": "of Adam",
-    "inr_batch_size": "frames a step",
-    "total_steps": "steps of a training run",
-}
 HYPOTHESES_HEAD = """\
 # What each config is to show, by its number. `falsified_by` and `parent` may be left out; a parent is an iteration of
 # this block, or of this batch. For example:
@@ -202,10 +191,7 @@ def _iterations(numbers: Sequence[int]) -> str:
 
 
 def _row(name: str, space: Space) -> str:
-    section, key = name.partition(".")[0], leaf(name)
-    unit = PARAMETERS[name].bounds.get("unit")
-    about = _ABOUT.get(key, "") + (f" ({unit})" if unit and unit not in _ABOUT.get(key, "") else "")
-    return f"| `{key}` | {section} | {_values(name, space)} | {about} |"
+    return f"| `{leaf(name)}` | {name.partition('.')[0]} | {_values(name, space)} | {PARAMETERS[name].about} |"
 
 
 def _values(name: str, space: Space) -> str:
