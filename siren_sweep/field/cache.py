@@ -26,7 +26,8 @@ _TYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "F32": np.dtype("<f4
 def write_cache(
     file: Path, arrays: Mapping[str, np.ndarray], targets: Iterable[np.ndarray], known: Callable[[], Mapping[str, Any]]
 ) -> None:
-    """Write `arrays` (int64 or float32), the blocks of `targets` (float32) as one, then what is `known` after them.
+    """Write `arrays` (int64 or float32, of any shape), then `targets`, blocks (n, n_unique) float32 of one array, then
+    what is `known` after them.
 
     The file appears whole, by a rename: several processes may write it at once, and the last to finish stays.
     OutputError where the folder cannot be written. Whatever is raised, nothing is left behind.

@@ -32,7 +32,7 @@ class Fit:
     """
 
     def __init__(self, cfg: TrialConfig, weights: Mapping[str, Tensor], scaling: Scaling) -> None:
-        """`weights` as `TrainResult.state_dict` holds them; on the CPU until `to` moves it."""
+        """`weights` (out, in) and (out,), as `TrainResult.state_dict` holds them; on the CPU until `to` moves it."""
         self._graph, self._scaling = cfg.graph_model, scaling
         windows = cut(cfg.training.n_training_frames, cfg.graph_model.window_frames)
         self.windows: Sequence[Window] = [

@@ -65,7 +65,8 @@ class Sample:
 class TrainResult:
     """What a run leaves. The final metrics are exact, over all frames and neurons, of the weights in `state_dict`:
     the best of those evaluated. They are None where the run neither finished nor was truncated, and where it trained
-    some of its windows only: `sample` then has that part's. Parameters are those of all windows."""
+    some of its windows only: `sample` then has that part's. Parameters are those of all windows. Weights (out, in) and
+    biases (out,) are under the keys of `Siren`, after the window's `key_prefix`."""
 
     status: Status
     reason: str | None

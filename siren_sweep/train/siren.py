@@ -50,13 +50,14 @@ class FirstSineLayer(nn.Module):
 
 
 class OutputLayer(nn.Linear):
-    """(n, h) to (n,) as a product with a vector, which is float32 also where products of matrices may be TF32."""
+    """The output, as a product with a vector, which is float32 also where products of matrices may be TF32."""
 
     def __init__(self, in_features: int, omega: float) -> None:
         super().__init__(in_features, 1)
         drawn(self, math.sqrt(6 / in_features) / omega)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """(n, h) to (n,)."""
         return torch.mv(inputs, self.weight[0]) + self.bias
 
 
@@ -76,8 +77,8 @@ class Siren(nn.Module):
 
 
 def in_data_units(weights: Mapping[str, Tensor], scaling: Scaling) -> dict[str, Tensor]:
-    """The same networks with the values' mean and spread in their last layers: what these say is luminance itself, as
-    one who loads a state dict into a class of their own expects."""
+    """The same networks with the values' mean and spread in their last layers, (1, hidden) and (1,): what these say is
+    luminance itself, as one who loads a state dict into a class of their own expects."""
     units = {**weights}
     for key in weights:
         if key.endswith(".weight") and ".linear." not in key:  # (1, hidden) of an output layer
@@ -114,5 +115,5 @@ def spread_in_t(model: Siren, t_step: float) -> None:
 
 
 def normalised(values: Tensor, period: float) -> Tensor:
-    """t or x, y in units of a period: value / (period / 2 pi), in float64."""
+    """t or x, y, of any shape, in units of a period: value / (period / 2 pi), in float64."""
     return values.double() / (period / (2 * math.pi))

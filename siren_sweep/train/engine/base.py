@@ -43,7 +43,8 @@ class Engine(ABC):
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the parameters in the CPU's memory, under the keys of `Siren`, after `key_prefix` of the window."""
+        """A copy of the parameters in the CPU's memory, under the keys of `Siren`, after `key_prefix` of the window:
+        each layer's weight (out, in) and bias (out,), float32."""
 
     def _owners(self, frames: np.ndarray) -> np.ndarray:
         """For each of the frames (n,), the place in `windows` of the one that answers for it."""
@@ -51,7 +52,7 @@ class Engine(ABC):
 
     @abstractmethod
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take the parameters of `weights`; the optimizer stays as it is."""
+        """Take the parameters of `weights`, in the form that `weights()` gives; the optimizer stays as it is."""
 
     @abstractmethod
     def snapshot(self) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Coordinates:
         return {**weights, FIRST_WEIGHT: weights[FIRST_WEIGHT] * self._factor(weights)}
 
     def handed_out(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The other way round: the weights for normalised coordinates, as they are exported."""
+        """The other way round: the weights for normalised coordinates, as they are exported; the first (hidden, 3)
+        changes."""
         return {**weights, FIRST_WEIGHT: weights[FIRST_WEIGHT] / self._factor(weights)}
 
     def _factor(self, weights: dict[str, Tensor]) -> Tensor:

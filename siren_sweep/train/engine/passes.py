@@ -65,10 +65,11 @@ class SirenPasses:
         workspace: Workspace | None = None,
         vector: Tensor | None = None,
     ) -> None:
-        """`weights` under the keys of `Siren`; t (n_frames,) and xy (n_unique, 2), normalised, float64.
+        """`weights` (out, in) and (out,) under the keys of `Siren`; t (n_frames,) and xy (n_unique, 2), normalised,
+        float64.
 
         `reduced`: the products will be bfloat16, which asks for another number of points a block. Networks that are
-        trained in turn share a `workspace`. `vector` is where the parameters are to lie.
+        trained in turn share a `workspace`. `vector` (n_parameters,) is where the parameters are to lie.
         """
         flat = torch.cat([value.reshape(-1) for value in weights.values()])
         self.parameters = FlatParameters(flat if vector is None else vector.copy_(flat), weights)

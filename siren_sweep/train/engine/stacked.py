@@ -24,7 +24,8 @@ def rows(networks: Sequence[Mapping[str, Tensor]]) -> Tensor:
 
 
 def named(of: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Views of rows by the names and shapes of one network's weights and biases."""
+    """Views of rows (n_networks, n_parameters) by the names and shapes of one network's weights and biases: each
+    (n_networks, *shape)."""
     parts = of.split([value.numel() for value in like.values()], dim=1)
     return {key: part.unflatten(1, value.shape) for (key, value), part in zip(like.items(), parts, strict=True)}
 

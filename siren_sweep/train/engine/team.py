@@ -33,7 +33,7 @@ class Network(Protocol):
 
 
 def shared(*shape: int) -> Tensor:
-    """Zeros, float32, in memory that forked processes share; it goes with the last of them."""
+    """Zeros (*shape) float32 in memory that forked processes share; it goes with the last of them."""
     size = int(np.prod(shape))
     return torch.frombuffer(mmap.mmap(-1, max(size * 4, 1)), dtype=torch.float32, count=size).view(*shape)
 
