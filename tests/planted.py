@@ -39,27 +39,21 @@ def r2_of(score: float) -> float:
 
 
 def view(number: int, score: float | None, parent: int | None = None, **fields: Any) -> TrialView:
-    """One trial of block 1, batch 1; `changes` differ from CONFIG."""
-    changes = fields.pop("changes", {})
-    values: dict[str, Any] = {
-        "block": 1,
-        "batch": 1,
-        "slot": number % 4,
-        "iteration": number + 1,
-        "n_training_frames": 10,
-        "state": State.complete if score is not None else State.failed,
-        "value": r2_of(score) if score is not None else None,
-    }
+    """One trial of block 1, batch 1; `changes` differ from CONFIG, other fields are the plan's or the view's."""
+    config = CONFIG | fields.pop("changes", {})
+    place = {"batch": 1, "slot": number % 4, "n_training_frames": 10}
+    own = {name: fields.pop(name) for name in [*fields] if name in TrialPlan.__dataclass_fields__}
+    plan = TrialPlan(**{"iteration": number + 1, "config": config, "parent": parent, **place, **own})
+    values = {"state": State.failed} if score is None else {"value": r2_of(score)}
     values |= fields
-    values.setdefault("told_in", values["batch"] if values["state"] is not State.open else None)
-    values.setdefault("place", (values["batch"], values["slot"]))
-    return TrialView(number=number, parent=parent, config=CONFIG | changes, **values)
+    told_in = plan.batch if values.get("state") is not State.open else None
+    return TrialView(number, plan, config, **{"told_in": told_in, **values})
 
 
 def block_of(*trials: TrialView, number: int = 1, **fields: Any) -> BlockView:
     """A block of which every batch was told."""
-    told = frozenset(trial.batch for trial in trials)
-    return BlockView(number, 10, sorted(trials, key=lambda trial: trial.iteration), told=told, **fields)
+    told = frozenset(trial.plan.batch for trial in trials)
+    return BlockView(number, 10, sorted(trials, key=lambda trial: trial.plan.iteration), told=told, **fields)
 
 
 class PlantedSweep:

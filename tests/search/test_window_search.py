@@ -16,6 +16,7 @@ from siren_sweep.search.encoding import axes
 from siren_sweep.search.knowledge import cost
 from siren_sweep.search.limits import Limit, fault, limited
 from siren_sweep.search.space import STEPS_PER_WINDOW_FRAME, Space, make_space, parse_dimension
+from siren_sweep.study.records import TrialPlan
 from siren_sweep.sweep.block import start_block, start_config
 from siren_sweep.train.size import arithmetic, n_networks
 from siren_sweep.views.record.trials import TrialView
@@ -114,7 +115,9 @@ def test_a_config_of_windows_is_carried_as_it_is() -> None:
 
 
 def view(number: int, params: dict[str, Any], **more: Any) -> TrialView:
-    return TrialView(number, 1, 1, number, number + 1, None, space().config(params), 1000, params=params, **more)
+    config = space().config(params)
+    plan = TrialPlan(number + 1, config, slot=number, n_training_frames=1000)
+    return TrialView(number, plan, config, params=params, **more)
 
 
 def test_what_follows_the_windows_is_no_second_change() -> None:

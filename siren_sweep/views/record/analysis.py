@@ -35,7 +35,7 @@ def _block(block: BlockView, blocks: Sequence[BlockView]) -> list[str]:
         seen = block.after(batch)
         ranking = ranked(seen)
         own = [judged for judged in judgements if judged.trial.told_in == batch]
-        parts += [_entry(judged, next_parent(seen, ranking, judged.trial.iteration)) for judged in own]
+        parts += [_entry(judged, next_parent(seen, ranking, judged.trial.plan.iteration)) for judged in own]
     if block.ended:
         parts.append(f"{BLOCK_END}\n")
         parts += [_revision(old, new, block.number) for old, new in revised(blocks, block.number)]
@@ -47,11 +47,11 @@ def _entry(judged: Judged, following: str) -> str:
     why = words.rationale(trial)
     hypothesis = words.hypothesis(trial, parent) + (f" ({why})" if why else "")
     observed = f"{words.result(trial)}; {verdict.why} ({judged.noise}); xy_period {_xy_period(judged)}"
-    observed += f"; {trial.note}" if trial.note else ""
+    observed += f"; {trial.plan.note}" if trial.plan.note else ""
     return "\n".join(
         [
-            f"## Iter {trial.iteration}: {grade(trial.r2)}",
-            f"Node: id={trial.iteration}, parent={words.parent_name(parent)}",
+            f"## Iter {trial.plan.iteration}: {grade(trial.r2)}",
+            f"Node: id={trial.plan.iteration}, parent={words.parent_name(parent)}",
             f'Hypothesis tested: "{hypothesis.replace(chr(34), chr(39))}"',
             f"Config: {words.config_line(trial)}",
             f"Metrics: {words.metrics_line(trial)}",
@@ -68,7 +68,7 @@ def _revision(old: Judged, new: Judged, block: int) -> str:
     observed = f"{new.verdict.why} ({new.noise}, after block {block})"
     return "\n".join(
         [
-            f"## Revision of iteration {new.trial.iteration}",
+            f"## Revision of iteration {new.trial.plan.iteration}",
             f"Mutation: {words.mutation(new.trial, new.parent)}",
             f"Verdict: {old.verdict.call} -> {new.verdict.call}",
             f"Observation: {one_line(observed, 1000)}",

@@ -19,12 +19,13 @@ def config_text(trial: TrialView, block: BlockView) -> str:
         known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), group.name))}
         values[group.name] = {key: value for key, value in settings.get(group.name, {}).items() if key in known}
     values["dataset"] |= {**block.dataset, "generate": False}
-    values["training"] |= {"n_training_frames": trial.n_training_frames, "seed": trial.seed}
+    values["training"] |= {"n_training_frames": trial.plan.n_training_frames, "seed": trial.plan.seed}
     for name, own in grouped(trial.config).items():
         values[name] |= own
     values = {name: {key: value for key, value in own.items() if value is not None} for name, own in values.items()}
     unknown = [leaf(name) for name, value in trial.config.items() if value is None]
-    head = f"# Iteration {trial.iteration}, slot {trial.slot}: {one_line(trial.mutation) or 'a start of its own'}.\n"
+    what = one_line(trial.plan.mutation) or "a start of its own"
+    head = f"# Iteration {trial.plan.iteration}, slot {trial.plan.slot}: {what}.\n"
     if unknown:
         head += f"# Not known, and left to its default: {', '.join(unknown)}.\n"
     return yaml_text(values, head)

@@ -55,7 +55,7 @@ class Statement:
     @property
     def once_established(self) -> bool:
         """Whether it is contradicted, and was a principle until then."""
-        ordered = sorted(self.better + self.worse, key=lambda judged: judged.trial.iteration)
+        ordered = sorted(self.better + self.worse, key=lambda judged: judged.trial.plan.iteration)
         first = [judged.verdict.call for judged in ordered[:N_ESTABLISHED]]
         return self.level is Level.contradicted and len(first) == N_ESTABLISHED and len(set(first)) == 1
 
@@ -72,8 +72,8 @@ class Statement:
     def _case(self, judged: Judged) -> str:
         assert judged.parent is not None
         old, new = (shown(one.config[self.parameter]) for one in (judged.parent, judged.trial))
-        frames = judged.trial.n_training_frames
-        return f"iteration {judged.trial.iteration}: {old} -> {new} at {frames} frames"
+        frames = judged.trial.plan.n_training_frames
+        return f"iteration {judged.trial.plan.iteration}: {old} -> {new} at {frames} frames"
 
 
 def judge_block(block: BlockView, noise: Noise) -> list[Judged]:
@@ -83,7 +83,7 @@ def judge_block(block: BlockView, noise: Noise) -> list[Judged]:
         seen = block.after(batch)
         for trial in sorted(seen.trials, key=lambda trial: trial.given_up):  # which comes after all that trained
             if trial.told_in == batch:
-                found.append(Judged(trial, seen.trial(trial.parent), judge(trial, seen, noise), noise))
+                found.append(Judged(trial, seen.trial(trial.plan.parent), judge(trial, seen, noise), noise))
     return found
 
 
@@ -126,4 +126,4 @@ def statements(judgements: Iterable[Judged]) -> list[Statement]:
 def _value(trial: TrialView, name: str) -> float:
     """A parameter's value; no windows are one window of all frames."""
     value = float(trial.config[name])
-    return float(trial.n_training_frames) if name == WINDOW and not value else value
+    return float(trial.plan.n_training_frames) if name == WINDOW and not value else value

@@ -53,7 +53,7 @@ def _summary(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
     found = statements(judged)
     levels = ", ".join(f"{sum(one.level is level for one in found)} {level}" for level in Level)
     told = [one for block in blocks for one in block.entries()]
-    ways = sorted({one.strategy for one in told if one.strategy})
+    ways = sorted({one.plan.strategy for one in told if one.plan.strategy})
     optimization = "; ".join(best) or "[pending first results]"
     llm = "" if {AGENT, IMPORTED} & {*ways} else "no LLM took part; "
     exploration = (
@@ -80,8 +80,8 @@ def _row(judged: Judged) -> str:
         config["T_period"] += f" in windows of {trial.config[WINDOW]}"
     part = f" {trial.sample}" if trial.sample else ""
     cells = [
-        trial.iteration,
-        trial.n_training_frames,
+        trial.plan.iteration,
+        trial.plan.n_training_frames,
         *(config[short] for short in ("hidden_dim", "n_layers", "omega", "lr", "batch_size", "T_period")),
         config["total_steps"],
         f"{words.r2(trial.value)}{part}" if trial.value is not None else str(trial.state),
@@ -95,7 +95,7 @@ def _row(judged: Judged) -> str:
 def _knowledge(judged: Sequence[Judged]) -> list[str]:
     found = statements(judged)
     falsified = [
-        f"Iteration {one.trial.iteration}: {words.hypothesis(one.trial, one.parent)}. It has {one.verdict.why}"
+        f"Iteration {one.trial.plan.iteration}: {words.hypothesis(one.trial, one.parent)}. It has {one.verdict.why}"
         for one in judged
         if one.verdict.call is Call.falsified
     ]
@@ -111,7 +111,7 @@ def _previous(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
     if len(blocks) < 2:
         return ""
     block = blocks[-2]
-    own = [one for one in judged if one.trial.block == block.number]
+    own = [one for one in judged if one.trial.plan.block == block.number]
     seeds = [f"{len(group)} seeds gave R2 {', '.join(map(words.r2, group))}" for group in block.validation]
     lines = [
         f"Block {block.number}, n_training_frames {block.n_training_frames}: {len(own)} trials, {_counts(own)}",
@@ -128,7 +128,7 @@ def _current_block(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> lis
         heads = ("## Current Block (Block 1)", "### Block Info", "### Hypothesis", "### Iterations This Block")
         return [*heads, _emerging()]
     block = blocks[-1]
-    own = [one for one in judged if one.trial.block == block.number]
+    own = [one for one in judged if one.trial.plan.block == block.number]
     focus = ", ".join(_varied(block)) or "the starting config"
     end = f"\n\n{BLOCK_END}" if block.ended else ""
     noise = noise_before(blocks, block.number + 1 if block.ended else block.number)
@@ -136,8 +136,12 @@ def _current_block(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> lis
         f"Best so far: {_best_words(block)}",
         *_effects(own),
         f"A difference counts from a factor of {noise.factor:.3g} in the unexplained variance on ({noise})",
-        *(f"Iteration {one.iteration} {words.result(one)}" for one in block.entries() if one.state is State.failed),
-        *(f"Iteration {one.iteration} {words.result(one)}" for one in block.trials if one.state is State.paused),
+        *(
+            f"Iteration {one.plan.iteration} {words.result(one)}"
+            for one in block.entries()
+            if one.state is State.failed
+        ),
+        *(f"Iteration {one.plan.iteration} {words.result(one)}" for one in block.trials if one.state is State.paused),
         *_asked(block),
     ]
     return [
@@ -155,19 +159,19 @@ def _emerging() -> str:
 
 def _hypothesis(block: BlockView, own: Sequence[Judged]) -> str:
     """The latest batch's hypotheses, one a slot: planned, or just judged."""
-    batch = [trial for trial in block.trials if trial.batch == block.trials[-1].batch] if block.trials else []
+    batch = [trial for trial in block.trials if trial.plan.batch == block.trials[-1].plan.batch] if block.trials else []
     calls = {one.trial.number: str(one.verdict.call) for one in own}
-    asked = [(trial, parent) for trial in batch if (parent := block.trial(trial.parent))]
-    hypotheses = [f"iteration {trial.iteration}: {words.hypothesis(trial, parent)}" for trial, parent in asked]
+    asked = [(trial, parent) for trial in batch if (parent := block.trial(trial.plan.parent))]
+    hypotheses = [f"iteration {trial.plan.iteration}: {words.hypothesis(trial, parent)}" for trial, parent in asked]
     reasons = dict.fromkeys(filter(None, (words.rationale(trial) for trial, _ in asked)))
-    falsifiers = [one_line(trial.hypothesis.falsified_by) for trial, _ in asked if trial.hypothesis]
+    falsifiers = [one_line(trial.plan.hypothesis.falsified_by) for trial, _ in asked if trial.plan.hypothesis]
     expected = "; ".join(dict.fromkeys(filter(None, falsifiers))) or f"one {_BELOW}"
-    status = [f"iteration {trial.iteration} {calls.get(trial.number, 'untested')}" for trial, _ in asked]
+    status = [f"iteration {trial.plan.iteration} {calls.get(trial.number, 'untested')}" for trial, _ in asked]
     return "\n".join(
         [
             f"**Hypothesis**: {'; '.join(hypotheses) or 'none; every config of the batch is a start of its own'}",
             f"**Rationale**: {' / '.join(reasons) or 'a first look, with nothing known yet'}",
-            f"**Test**: iterations {', '.join(str(trial.iteration) for trial in batch) or 'to be planned'}",
+            f"**Test**: iterations {', '.join(str(trial.plan.iteration) for trial in batch) or 'to be planned'}",
             f"**Expected outcome**: supported by a final R2 {_ABOVE}; falsified by {expected}",
             f"**Status**: {'; '.join(status) if calls.keys() & {trial.number for trial, _ in asked} else 'untested'}",
         ]
@@ -175,11 +179,9 @@ def _hypothesis(block: BlockView, own: Sequence[Judged]) -> str:
 
 
 def _iteration(judged: Judged) -> str:
-    trial = judged.trial
-    return (
-        f"Iter {trial.iteration} ({grade(trial.r2)}): {words.mutation(trial, judged.parent)}; {words.result(trial)}; "
-        f"{judged.verdict.call}: {judged.verdict.why}"
-    )
+    trial, verdict = judged.trial, judged.verdict
+    what = f"{words.mutation(trial, judged.parent)}; {words.result(trial)}; {verdict.call}: {verdict.why}"
+    return f"Iter {trial.plan.iteration} ({grade(trial.r2)}): {what}"
 
 
 def _effects(own: Sequence[Judged]) -> list[str]:
@@ -198,8 +200,8 @@ def _best_words(block: BlockView) -> str:
     best = block.trial(block.best)
     if best is None:
         return "no trial has finished"
-    where = f"at iteration {best.iteration} ({words.config_line(best)})"
-    if best.strategy == IMPORTED:
+    where = f"at iteration {best.plan.iteration} ({words.config_line(best)})"
+    if best.plan.strategy == IMPORTED:
         return f"{words.kind_of_r2(best)} {words.r2(best.value)} {where}"
     final = block.final_r2(best)
     if final is None:

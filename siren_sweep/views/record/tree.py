@@ -14,7 +14,7 @@ from siren_sweep.views.ucb import exploration, ranking
 def ucb_text(block: BlockView) -> str:
     """`{name}_ucb_scores.txt`: the nodes that have a value, highest UCB first."""
     c = exploration(block.settings)
-    iterations = [trial.iteration for trial in block.trials] or [0]
+    iterations = [trial.plan.iteration for trial in block.trials] or [0]
     head = (
         f"=== UCB Scores (Simulation block {block.number}, iters {min(iterations)}-{max(iterations)}, "
         f"N={len(block.trials)}, c={c:g}) ==="
@@ -25,7 +25,7 @@ def ucb_text(block: BlockView) -> str:
 
 def ranked(block: BlockView) -> list[Score]:
     """The PUCT scores of the block's nodes, highest first; a stopped one's value is its last."""
-    nodes = [Node(trial.number, trial.parent, _value(trial)) for trial in block.trials]
+    nodes = [Node(trial.number, trial.plan.parent, _value(trial)) for trial in block.trials]
     return ranking(nodes, block.settings)
 
 
@@ -35,7 +35,7 @@ def next_parent(block: BlockView, order: Sequence[Score], iteration: int) -> str
     Never the one after `iteration`, which readers of the file take for the node that is to come.
     """
     found = (block.trial(score.id) for score in order[:2])
-    return words.parent_name(next((one for one in found if one and one.iteration != iteration + 1), None))
+    return words.parent_name(next((one for one in found if one and one.plan.iteration != iteration + 1), None))
 
 
 def _row(score: Score, trials: dict[int, TrialView]) -> str:
@@ -44,7 +44,7 @@ def _row(score: Score, trials: dict[int, TrialView]) -> str:
     time: Any = (trial.metrics or {}).get("training_time_min")
     minutes = f"{time:.1f}" if isinstance(time, int | float) else "nan"
     return (
-        f"Node {trial.iteration}: UCB={score.ucb:.3f}, parent={words.parent_name(parent)}, visits={score.visits}, "
+        f"Node {trial.plan.iteration}: UCB={score.ucb:.3f}, parent={words.parent_name(parent)}, visits={score.visits}, "
         f"R2={_value(trial):.3f}, Time={minutes}, Mutation={words.mutation(trial, parent)}"
     )
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
 from siren_sweep.config.schema import N_REPORTS
-from siren_sweep.study.records import Hypothesis, Outcome, Stint, Trial, finite, solved_r2_of
+from siren_sweep.study.records import Outcome, Stint, Trial, TrialPlan, finite, solved_r2_of
 from siren_sweep.study.stored import read_block, read_notes
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import best_trial, instructions, open_batches, seed_runs, whole_runs, winner
@@ -39,23 +39,17 @@ _STATES = {TrialState.COMPLETE: State.complete, TrialState.PRUNED: State.pruned,
 
 @dataclass(frozen=True)
 class TrialView:
-    """One trial of a block.
+    """One trial of a block, with its plan.
 
     `value` is the final R2 of a complete trial. `bound` is what a stopped trial's final R2 is at most, where the pruner
-    said so, `last_r2` the last R2 that was seen, and `curve` the R2 at each twentieth of its steps. `config` holds the
-    explorable parameters by dotted name, `params` the point of the search space, where that is known. `told_in` is the
-    batch after which it was told, None before; `given_up` says that it was paused until then. `place` is the batch and
-    the slot in which it trained last.
+    said so, `last_r2` the last R2 that was seen, and `curve` the R2 at each twentieth of its steps. `config` is the
+    plan's with every parameter, `params` the point of the search space, where that is known. `told_in` is the batch
+    after which it was told, None before; `given_up` says that it was paused until then.
     """
 
     number: int
-    block: int
-    batch: int
-    slot: int
-    iteration: int
-    parent: int | None
+    plan: TrialPlan
     config: Mapping[str, Any]
-    n_training_frames: int
     state: State = State.complete
     value: float | None = None
     bound: float | None = None
@@ -63,16 +57,16 @@ class TrialView:
     curve: Sequence[float] = ()
     told_in: int | None = None
     given_up: bool = False
-    place: tuple[int, int] = (0, 0)
     stints: Sequence[Stint] = ()
-    mutation: str = ""
-    strategy: str = ""
-    hypothesis: Hypothesis | None = None
-    note: str = ""
-    seed: int | None = None
     reason: str | None = None
     metrics: Mapping[str, Any] | None = None
     params: Mapping[str, Any] | None = None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The batch and the slot in which it trained last."""
+        last = self.stints[-1] if self.stints else self.plan
+        return last.batch, last.slot
 
     @property
     def sample(self) -> str:
@@ -146,7 +140,7 @@ class BlockView:
 
     def after(self, batch: int) -> BlockView:
         """The block as it stood when a batch was just over."""
-        trials = [trial.after(batch) for trial in self.trials if trial.batch <= batch]
+        trials = [trial.after(batch) for trial in self.trials if trial.plan.batch <= batch]
         told = frozenset(known for known in self.told if known <= batch)
         return BlockView(self.number, self.n_training_frames, trials, told=told, settings=self.settings)
 
@@ -168,7 +162,7 @@ def _block(
 ) -> BlockView:
     block, won = read_block(study), winner(study, validation)
     best = won.searched if won else best_trial(study)
-    trials = sorted(map(_trial, read_trials(study)), key=lambda trial: (trial.iteration, trial.number))
+    trials = sorted(map(_trial, read_trials(study)), key=lambda trial: (trial.plan.iteration, trial.number))
     return BlockView(
         number,
         block.n_training_frames,
@@ -187,8 +181,8 @@ def _block(
 
 def _told(trials: Sequence[TrialView], study: Study) -> frozenset[int]:
     """The batches that are over."""
-    known = {trial.batch for trial in trials} | {trial.told_in for trial in trials if trial.told_in is not None}
-    trains = {trial.batch for trial in trials if trial.state is State.open} | {*open_batches(study)}
+    known = {trial.plan.batch for trial in trials} | {trial.told_in for trial in trials if trial.told_in is not None}
+    trains = {trial.plan.batch for trial in trials if trial.state is State.open} | {*open_batches(study)}
     return frozenset(known - trains)
 
 
@@ -209,14 +203,9 @@ def _trial(trial: Trial) -> TrialView:
     value = finite(trial.value) if state is State.complete else None
     return TrialView(
         number=trial.number,
-        block=plan.block,
-        batch=plan.batch,
-        slot=plan.slot,
-        iteration=plan.iteration,
-        parent=plan.parent,
+        plan=plan,
         config={name: plan.config.get(name, PARAMETERS[name].default) for name in EXPLORABLE},
         params=trial.params,
-        n_training_frames=plan.n_training_frames,
         state=State.failed if state is State.complete and value is None else state,
         value=value,
         bound=finite(stop.bound) if stop and state.stopped else None,
@@ -224,13 +213,7 @@ def _trial(trial: Trial) -> TrialView:
         curve=[report.r2 for report in trial.reports],
         told_in=_told_in(trial),
         given_up=trial.given_up is not None,
-        place=(trial.batch, trial.slot),
         stints=trial.stints,
-        mutation=plan.mutation,
-        strategy=plan.strategy,
-        hypothesis=plan.hypothesis,
-        note=plan.note,
-        seed=plan.seed,
         reason=trial.outcome.reason if trial.outcome else None,
         metrics=trial.metrics,
     )

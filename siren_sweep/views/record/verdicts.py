@@ -57,21 +57,21 @@ def changed(old: TrialView, new: TrialView) -> tuple[str, ...]:
 
 def judge(trial: TrialView, block: BlockView, noise: Noise) -> Verdict:
     """The verdict on a told trial of a block."""
-    parent = block.trial(trial.parent)
+    parent = block.trial(trial.plan.parent)
     if parent is None:
         return Verdict(Call.inconclusive, "it has no parent to compare with")
     names = changed(parent, trial)
     if not names:
-        return Verdict(Call.inconclusive, f"it does not differ from iteration {parent.iteration}")
+        return Verdict(Call.inconclusive, f"it does not differ from iteration {parent.plan.iteration}")
     if unknown := [leaf(name) for name in names if trial.config[name] is None or parent.config[name] is None]:
         return Verdict(Call.inconclusive, f"{', '.join(unknown)} is not known of it or of its parent", names)
-    for one, whose in ((trial, "it"), (parent, f"its parent, iteration {parent.iteration},")):
+    for one, whose in ((trial, "it"), (parent, f"its parent, iteration {parent.plan.iteration},")):
         if one.state is State.failed:
             return Verdict(Call.inconclusive, f"{whose} failed", names)
     square = _square(trial, parent, block, names)
     compared = (trial, parent, *(square or ()))
     if block.solved_r2 is not None and all(_range(one)[1] >= score(block.solved_r2) for one in compared):
-        whose = "all four configs" if square else f"it and iteration {parent.iteration}"
+        whose = "all four configs" if square else f"it and iteration {parent.plan.iteration}"
         are = "are" if all(one.value is not None for one in compared) else "may both be"
         return Verdict(Call.inconclusive, f"{whose} {are} solved: R2 of {block.solved_r2:g} or more", names)
     if square is not None:
@@ -88,7 +88,7 @@ def _comparison(trial: TrialView, parent: TrialView, names: tuple[str, ...], noi
     """Trial against parent, each known exactly or by its bound."""
     limit = noise.limit()
     low, high = (own - other for own, other in zip(_range(trial), reversed(_range(parent)), strict=True))
-    against = f"iteration {parent.iteration}"
+    against = f"iteration {parent.plan.iteration}"
     if high < -limit:
         return Verdict(Call.falsified, _words(high, against, trial, parent), names)
     if low > limit and len(names) == 1:
@@ -110,7 +110,7 @@ def _main_effect(
     other, corner = square
     points = [score(one.value or 0.0) for one in (trial, parent, corner, other)]
     effect, limit = (points[0] - points[1] + points[2] - points[3]) / 2, noise.limit(1.0)
-    where = f"iterations {parent.iteration} and {other.iteration}"
+    where = f"iterations {parent.plan.iteration} and {other.plan.iteration}"
     words = f"as a main effect of the Latin square, {_times(effect)} of {where}"
     if abs(effect) <= limit:
         return Verdict(Call.inconclusive, f"{words}, within the noise", names)
@@ -121,10 +121,10 @@ def _square(
     trial: TrialView, parent: TrialView, block: BlockView, names: tuple[str, ...]
 ) -> tuple[TrialView, TrialView] | None:
     """The other two corners of a complete Latin square: with only the other parameter changed, and with both."""
-    if trial.strategy != "latin_square" or len(names) != 1 or trial.value is None or parent.value is None:
+    if trial.plan.strategy != "latin_square" or len(names) != 1 or trial.value is None or parent.value is None:
         return None
-    batch = [one for one in block.trials if (one.batch, one.strategy) == (trial.batch, "latin_square")]
-    for other in (one for one in batch if one.value is not None and one.parent == parent.number):
+    batch = [one for one in block.trials if (one.plan.batch, one.plan.strategy) == (trial.plan.batch, "latin_square")]
+    for other in (one for one in batch if one.value is not None and one.plan.parent == parent.number):
         different = changed(parent, other)
         if len(different) != 1 or different == names:
             continue
@@ -136,10 +136,10 @@ def _square(
 
 def _singles(trial: TrialView, parent: TrialView, block: BlockView, names: tuple[str, ...]) -> tuple[int, ...] | None:
     """Of a Latin square's corner that changes both parameters: the iterations that change one, in the names' order."""
-    if trial.strategy != "latin_square" or len(names) != 2:
+    if trial.plan.strategy != "latin_square" or len(names) != 2:
         return None
-    batch = [one for one in block.trials if (one.batch, one.strategy) == (trial.batch, "latin_square")]
-    found = {changed(parent, one): one.iteration for one in batch if len(changed(one, trial)) == 1}
+    batch = [one for one in block.trials if (one.plan.batch, one.plan.strategy) == (trial.plan.batch, "latin_square")]
+    found = {changed(parent, one): one.plan.iteration for one in batch if len(changed(one, trial)) == 1}
     return tuple(found[(name,)] for name in names) if all((name,) in found for name in names) else None
 
 

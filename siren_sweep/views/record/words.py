@@ -35,7 +35,7 @@ def r2(value: float | None) -> str:
 
 def kind_of_r2(trial: TrialView) -> str:
     """What the R2 of a trial is called: that of an imported log is another measure."""
-    return OLD_R2 if trial.strategy == IMPORTED else "R2"
+    return OLD_R2 if trial.plan.strategy == IMPORTED else "R2"
 
 
 def config_line(trial: TrialView) -> str:
@@ -43,7 +43,7 @@ def config_line(trial: TrialView) -> str:
     pairs = [f"{short}={number(trial.config[name])}" for short, name in CONFIG.items()]
     told = {*CONFIG.values(), XY_PERIOD}  # which the format has, and which stands in the observation
     more = [one for one in PARAMETERS.values() if one.name not in told and trial.config[one.name] != one.default]
-    pairs += [f"n_frames={trial.n_training_frames}"]
+    pairs += [f"n_frames={trial.plan.n_training_frames}"]
     return ", ".join([*pairs, *(f"{one.short}={number(trial.config[one.name])}" for one in more)])
 
 
@@ -62,7 +62,7 @@ def metrics_line(trial: TrialView) -> str:
 def mutation(trial: TrialView, parent: TrialView | None) -> str:
     """`omega_f: 80 -> 160`, by the absolute values; what the trial says of itself where its parent is not known."""
     if parent is None:
-        return one_line(trial.mutation) or "none"
+        return one_line(trial.plan.mutation) or "none"
     changes = (
         f"{leaf(name)}: {shown(parent.config[name])} -> {shown(trial.config[name])}" for name in changed(parent, trial)
     )
@@ -71,19 +71,19 @@ def mutation(trial: TrialView, parent: TrialView | None) -> str:
 
 def parent_name(parent: TrialView | None) -> str:
     """The iteration by which a parent is named."""
-    return str(parent.iteration) if parent is not None else ROOT
+    return str(parent.plan.iteration) if parent is not None else ROOT
 
 
 def hypothesis(trial: TrialView, parent: TrialView | None) -> str:
     """What the trial was to show, in one sentence."""
     if parent is None:
         return "none; a start of its own, for others to be compared with"
-    return f"{mutation(trial, parent)} improves final_r2 over iteration {parent.iteration}"
+    return f"{mutation(trial, parent)} improves final_r2 over iteration {parent.plan.iteration}"
 
 
 def rationale(trial: TrialView) -> str:
     """Why the hypothesis was stated, empty where nobody said."""
-    return one_line(trial.hypothesis.rationale if trial.hypothesis else "")
+    return one_line(trial.plan.hypothesis.rationale if trial.plan.hypothesis else "")
 
 
 def result(trial: TrialView) -> str:

@@ -40,7 +40,7 @@ def record_files(name: str, blocks: Sequence[BlockView]) -> dict[str, str]:
             files[f"memory/block_{block.number:03d}_memory.md"] = snapshot_text(name, blocks, block.number)
         for trial in block.trials:
             text = config_text(trial, block)
-            files[f"config/iter_{trial.iteration:03d}_slot_{trial.slot:02d}.yaml"] = text
+            files[f"config/iter_{trial.plan.iteration:03d}_slot_{trial.plan.slot:02d}.yaml"] = text
             batch, slot = trial.place
             if block is blocks[-1] and batch == max(one.place[0] for one in block.trials):
                 files[f"{name}_{slot:02d}.yaml"] = text

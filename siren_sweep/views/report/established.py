@@ -27,9 +27,7 @@ def established(judgements: Sequence[Judged]) -> list[Row]:
 
 def verdicts(judgements: Sequence[Judged]) -> Mapping[tuple[int, int], Verdict]:
     """The verdict on each trial's hypothesis, by block and trial number."""
-    return {
-        (judged.trial.block, judged.trial.number): judged.verdict for judged in judgements if judged.parent is not None
-    }
+    return {(one.trial.plan.block, one.trial.number): one.verdict for one in judgements if one.parent is not None}
 
 
 def _row(statement: Statement) -> Row:
@@ -37,12 +35,12 @@ def _row(statement: Statement) -> Row:
     effect = "improves" if statement.better else "lowers"
     if statement.level is Level.contradicted:
         effect = "improves R² in some iterations and lowers"
-    cases = sorted(statement.better + statement.worse, key=lambda judged: judged.trial.iteration)
+    cases = sorted(statement.better + statement.worse, key=lambda judged: judged.trial.plan.iteration)
     return Row(statement.level, f"{act} {effect} R²", [_case(judged, statement) for judged in cases])
 
 
 def _case(judged: Judged, statement: Statement) -> str:
     assert judged.parent is not None
     old, new = (shown(one.config[statement.parameter]) for one in (judged.parent, judged.trial))
-    where = f"iteration {judged.trial.iteration}, {judged.trial.n_training_frames} frames"
+    where = f"iteration {judged.trial.plan.iteration}, {judged.trial.plan.n_training_frames} frames"
     return f"{old} → {new}: {'better' if judged in statement.better else 'worse'} ({where})"

@@ -243,8 +243,9 @@ def _branches(
     x: list[float | None] = []
     y: list[float | None] = []
     for trial in trials:
-        if trial.plan.parent in places:
-            (depth, row), (over, above) = places[trial.number], places[trial.plan.parent]
+        parent = trial.plan.parent
+        if parent is not None and parent in places:
+            (depth, row), (over, above) = places[trial.number], places[parent]
             x, y = [*x, over, over, depth, None], [*y, above, row, row, None]
     return x, y
 
