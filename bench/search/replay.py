@@ -29,7 +29,7 @@ from table import Table
 
 from siren_sweep.search.pruner import UCBPruner
 from siren_sweep.search.sampler import UCBTreeSampler
-from siren_sweep.study.records import Outcome, TrialPlan
+from siren_sweep.study.records import Outcome, Stop, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.train.report import Status
 
@@ -222,8 +222,11 @@ class _Replayed:
         if state is TrialState.PRUNED:
             self._stops += [slot.reached] if self.planned <= LONG else []
             if self.goes_on:
-                plan = TrialPlan(slot.trial.number, {}, parent=slot.trial.user_attrs["parent"])
-                for name, value in trial_values(plan, Outcome(1, Status.stopped), attempt=1).items():
+                attributes = slot.trial.user_attrs
+                plan = TrialPlan(slot.trial.number, {}, parent=attributes["parent"])
+                r2 = float(self._table.curves[slot.row, slot.reached - 1])
+                stop = Stop(slot.reached / N_REPORTS, r2, attributes.get("bound"), attributes.get("best"))
+                for name, value in trial_values(plan, Outcome(1, Status.stopped), attempt=1, stop=stop).items():
                     slot.trial.set_user_attr(name, value)
                 return
         self._study.tell(slot.trial, self._table.final[slot.row] if slot.finished else None, state=state)

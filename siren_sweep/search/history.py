@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.search.curves import Scale
 from siren_sweep.search.encoding import Axis, Params, key_of
-from siren_sweep.study.seen import is_paused
+from siren_sweep.study.seen import is_paused, may_go_on
 from siren_sweep.study.stored import solved_r2
 from siren_sweep.study.stored_trials import failure, n_places, stated_parent
 from siren_sweep.train.report import Status
@@ -31,13 +31,14 @@ class Lacked(StrEnum):
 
 @dataclass(frozen=True)
 class Observation:
-    """One trial: `scores` by report, the last one its final score where it finished; none where it failed."""
+    """One trial: `scores` by report, the last one its final score where it finished; none where it failed or still
+    runs."""
 
     number: int
     params: Params
     parent: int | None
     state: TrialState
-    paused: bool
+    may_go_on: bool
     scores: dict[int, float]
     lacked: Lacked | None
 
@@ -92,9 +93,8 @@ class History:
         return [one for one in finished if one.last >= self.solved_score]
 
     def _observed(self, trial: FrozenTrial, parent: int | None) -> Observation:
-        paused = is_paused(trial)
         scores: dict[int, float] = {}
-        if paused or trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+        if is_paused(trial) or trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             reports = {step: value for step, value in trial.intermediate_values.items() if 1 <= step < self.n_reports}
             looks = [*_LOOKS, max(reports)] if reports else []
             values = {step: reports[step] for step in looks if step in reports}
@@ -102,7 +102,7 @@ class History:
                 values[self.n_reports] = trial.value if trial.value is not None else math.nan
             known = {step: float(self.scale.score(value)) for step, value in values.items() if math.isfinite(value)}
             scores = known if trial.state is not TrialState.COMPLETE or self.n_reports in known else {}
-        return Observation(trial.number, trial.params, parent, trial.state, paused, scores, _lacked(trial))
+        return Observation(trial.number, trial.params, parent, trial.state, may_go_on(trial), scores, _lacked(trial))
 
 
 def _lacked(trial: FrozenTrial) -> Lacked | None:

@@ -2,8 +2,8 @@
 
 The tree ranks the trials by their UCB, each with the final score that the model foresees. The children of the highest
 ones differ from their parent in one parameter, or in a coupled pair (`knowledge.COUPLINGS`). They, fresh configs, and
-the trials that are paused are compared by their expected improvement over the best finished trial; a paused one for
-what is left of its run.
+the paused trials that may still win are compared by their expected improvement over the best finished trial; a paused
+one for what is left of its run.
 """
 
 from __future__ import annotations
@@ -114,10 +114,10 @@ class UCBTreeSampler(BaseSampler):
         pairs = [(first, second) for first, second, _ in couplings(batch.part)]
         new = mutations.mutations(batch.part, parents, pairs, rng) + mutations.fresh(batch.part, rng, _N_FRESH)
         new = batch.allowed(new)
-        paused = [seen for seen in observations if seen.paused]
+        paused = [seen for seen in observations if seen.may_go_on]
         if not new and not paused:
             return
-        running = [seen for seen in observations if seen.state is TrialState.RUNNING and not seen.paused]
+        running = [seen for seen in observations if seen.state is TrialState.RUNNING and not seen.scores]
         configs = [seen.params for seen in paused] + [one.params for one in new]
         belief = model.believe([*configs, *(seen.params for seen in running)])
         for index in range(len(running)):

@@ -25,6 +25,12 @@ def is_paused(trial: FrozenTrial) -> bool:
     return known is not None and known.paused
 
 
+def may_go_on(trial: FrozenTrial) -> bool:
+    """Whether a trial is paused, and no bound of the pruner's rules out that it wins."""
+    known = read_trial(trial) if trial.state is TrialState.RUNNING else None
+    return known is not None and known.paused and (known.stop is None or known.stop.bound is None)
+
+
 def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
     shown = copy.deepcopy(trial)
     shown.state, shown.datetime_complete = TrialState.PRUNED, trial.datetime_start

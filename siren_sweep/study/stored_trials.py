@@ -93,7 +93,7 @@ class TrialWriter:
         self._set(_REPORTS, [dataclasses.asdict(report) for report in reports])
 
     def stop(self, stop: Stop) -> None:
-        self._set(_STOP, {key: value for key, value in vars(stop).items() if value is not None})
+        self._set(_STOP, _stop_values(stop))
 
     def stints(self, stints: Sequence[Stint]) -> None:
         """Take a paused trial up again, in one write: it then has no current outcome."""
@@ -112,12 +112,20 @@ class TrialWriter:
         self._storage.set_trial_user_attr(self._trial_id, key, value)
 
 
-def trial_values(plan: TrialPlan, outcome: Outcome | None = None, attempt: int = 0) -> dict[str, Any]:
+def trial_values(
+    plan: TrialPlan, outcome: Outcome | None = None, attempt: int = 0, stop: Stop | None = None
+) -> dict[str, Any]:
     """The attributes of a trial that is added whole."""
     values = {**plan_values(plan), _ATTEMPT: attempt}
+    if stop is not None:
+        values[_STOP] = _stop_values(stop)
     if outcome is not None:
         values[_OUTCOME] = outcome_values(outcome)
     return values
+
+
+def _stop_values(stop: Stop) -> dict[str, float]:
+    return {key: value for key, value in vars(stop).items() if value is not None}
 
 
 def without_parent(trial: FrozenTrial) -> dict[str, Any]:

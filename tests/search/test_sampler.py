@@ -19,7 +19,7 @@ from siren_sweep.search.history import History
 from siren_sweep.search.knowledge import couplings
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
-from siren_sweep.study.records import Outcome, TrialPlan
+from siren_sweep.study.records import Outcome, Stop, TrialPlan
 from siren_sweep.study.stored import read_plan, write_plan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.sweep.batch import planned
@@ -292,6 +292,14 @@ def test_no_new_config_begins_at_the_end_of_a_block_while_paused_ones_may_still_
     space = {OMEGA: SPACE[OMEGA]}
     assert [one.goes_on for one in UCBTreeSampler(0).propose(study, space, 2, left=2)] == [2, 3]
     assert None in [one.goes_on for one in UCBTreeSampler(0).propose(study, space, 2, left=3)]
+
+
+def test_what_the_pruners_bound_has_stopped_does_not_go_on_even_where_nothing_else_is_left() -> None:
+    study = paused_study({10.0: rising(1.0), 30.0: rising(2.0), 300.0: rising(4.0)[:4], 900.0: rising(3.0)[:4]})
+    stop = trial_values(TrialPlan(1, {}), stop=Stop(0.2, 0.5, bound=0.9, best=0.99))["stop"]
+    study.get_trials(deepcopy=False)[2].user_attrs["stop"] = stop
+    space = {OMEGA: SPACE[OMEGA]}
+    assert [one.goes_on for one in UCBTreeSampler(0).propose(study, space, 2, left=2)] == [3, None]
 
 
 def test_trials_that_ended_for_good_do_not_go_on() -> None:
