@@ -27,12 +27,14 @@ _LIKELY = 0.02  # weight below which a setting is left out
 
 
 class Seen(NamedTuple):
-    """Scores (n,) at times (n,), log(report) / log(reports), of configs as features (n, d), each of a block (n,)."""
+    """Scores (n,) at times (n,), log(report) / log(reports), of configs as features (n, d), each of a block (n,) that
+    lies `back` (n,) from the one that is searched, in units of a feature."""
 
     x: np.ndarray
     time: np.ndarray
     block: np.ndarray
     score: np.ndarray
+    back: np.ndarray
 
 
 class Belief:
@@ -95,6 +97,7 @@ class _Kernel:
         in time with a level for each block."""
         one, other = a.x * self.relevance, b.x * self.relevance
         squares = np.square(one).sum(1)[:, None] + np.square(other).sum(1) - 2 * one @ other.T
+        squares += np.square(np.subtract.outer(a.back, b.back))
         squares = np.maximum(squares, 0) / max(a.x.shape[1], 1)
         distance = np.sqrt(5 * squares) / self.scale
         joint = (1 + distance + distance**2 / 3) * np.exp(-distance)

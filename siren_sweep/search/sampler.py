@@ -38,6 +38,7 @@ _N_PARENTS = 8  # nodes of highest UCB whose children are compared
 _NEW = 0.5  # of a full run, which a new config counts as: most are paused early
 _ALIKE = 0.1  # distance in every parameter, in ranges, below which a new config is no other than a paused one
 _UNSOLVED = 0.999  # the price of a config where nothing is solved
+_BACK = 0.15  # how far a block lies from the next, in ranges of a parameter
 _CROWDED = 0.15  # distance, in ranges, from an infeasible config within which nothing is proposed
 
 
@@ -222,7 +223,6 @@ class _Model:
 
     def __init__(self, batch: _Batch, earlier: Sequence[History]) -> None:
         self._batch, self._features = batch, Features(batch.space)
-        self._aged = bool(earlier)
         fitted = [one.fitted for one in [batch.history, *earlier]]
         self._level = next((age for age, seen in enumerate(fitted) if seen), 0)  # of the last block that was seen
         self.n_trials = sum(len(seen) for seen in fitted)
@@ -278,6 +278,5 @@ class _Model:
         return self._columns([one.params for one, _, _ in rows], time, age, np.array([y for *_, y in rows]))
 
     def _columns(self, configs: Sequence[Params], time: np.ndarray, age: int, score: np.ndarray) -> Seen:
-        x = self._features(configs)
-        x = np.column_stack([x, np.full(len(x), 0.15 * age)]) if self._aged else x
-        return Seen(x, time, np.full(len(x), max(age, self._level)), score)
+        block, back = (np.full(len(configs), value) for value in (max(age, self._level), _BACK * age))
+        return Seen(self._features(configs), time, block, score, back)

@@ -331,9 +331,12 @@ def test_no_new_config_lies_as_near_to_a_paused_one_as_makes_no_difference() -> 
 def test_the_model_finds_out_which_parameter_matters() -> None:
     rng = np.random.default_rng(0)
     x, at = rng.uniform(size=(24, 6)), rng.uniform(size=(200, 6))
-    of = lambda units: Seen(units, np.ones(len(units)), np.zeros(len(units)), np.sin(6 * units[:, 2]))  # noqa: E731
-    mean, _ = Surrogate(of(x)).predict(of(at)).moments()
-    alike = np.corrcoef(mean, of(at).score)[0, 1]
+    seen, wanted = (
+        Seen(units, np.ones(len(units)), np.zeros(len(units)), np.sin(6 * units[:, 2]), np.zeros(len(units)))
+        for units in (x, at)
+    )
+    mean, _ = Surrogate(seen).predict(wanted).moments()
+    alike = np.corrcoef(mean, wanted.score)[0, 1]
     assert alike > 0.95
 
 
