@@ -72,10 +72,10 @@ class Browser:
         """The window, in pixels."""
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
-    def media(self, **features: str) -> None:
-        """What the system prefers, as `prefers_color_scheme="dark"`."""
+    def media(self, kind: str = "screen", **features: str) -> None:
+        """Screen or print, and what the system prefers, as `prefers_color_scheme="dark"`."""
         wanted = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-        self._call("Emulation.setEmulatedMedia", features=wanted)
+        self._call("Emulation.setEmulatedMedia", media=kind, features=wanted)
 
     def open(self, address: str) -> None:
         """Load a page, from nothing."""

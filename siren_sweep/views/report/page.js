@@ -1,5 +1,15 @@
 "use strict";
-const charts = JSON.parse(document.getElementById("charts").textContent);
+// What the page holds compressed. Browsers since 2023 have what unpacks it.
+async function unpacked(id) {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (one) => one.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+// A frame that is still being written: until it is gone the page has not loaded, and no program prints it half drawn.
+const frame = document.head.appendChild(document.createElement("iframe"));
+frame.contentDocument?.open(); // which a page in another one's frame may not have
+const [code, texts] = await Promise.all(["plotly", "charts"].map(unpacked));
+document.head.append(Object.assign(document.createElement("script"), { textContent: code }));
+const charts = JSON.parse(texts);
 const options = {
   responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
   toImageButtonOptions: { format: "svg" },
@@ -15,6 +25,7 @@ function draw(place) {
 }
 const places = [...document.querySelectorAll("[data-chart]")];
 places.forEach(draw);
+frame.remove();
 for (const one of document.querySelectorAll("details")) {
   one.addEventListener("toggle", () => one.querySelectorAll("[data-chart]").forEach(draw));
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import functools
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -62,7 +63,8 @@ def write_report(
         trials=_trials(blocks, verdicts(judged), links),
         predictions=shown,
         csv=base64.b64encode(table.encode()).decode(),
-        charts={name: _plain(figure) for name, figure in charts.items()},
+        charts=charts.keys(),
+        packed_charts=_packed(json.dumps({name: _plain(figure) for name, figure in charts.items()})),
         blocks_figures=_BLOCK_FIGURES,
         facts=_facts(blocks),
         provenance=json.dumps({number: one.provenance for number, one in shown.items()}),
@@ -123,6 +125,11 @@ def _plain(figure: go.Figure) -> Any:
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
     return json.loads(str(figure.to_json()))
+
+
+def _packed(text: str) -> str:
+    """A text as the page holds it, compressed: a third of plotly.js, an eighth of the charts. page.js unpacks it."""
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 def _trials(
@@ -207,5 +214,5 @@ def _template() -> jinja2.Template:
     )
     for name in ("style.css", "page.js"):
         environment.globals[name.replace(".", "_")] = Markup(folder.joinpath(name).read_text("utf-8"))
-    environment.globals["plotly_js"] = Markup(plotly.offline.get_plotlyjs())
+    environment.globals["packed_plotly"] = _packed(plotly.offline.get_plotlyjs())
     return environment.get_template("page.html")

@@ -26,6 +26,7 @@ ERROR = "log10(1 - R²)"
 FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # fewer say nothing of importance: the forest then splits on chance
 N_RESAMPLED = 10  # sets of trials, drawn with replacement, by which the spread of importances is found
 N_TREES = 16
+_MANY = 7  # panels of slices, whose numbers would touch
 _CONTOURS = 3  # parameters of the contour figure, those that mattered most
 MOST_CONTOURED = 150  # trials: a panel is a matrix of all values of one parameter by all of another
 MOST_RANKED = 300  # trials of which importances are found: eleven forests of 2000 take minutes
@@ -55,11 +56,16 @@ def block_figures(block: ReportedBlock, ranked: Sequence[str]) -> dict[str, go.F
             best = optuna.create_study(direction="maximize")
             best.add_trials(sorted(trials, key=_target)[:MOST_CONTOURED])
             found["Contours"] = plot_contour(best, params=names[:_CONTOURS], **asked)
-    found["Slices"].update_layout(width=None, height=330)
-    for trace in found["Slices"].data:  # the two ends alone have room
+    many = len(names) >= _MANY
+    found["Slices"].update_layout(width=None, height=370 if many else 350)
+    for place, trace in enumerate(found["Slices"].data):
+        axis = found["Slices"].layout[f"xaxis{(trace.xaxis or 'x')[1:]}"]
+        # A title may be longer than its panel is wide: it stands above or below its neighbours'.
+        axis.title.update(standoff=(4, 24)[place % 2] + (18 if many else 0), font_size=12)
+        axis.update(tickangle=-90 if many else 0)
         if not any(isinstance(value, str) for value in trace.x):  # which are the choices of a list, few
-            ends, axis = (min(trace.x), max(trace.x)), f"xaxis{(trace.xaxis or 'x')[1:]}"
-            found["Slices"].layout[axis].update(tickvals=ends, ticktext=[f"{end:.3g}" for end in ends], tickangle=0)
+            ends = min(trace.x), max(trace.x)  # these alone have room
+            axis.update(tickvals=ends, ticktext=[f"{end:.3g}" for end in ends])
     if "Contours" in found:
         found["Contours"].update_layout(height=480)
     return found

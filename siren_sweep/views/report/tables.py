@@ -49,7 +49,7 @@ def best_rows(blocks: Sequence[ReportedBlock]) -> dict[str, list[Cell]]:
         blocks[0].r2_name if blocks else "R²": [Cell(_r2(block), kind="strong") for block in blocks],
         "R² of its trial": [Cell(_searched(block), kind="broken") for block in blocks],
         "class": [Cell(str(grade(block.r2)) if block.result else NOTHING) for block in blocks],
-        "R² with other seeds": [Cell(_in_parts(validated(block)), kind="broken") for block in blocks],
+        "R² with other seeds": [Cell(validated(block), kind="broken") for block in blocks],
     }
     for name, (metric, form) in _METRICS.items():
         rows[name] = [Cell(_metric(block, metric, form)) for block in blocks]
@@ -62,8 +62,9 @@ def best_rows(blocks: Sequence[ReportedBlock]) -> dict[str, list[Cell]]:
 
 
 def _in_parts(text: str) -> str:
-    """A text that may be broken before `±` and brackets, not behind them."""
-    return re.sub(r"(±|1 -|\(\d+) ", lambda part: part[0].replace(" ", "\u00a0"), text)
+    """A text that may be broken before `±` and brackets, not behind them, and in no number."""
+    whole = re.sub(r"(±|\(\d+) ", lambda part: part[0].replace(" ", "\u00a0"), text)
+    return whole.replace("1 - ", "1\u00a0-\u2060\u00a0").replace("e-", "e-\u2060")  # behind a hyphen no line ends
 
 
 def validated(block: ReportedBlock) -> str:
@@ -76,7 +77,7 @@ def validated(block: ReportedBlock) -> str:
     failed = sum(trial.state.is_finished() for trial in block.validation) - len(values)
     seeds = f"{len(values)} seed{'s' if len(values) > 1 else ''}{f', {failed} without a result' if failed else ''}"
     over = next((f" {trial.part}" for trial in block.validation if trial.part), "")
-    return f"{shown_r2(statistics.fmean(values))}{spread if len(values) > 1 else ''}{over} ({seeds})"
+    return _in_parts(f"{shown_r2(statistics.fmean(values))}{spread if len(values) > 1 else ''}{over} ({seeds})")
 
 
 def parameters(blocks: Sequence[ReportedBlock]) -> tuple[list[str], dict[str, str]]:
@@ -99,7 +100,7 @@ def trial_cells(block: ReportedBlock, trial: Trial, names: Sequence[str], verdic
         Cell(f"{block.number}.{trial.number}", plan.iteration, "number"),
         *(Cell(NOTHING if one is None else shown(one), _sort(one), "number") for one in own),
         Cell(
-            NOTHING if value is None else f"{shown_r2(value)} {part(trial, block.settings)}".strip(),
+            NOTHING if value is None else _in_parts(f"{shown_r2(value)}\n{part(trial, block.settings)}".strip()),
             _sort(value),
             "number",
         ),
@@ -131,7 +132,7 @@ def _r2(block: ReportedBlock) -> str:
 def _searched(block: ReportedBlock) -> str:
     """What the winner's own trial had shown, where that was over some of the windows."""
     outcome = block.best.outcome if block.best else None
-    return f"{shown_r2(outcome.r2)} {outcome.part}" if outcome and outcome.sampled else NOTHING
+    return _in_parts(f"{shown_r2(outcome.r2)} {outcome.part}") if outcome and outcome.sampled else NOTHING
 
 
 def _metric(block: ReportedBlock, name: str, form: str | None) -> str:
