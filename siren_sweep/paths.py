@@ -115,9 +115,14 @@ def command(*words: str | Path) -> str:
     return " ".join([program, *(_pasted(word) if isinstance(word, Path) else shlex.quote(word) for word in words)])
 
 
-def _pasted(path: Path) -> str:
+def from_here(path: Path) -> str:
+    """A path as a person types it: relative to the working directory where it lies below that."""
     here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here)) if path.is_relative_to(here) else str(path))
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _pasted(path: Path) -> str:
+    return shlex.quote(from_here(path))
 
 
 def sqlite_url(file: Path) -> str:

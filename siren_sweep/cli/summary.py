@@ -11,7 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from siren_sweep.paths import OutputPaths, command
+from siren_sweep.paths import OutputPaths, command, from_here
 from siren_sweep.text import wrapped
 
 
@@ -30,10 +30,10 @@ class PrintSummary(Callback):
                 f"{entry['total_params']} parameters, {entry['training_time_min']:.2f} min (trial {entry['trial']})"
             )
             print("\n".join(wrapped(line, shutil.get_terminal_size().columns) if sys.stdout.isatty() else [line]))
-        print(f"best configs and weights  {paths.best}")
-        print(f"pictures                  {paths.best}/block_*.png")
-        print(f"report                    {paths.report}")
-        print(f"scientific record         {paths.record}")
+        print(f"best configs and weights  {from_here(paths.best)}")
+        print(f"pictures                  {from_here(paths.best)}/block_*.png")
+        print(f"report                    {from_here(paths.report)}")
+        print(f"scientific record         {from_here(paths.record)}")
         if not config.tracking.enabled:
             return
         print(f"MLflow's pages            {command('ui', paths.root)}")

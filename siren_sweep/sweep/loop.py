@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -275,9 +276,16 @@ class Sweep:
         best = winner(study, validation)
         if best is None:
             ended = [*told_trials(study), *(told_trials(validation) if validation else [])]
-            reasons = sorted({trial.outcome.reason or "" for trial in ended if trial.outcome} - {""})
             raise SweepStateError(
-                f"no trial of block {number} has finished: {'; '.join(reasons)}; the same command with a higher "
+                f"no trial of block {number} has finished: {how_ended(ended)}; the same command with a higher "
                 "claude.n_iter_block tries more configs"
             )
         return best.searched
+
+
+def how_ended(trials: Sequence[Trial]) -> str:
+    """How trials ended, by kind, each with the reason of its last one."""
+    ends = [trial.outcome for trial in trials if trial.outcome]
+    last = {outcome.status: outcome.reason for outcome in ends}
+    counts = Counter(outcome.status for outcome in ends).most_common()
+    return "; ".join(f"{n} {status}" + (f" ({last[status]})" if last[status] else "") for status, n in counts)

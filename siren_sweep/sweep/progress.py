@@ -16,7 +16,7 @@ from rich.text import Text
 from siren_sweep.config.schema import Config
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Trial
-from siren_sweep.study.stored import read_block, read_plan
+from siren_sweep.study.stored import read_block, read_once, read_plan
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import best_trial, instructions, n_left, n_trials_of, open_batches
 from siren_sweep.sweep import time_left
@@ -69,8 +69,10 @@ class ProgressView:
         for key in sorted(set(ended) - self._told):
             self.say(_ended_line(key[0], ended[key]))
         self._told |= set(ended)
-        if trials:
-            number = min(set(trials) - over, default=max(trials))
+        if not trials:
+            return
+        number = min(set(trials) - over, default=max(trials))
+        with read_once():
             self._say_batch(number, blocks[number], trials[number])
             if self._live:
                 total = n_trials_of(instructions(blocks), number, self._cfg.claude.n_iter_block)
@@ -102,7 +104,8 @@ class ProgressView:
             self._announced = batch
             head = f"block {number} of {len(self._cfg.blocks.schedule)}, {read_block(study).n_training_frames} frames: "
             if name == study.study_name:
-                self.say(f"{head}batch {batch[1]}, {len(read_plan(study, batch[1]))} trials")
+                n = len(read_plan(study, batch[1]))
+                self.say(f"{head}batch {batch[1]}, {n} trial{'s' if n > 1 else ''}")
             else:
                 how = "with other seeds" if running[0].plan.whole_of is None else "in all windows"
                 self.say(f"{head}its best is trained again, {how}")

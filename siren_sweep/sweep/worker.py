@@ -29,6 +29,7 @@ from siren_sweep.search.proposer import make_pruner
 from siren_sweep.study.records import Outcome, Stop, Trial
 from siren_sweep.study.seen import Told
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
+from siren_sweep.study.stored import solved_r2
 from siren_sweep.study.stored_trials import TrialWriter, read_trial
 from siren_sweep.study.studies import load, open_storage, trial_id
 from siren_sweep.sweep import memory, program
@@ -170,7 +171,7 @@ class Worker:
         why = own.user_attrs  # where a pruner that has reasons says them
         stop = Stop(report.fraction, report.r2, why.get("bound"), why.get("best"))
         self._writer.stop(stop)
-        return _why_stopped(stop)
+        return why_stopped(stop, solved_r2(self._study))
 
     def write(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
         """The trial's end, in one write; the parent tells the study from it. A signal does not keep it back.
@@ -200,12 +201,14 @@ class Worker:
             raise Superseded(f"attempt {self._attempt} at trial {self._number} is not the current one")
 
 
-def _why_stopped(stop: Stop) -> str:
+def why_stopped(stop: Stop, solved: float | None) -> str:
+    """Why the pruner stopped a trial, for a person; from the R2 `solved` on a block's best is of no account."""
     text = f"stopped at {stop.fraction:.0%} of its steps, R2 "
     if stop.bound is None or stop.best is None:
         return text + shown_r2(stop.r2)
     now, bound, best = told_apart(stop.r2, stop.bound, stop.best)
-    return f"{text}{now}: its final R2 is at most {bound}, and the block's best is {best}"
+    more = " or more" if stop.best == solved else ""
+    return f"{text}{now}: its final R2 is at most {bound}, and the block's best is {best}{more}"
 
 
 def _is_the_machines(error: Exception) -> bool:

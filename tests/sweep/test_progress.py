@@ -7,15 +7,18 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from rich.console import Console
 
 from siren_sweep.config import schema
 from siren_sweep.paths import SweepPaths
-from siren_sweep.study.records import Block, Outcome, TrialPlan
+from siren_sweep.study.records import Block, Outcome, Stop, Trial, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, study_name
 from siren_sweep.sweep import progress, time_left
 from siren_sweep.sweep.lock import training
+from siren_sweep.sweep.loop import how_ended
+from siren_sweep.sweep.worker import why_stopped
 from siren_sweep.train.report import shown_r2, told_apart
 
 CHANGE = "learning_rate_NNR_f: 0.001 -> 0.00056"
@@ -56,7 +59,17 @@ def test_each_word_is_whole_and_what_waits_is_queued(
     cfg = schema.Config(claude=schema.Claude(n_parallel=2))
     cfg.blocks.schedule = [schema.Block(10, 2000), schema.Block(100, 2000)]
     view = progress.ProgressView(cfg, SweepPaths(tmp_path))
+    reads = 0
+
+    def read(*of: object) -> dict[str, object]:
+        nonlocal reads
+        reads += 1
+        return original(*of)
+
+    original = study._storage.get_study_user_attrs
+    monkeypatch.setattr(study._storage, "get_study_user_attrs", read)
     view.update({1: study}, {}, beside="the record")
+    assert reads <= 2  # each takes 50 ms where two thousand trials were planned
     view.close()
     console.file = io.StringIO()
     assert view._live is not None
@@ -83,6 +96,23 @@ def test_a_message_is_cut_between_words_and_a_command_in_it_stays_whole(
     view.close()
     assert command in out.getvalue()
     assert "MLflow could not be reached; what is\r\n" in out.getvalue().replace("\n", "\r\n")
+
+
+def test_a_solved_block_s_best_is_said_to_be_that_or_more() -> None:
+    solved, stop = 0.9999, Stop(0.25, -0.05, bound=0.373, best=0.9999)
+    said = (
+        "stopped at 25% of its steps, R2 -0.0500: its final R2 is at most 0.3730, and the block's best is 1 - 1.0e-04"
+    )
+    assert why_stopped(stop, solved).endswith(said + " or more")
+    assert why_stopped(stop, None).endswith(said)
+
+
+def test_a_block_without_a_result_says_how_many_trials_ended_how() -> None:
+    ends = [("stopped", f"stopped at {5 * n}% of its steps") for n in range(1, 9)] + [("failed", "out of memory")]
+    trials = [
+        Trial(n, TrialState.PRUNED, None, {}, TrialPlan(n, {}), outcome=Outcome(1, *end)) for n, end in enumerate(ends)
+    ]
+    assert how_ended(trials) == "8 stopped (stopped at 40% of its steps); 1 failed (out of memory)"
 
 
 def test_slots_take_what_is_queued_as_they_become_free() -> None:
