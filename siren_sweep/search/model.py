@@ -2,12 +2,11 @@
 
 A score at a fraction is a smooth function of both, and what one config has beside it, which stays as its trial goes on
 (compare Swersky et al. 2014, "Freeze-thaw Bayesian optimization"). A dozen trials do not settle the length
-scales, nor which parameters matter, so predictions are averaged over settings of both by their marginal likelihood.
+scales, so predictions are averaged over a few settings by their marginal likelihood.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from dataclasses import dataclass
@@ -22,19 +21,16 @@ _EARLY = (0.1, 0.3, 1.0)  # size of differences at the first report, in units of
 _OWN, _OWN_SCALE = 0.2, 0.05  # share of the variance that is a config's own, and how far it reaches
 _KEPT, _CHANGE = 0.5, 0.7  # what of a difference stays for good, and the time in which the rest changes
 _NOISE = 1e-3
-_N_UNEQUAL = 48  # settings in which some parameters matter more than others, beside those in which all matter alike
-_LIKELY = 0.02  # weight below which a setting is left out
+_LIKELY = 0.03  # weight below which a setting is left out
 
 
 class Seen(NamedTuple):
-    """Scores (n,) at times (n,), log(report) / log(reports), of configs as features (n, d), each of a block (n,) that
-    lies `back` (n,) from the one that is searched, in units of a feature."""
+    """Scores (n,) at times (n,), log(report) / log(reports), of configs as features (n, d), each of a block (n,)."""
 
     x: np.ndarray
     time: np.ndarray
     block: np.ndarray
     score: np.ndarray
-    back: np.ndarray
 
 
 class Belief:
@@ -90,14 +86,11 @@ class _Part:
 class _Kernel:
     scale: float
     early: float
-    relevance: np.ndarray  # (d,) of the features: inverse length scales, in units of 1 / scale, of mean square 1
 
     def __call__(self, a: Seen, b: Seen) -> np.ndarray:
         """(a, b): a Matern 5/2 over the features with a config's own part, both changing slowly over time, and a line
         in time with a level for each block."""
-        one, other = a.x * self.relevance, b.x * self.relevance
-        squares = np.square(one).sum(1)[:, None] + np.square(other).sum(1) - 2 * one @ other.T
-        squares += np.square(np.subtract.outer(a.back, b.back))
+        squares = np.square(a.x).sum(1)[:, None] + np.square(b.x).sum(1) - 2 * a.x @ b.x.T
         squares = np.maximum(squares, 0) / max(a.x.shape[1], 1)
         distance = np.sqrt(5 * squares) / self.scale
         joint = (1 + distance + distance**2 / 3) * np.exp(-distance)
@@ -112,22 +105,6 @@ class _Kernel:
         return np.asarray(self.early ** (2 - 2 * a.time) + 1 + a.time**2)
 
 
-@functools.cache
-def _kernels(n_features: int, n_unequal: int) -> list[_Kernel]:
-    """The settings that predictions are averaged over, always the same ones.
-
-    Inverse length scales are drawn from a half-normal distribution, as a prior of automatic relevance determination
-    (Neal 1996, "Bayesian Learning for Neural Networks", section 1.2.3) that lets few parameters matter.
-    """
-    rng, alike = np.random.default_rng(0), np.ones(n_features)
-    kernels = [_Kernel(scale, early, alike) for scale, early in itertools.product(_SCALES, _EARLY)]
-    for _ in range(n_unequal if n_features > 1 else 0):
-        scale, early = (math.exp(rng.uniform(*np.log([ends[0], ends[-1]]))) for ends in (_SCALES, _EARLY))
-        relevance = np.abs(rng.standard_normal(n_features))
-        kernels.append(_Kernel(scale, early, relevance / np.sqrt(np.mean(np.square(relevance)))))
-    return kernels
-
-
 class Surrogate:
     """Fitted to what was seen; scores far below the median are drawn in, since one is as bad as another."""
 
@@ -136,7 +113,8 @@ class Surrogate:
         self._centre, self._unit = float(seen.score.mean()), float(seen.score.std()) or 1.0
         y = (seen.score - self._centre) / self._unit
         fits = []
-        for kernel in _kernels(seen.x.shape[1], _N_UNEQUAL):
+        for setting in itertools.product(_SCALES, _EARLY):
+            kernel = _Kernel(*setting)
             lower = np.linalg.cholesky(kernel(seen, seen) + _NOISE * np.eye(len(y)))
             white = solve_triangular(lower, y, lower=True)
             evidence = -0.5 * np.square(white).sum() - np.log(np.diag(lower)).sum()

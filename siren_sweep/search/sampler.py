@@ -36,9 +36,8 @@ _N_START = 4  # trials from which on the model is asked
 _N_RANDOM, _N_FRESH = 1000, 200  # random configs considered before that, and after
 _N_PARENTS = 8  # nodes of highest UCB whose children are compared
 _NEW = 0.5  # of a full run, which a new config counts as: most are paused early
-_ALIKE = 0.1  # distance in every parameter, in ranges, below which a new config is no other than a paused one
+_GOES_ON = 0.25  # share of the places that paused trials have at least
 _UNSOLVED = 0.999  # the price of a config where nothing is solved
-_BACK = 0.15  # how far a block lies from the next, in ranges of a parameter
 _CROWDED = 0.15  # distance, in ranges, from an infeasible config within which nothing is proposed
 
 
@@ -114,8 +113,8 @@ class UCBTreeSampler(BaseSampler):
         parents = [(row.id, by_number[row.id]) for row in scores(nodes, self._c, self._reward)[:_N_PARENTS]]
         pairs = [(first, second) for first, second, _ in couplings(batch.part)]
         new = mutations.mutations(batch.part, parents, pairs, rng) + mutations.fresh(batch.part, rng, _N_FRESH)
+        new = batch.allowed(new)
         paused = [seen for seen in observations if seen.may_go_on]
-        new = batch.unlike(paused, batch.allowed(new))
         if not new and not paused:
             return
         running = [seen for seen in observations if seen.state is TrialState.RUNNING and not seen.scores]
@@ -130,10 +129,10 @@ class UCBTreeSampler(BaseSampler):
         keys = [key_of(batch.space, params) for params in configs] + [None] * len(running)
         best = min(best, batch.history.solved_score)  # beyond it a config is better by its price alone
         price = np.append(batch.prices(configs), np.full(len(running), np.inf))  # none of those is chosen
-        open_ = price < 1
+        open_, n_new = price < 1, 0 if last else n - batch.history.due(_GOES_ON, n)
         while len(batch.proposals) < n and open_.any():
             choice = open_.copy()
-            if last and open_[: len(paused)].any():
+            if sum(one.goes_on is None for one in batch.proposals) >= n_new and open_[: len(paused)].any():
                 choice[len(paused) :] = False
             merit = np.where(choice, belief.log_improvement(best) - np.log(left * price), -np.inf)
             chosen = int(np.argmax(merit))
@@ -163,19 +162,6 @@ class _Batch:
         """The candidates that are new and away from what was infeasible."""
         new = mutations.unseen(self.space, candidates, self._seen)
         return [candidate for candidate in new if self._feasible(candidate.params)] if self._failed else new
-
-    def unlike(self, paused: Sequence[Observation], candidates: Sequence[Candidate]) -> list[Candidate]:
-        """The candidates that differ from every paused trial by more than the model can tell: else that goes on."""
-        if not paused or not candidates:
-            return list(candidates)
-        held, new = (self._units([one.params for one in group]) for group in (paused, candidates))
-        gaps = np.abs(new[:, None] - held).max(2, initial=0).min(1)  # (candidates,)
-        return [candidate for candidate, gap in zip(candidates, gaps, strict=True) if gap >= _ALIKE]
-
-    def _units(self, configs: Sequence[Params]) -> np.ndarray:
-        """(n, p) coordinates of the parameters that vary, in ranges."""
-        free = [axis for axis in self.space if not axis.fixed]
-        return np.array([[axis.to_unit(params[axis.name]) for axis in free] for params in configs])
 
     def add(self, candidate: Candidate, stated: Hypothesis | None = None) -> None:
         parent = candidate.parent
@@ -209,10 +195,15 @@ class _Batch:
         away from it."""
         for seen in (one for one in self._failed if has_windows(one.params) == has_windows(params)):
             measure = cost if seen.lacked is Lacked.time else footprint
-            needs, at = measure(params), measure(seen.params)
-            if needs > at or (needs == at and math.dist(*self._units([params, seen.params])) < _CROWDED):
+            needs = measure(params)
+            if needs > measure(seen.params) or (needs == measure(seen.params) and self._gap(params, seen) < _CROWDED):
                 return False
         return True
+
+    def _gap(self, params: Params, seen: Observation) -> float:
+        """Distance from a trial, in ranges."""
+        free = [axis for axis in self.space if not axis.fixed]
+        return math.dist(*([axis.to_unit(config[axis.name]) for axis in free] for config in (params, seen.params)))
 
 
 class _Model:
@@ -223,6 +214,7 @@ class _Model:
 
     def __init__(self, batch: _Batch, earlier: Sequence[History]) -> None:
         self._batch, self._features = batch, Features(batch.space)
+        self._aged = bool(earlier)
         fitted = [one.fitted for one in [batch.history, *earlier]]
         self._level = next((age for age, seen in enumerate(fitted) if seen), 0)  # of the last block that was seen
         self.n_trials = sum(len(seen) for seen in fitted)
@@ -278,5 +270,6 @@ class _Model:
         return self._columns([one.params for one, _, _ in rows], time, age, np.array([y for *_, y in rows]))
 
     def _columns(self, configs: Sequence[Params], time: np.ndarray, age: int, score: np.ndarray) -> Seen:
-        block, back = (np.full(len(configs), value) for value in (max(age, self._level), _BACK * age))
-        return Seen(self._features(configs), time, block, score, back)
+        x = self._features(configs)
+        x = np.column_stack([x, np.full(len(x), 0.15 * age)]) if self._aged else x
+        return Seen(x, time, np.full(len(x), max(age, self._level)), score)

@@ -40,10 +40,10 @@ def written(file: Path, costs: dict[str, dict[str, float]]) -> left_out.Cells:
 
 
 def test_a_table_has_no_say_in_the_setting_that_is_reported_on_it(tmp_path: Path) -> None:
-    one_table_alone = written(tmp_path / "cells.jsonl", {"new counts 1": {"frames_30": 0.001}})
+    one_table_alone = written(tmp_path / "cells.jsonl", {"half go on": {"frames_30": 0.001}})
     lines = left_out.report(one_table_alone, STOCK)
     assert "| `frames_30` | 0.60, 0.60 | -1.00, -1.00 | as shipped | 0.60, 0.60 |" in lines
-    assert "| `frames_100` | 0.60, 0.60 | -1.00, -1.00 | new counts 1 | 0.80, 0.80 |" in lines
+    assert "| `frames_100` | 0.60, 0.60 | -1.00, -1.00 | half go on | 0.80, 0.80 |" in lines
 
 
 def test_winners_that_are_paused_at_the_end_are_counted(tmp_path: Path) -> None:

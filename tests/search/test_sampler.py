@@ -17,7 +17,6 @@ from siren_sweep.search import mutations
 from siren_sweep.search.encoding import axes
 from siren_sweep.search.history import History
 from siren_sweep.search.knowledge import couplings
-from siren_sweep.search.model import Seen, Surrogate
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.study.records import Outcome, Stop, TrialPlan
@@ -319,25 +318,15 @@ def test_asking_for_four_grows_no_faster_than_linearly() -> None:
     assert len(History(study, axes(SPACE), 20).fitted) == 70
 
 
-def test_no_new_config_lies_as_near_to_a_paused_one_as_makes_no_difference() -> None:
-    study = paused_study({10.0: rising(1.0), 30.0: rising(2.0), 300.0: rising(4.0)[:4], 900.0: rising(3.9)[:4]})
-    axis = axes({OMEGA: SPACE[OMEGA]})[0]
-    proposals = UCBTreeSampler(0).propose(study, {OMEGA: SPACE[OMEGA]}, 16)
-    new = [axis.to_unit(one.params[OMEGA]) for one in proposals if one.goes_on is None]
-    assert new
-    assert min(abs(unit - axis.to_unit(omega)) for unit in new for omega in (300.0, 900.0)) >= 0.1
-
-
-def test_the_model_finds_out_which_parameter_matters() -> None:
-    rng = np.random.default_rng(0)
-    x, at = rng.uniform(size=(24, 6)), rng.uniform(size=(200, 6))
-    seen, wanted = (
-        Seen(units, np.ones(len(units)), np.zeros(len(units)), np.sin(6 * units[:, 2]), np.zeros(len(units)))
-        for units in (x, at)
-    )
-    mean, _ = Surrogate(seen).predict(wanted).moments()
-    alike = np.corrcoef(mean, wanted.score)[0, 1]
-    assert alike > 0.95
+@pytest.mark.parametrize(("n", "due"), [(4, [1, 1, 1, 1]), (2, [0, 1, 0, 1]), (1, [0, 0, 0, 1]), (8, [2, 2, 2, 2])])
+def test_one_place_of_four_is_for_paused_trials_however_many_there_are_at_a_time(n: int, due: list[int]) -> None:
+    study, found = optuna.create_study(direction="maximize"), []
+    params = {axis.name: axis.from_unit(0.5) for axis in axes(SPACE)}
+    for _ in due:
+        found.append(History(study, axes(SPACE), 20).due(0.25, n))
+        for _ in range(n):
+            study.add_trial(told(params, None, SPACE, state=TrialState.RUNNING))
+    assert found == due
 
 
 def test_what_one_network_lacked_says_nothing_of_windows() -> None:
