@@ -128,7 +128,7 @@ def picture(groups: Groups, out: Path) -> None:
         axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
         axis.set_ylim(top=1.5)
         axis.invert_yaxis()
-        axis.legend(fontsize=8, loc="upper left")
+        axis.legend(fontsize=8, loc="best")
     axes[0][0].set_ylabel("1 - R2 of the best that was seen")
     for ending in (".png", ".svg"):
         with replacing(out / f"job{ending}") as file:
