@@ -27,7 +27,7 @@ from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
 from siren_sweep.search.plan import ASKED_FOR, is_start
 from siren_sweep.search.proposer import make_pruner
 from siren_sweep.study.records import Outcome, Stop, Trial
-from siren_sweep.study.seen import Told
+from siren_sweep.study.seen import ReadOnce, Told
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
 from siren_sweep.study.stored import solved_r2
 from siren_sweep.study.stored_trials import TrialWriter, read_trial
@@ -145,7 +145,8 @@ class Worker:
         self._gone_on_from = stints[-1].fraction if stints else 0.0  # up to there nothing is asked again
         if stints and self.trial().attempt == attempt:  # it was taken up before a slot was free
             self._writer.stints([*stints[:-1], dataclasses.replace(stints[-1], began=time.time())])
-        self._known = Told(storage, study, self.trial().batch - n_batches) if n_batches > 1 else study
+        told = Told(storage, study, self.trial().batch - n_batches) if n_batches > 1 else study
+        self._known = ReadOnce(storage, told)
         self._asked_for = self.trial().plan.strategy == ASKED_FOR  # by a person, who wants to know how it ends
 
     def trial(self) -> Trial:
