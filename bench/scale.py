@@ -1,22 +1,25 @@
 """How a sweep grows: many workers on one database, and many trials in one study.
 
     python bench/scale.py workers --url postgresql://me@host/db     trials a minute of 4 workers and of 64
-    python bench/scale.py trials                                    10,000 trials in one study: what each step takes
+    OMP_NUM_THREADS=1 python bench/scale.py trials               10,000 trials in one study: what each step takes
 
-The trials of `workers` sleep for as long as one that trains would take, make its twenty reports and leave its outcome,
-as a sweep's worker does. They are planned, enqueued and told as by a sweep with `cluster.n_batches`, so that what binds
-is the product's. The reports that are lost are counted at the end, from the study.
+The trials of `workers` sleep for as long as one that trains would take, make its twenty reports, at each of which the
+pruner is asked, and leave their outcome, as those of a sweep's worker do. They are planned, enqueued and told as by a
+sweep with `cluster.n_batches`, so that what binds is the product's. The reports that are lost are counted at the end,
+from the study. The times of `trials` are of one core, whatever else the machine does.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import hashlib
 import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -48,6 +51,12 @@ from siren_sweep.views.record.writer import write_record
 from siren_sweep.views.report.page import write_report
 
 STEPS = 1000  # of a trial: fewer than those of which the search pauses every one
+TABLES = {
+    "trial_params": "param_name, param_value, distribution_json",
+    "trial_values": "objective, value, value_type",
+    "trial_user_attributes": "key, value_json",
+    "trial_intermediate_values": "step, intermediate_value, intermediate_value_type",
+}
 METRICS = {"training_time_min": 1.0, "total_params": 1000, "final_mse": 1e-3, "rank_90": 3, "rank_99": 9}
 
 
@@ -74,7 +83,7 @@ def main() -> None:
 
 def composed(n_trials: int, n_batches: int = 1) -> Config:
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        overrides = [f"claude.n_iter_block={n_trials}", f"cluster.n_batches={n_batches}", "pruner=none"]
+        overrides = [f"claude.n_iter_block={n_trials}", f"cluster.n_batches={n_batches}", "pauses_at=[]"]
         cfg = typed(compose("config", [*overrides, "dataset.path=unused"]))
     cfg.blocks.schedule = [Block(100, STEPS)]
     cfg.sweep.name = "scale"
@@ -184,15 +193,13 @@ def _serve(cfg: Config, paths: SweepPaths, seconds: float, parent: Connection) -
 
 
 def run(worker: Worker, seconds: float) -> None:
-    """One trial, as a worker runs it, asleep where that trains."""
+    """One trial, as a worker runs it, asleep where that trains; it runs on whatever the pruner says, so that all are as
+    long."""
     trial = worker.trial()
     final = final_r2(trial.plan.config)
     for index in range(1, N_REPORTS + 1):
         time.sleep(seconds / N_REPORTS)
-        why = worker.on_report(report(index, final))
-        if why is not None:
-            worker.write("stopped", why, {}, index)
-            return
+        worker.on_report(report(index, final))
     worker.write("finished", None, {"final_r2": final, **METRICS}, STEPS)
 
 
@@ -212,14 +219,15 @@ def report(index: int, final: float) -> Report:
 
 def measure_trials(paths: SweepPaths, sizes: Sequence[int]) -> None:
     """A line for each number of trials in one study."""
-    steps = ("asking", "record", "record again", "report", "refresh", "refresh again", "resume")
-    print(f"{'trials':>6} " + " ".join(f"{name + ', s':>16}" for name in steps))
+    steps = ["asking", "record", "record again", "report", "refresh", "refresh again", "resume"]
+    steps += ["worker's first", "worker's next"]
+    print(f"{'trials':>6} " + " ".join(f"{name + ', s':>17}" for name in steps))
     cfg = composed(10 * max(sizes))
     first = sizes[0]
     plant(cfg, paths, first)
     for size in sizes:
         replicate(open_storage(None, paths), first, size)
-        shown = " ".join(f"{value:16.2f}" for value in step_times(cfg, paths))
+        shown = " ".join(f"{value:17.2f}" for value in step_times(cfg, paths))
         print(f"{size:6d} {shown}", flush=True)
 
 
@@ -254,17 +262,7 @@ def plant(cfg: Config, paths: SweepPaths, n_trials: int) -> None:
 
 def replicate(storage: Any, n_first: int, n_wanted: int) -> None:
     """Copy the first trials, rows as they are but for their numbers, until there are so many."""
-    tables = {
-        "trial_params": "param_name, param_value, distribution_json",
-        "trial_values": "objective, value, value_type",
-        "trial_user_attributes": "key, value_json",
-        "trial_intermediate_values": "step, intermediate_value, intermediate_value_type",
-    }
-    with storage._backend.engine.begin() as connection:
-
-        def do(statement: str) -> Any:
-            return connection.execute(sqlalchemy.text(statement))
-
+    with statements(storage) as do:
         n_now = do("SELECT count(*) FROM trials").scalar()
         low, high = do("SELECT min(trial_id), max(trial_id) FROM trials").one()
         when = "datetime_start, datetime_complete"
@@ -275,7 +273,7 @@ def replicate(storage: Any, n_first: int, n_wanted: int) -> None:
                 f"INSERT INTO trials (trial_id, number, study_id, state, {when}) "
                 f"SELECT trial_id + {copied}, number + {copied}, study_id, state, {when} FROM trials WHERE {some}"
             )
-            for table, columns in tables.items():
+            for table, columns in TABLES.items():
                 into = f"INSERT INTO {table} (trial_id, {columns})"
                 do(f"{into} SELECT trial_id + {copied}, {columns} FROM {table} WHERE {some}")
             for key, more in (("iteration", copied), ("batch", copied // 4)):
@@ -284,6 +282,13 @@ def replicate(storage: Any, n_first: int, n_wanted: int) -> None:
                     f"SET value_json = CAST(CAST(value_json AS INTEGER) + {more} AS VARCHAR) "
                     f"WHERE key = '{key}' AND trial_id >= {low + copied}"
                 )
+
+
+@contextlib.contextmanager
+def statements(storage: Any) -> Iterator[Callable[[str], Any]]:
+    """What runs statements on a storage's tables."""
+    with storage._backend.engine.begin() as connection:
+        yield lambda statement: connection.execute(sqlalchemy.text(statement))
 
 
 def step_times(cfg: Config, paths: SweepPaths) -> list[float]:
@@ -300,14 +305,32 @@ def step_times(cfg: Config, paths: SweepPaths) -> list[float]:
         took(lambda: write_report(paths, OutputPaths(paths.root.parent), studies, {})),
         *(took(lambda: view.update(studies, {})) for _ in range(2)),
         resumed,
+        *report_times(cfg, paths, study, batch),
     ]
 
 
+def report_times(cfg: Config, paths: SweepPaths, study: Study, batch: int) -> list[float]:
+    """Seconds of the first report of a trial, at which its worker reads the study, and of the next one."""
+    config = read_trials(study)[0].plan.config
+    plan = records.TrialPlan(1, config, batch=batch, slot=0, n_training_frames=100, seed=42, strategy="tree")
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=trial_values(plan, attempt=1)))
+    number = len(study.get_trials(deepcopy=False)) - 1
+    storage = open_storage(None, paths, existing=True)
+    own = load(storage, "block_01", pruner=make_pruner(cfg, may_pause=False), sampler=optuna.samplers.RandomSampler())
+    assert own is not None
+    worker = Worker(storage, own, number, 1)
+    times = [took(functools.partial(worker.on_report, report(index, 0.9))) for index in (1, 2)]
+    with statements(storage) as do:
+        for table in (*TABLES, "trials"):
+            do(f"DELETE FROM {table} WHERE trial_id = (SELECT max(trial_id) FROM trials)")
+    return times
+
+
 def took(act: Callable[[], object]) -> float:
-    """Seconds."""
-    before = time.monotonic()
+    """Seconds of one core."""
+    before = time.process_time()
     act()
-    return time.monotonic() - before
+    return time.process_time() - before
 
 
 if __name__ == "__main__":
