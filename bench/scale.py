@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import multiprocessing
@@ -244,6 +245,8 @@ def plant(cfg: Config, paths: SweepPaths, n_trials: int) -> None:
         plan = records.TrialPlan(
             number + 1, config, batch=number // 4 + 1, slot=number % 4, n_training_frames=100, seed=42, strategy="tree"
         )
+        if number:
+            plan = dataclasses.replace(plan, parent=(number - 1) // 3, mutation="several")
         outcome = records.Outcome(1, "finished", None, {"final_r2": final, **METRICS}, STEPS, 1e9, 1e9 + 60)
         curve = [report(index, final) for index in range(1, N_REPORTS + 1)]
         values = trial_values(plan, outcome, attempt=1) | {"reports": [vars(one) for one in curve]}

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
 
 class Reward(StrEnum):
     """What a node's score starts from: its rank within the block, in [0, 1], or the score itself."""
@@ -45,15 +47,15 @@ class Score:
 
 
 def visits(nodes: Iterable[Node]) -> dict[int, int]:
-    """V(u) = 1 + descendants, by node id. A parent that is not among the nodes makes its child a root."""
-    parents = _parents(nodes)
+    """V(u) = 1 + descendants, by node id. A parent that is not among the nodes before its child makes that a root."""
+    return _visits(_parents(nodes))
+
+
+def _visits(parents: Mapping[int, int | None]) -> dict[int, int]:
     counts = dict.fromkeys(parents, 1)
-    for node, parent in parents.items():
-        seen = {node}
-        while parent is not None and parent not in seen:
-            counts[parent] += 1
-            seen.add(parent)
-            parent = parents[parent]
+    for node in sorted(parents, reverse=True):  # all descendants of a node come before it
+        if (parent := parents[node]) is not None:
+            counts[parent] += counts[node]
     return counts
 
 
@@ -61,27 +63,33 @@ def rank_rewards(values: Mapping[int, float]) -> dict[int, float]:
     """Ranks scaled to [0, 1], the best 1; equal values share their mean rank, and a lone one has 1."""
     if len(values) == 1:
         return dict.fromkeys(values, 1.0)
-    ordered = sorted(values.values())
-    first = {value: index for index, value in reversed(list(enumerate(ordered)))}
-    last = {value: index for index, value in enumerate(ordered)}
-    return {node: (first[value] + last[value]) / 2 / (len(ordered) - 1) for node, value in values.items()}
+    each = np.array([*values.values()])
+    ordered = np.sort(each)
+    places = np.searchsorted(ordered, each, "left") + np.searchsorted(ordered, each, "right") - 1
+    return dict(zip(values, (places / 2 / (len(each) - 1)).tolist(), strict=True))
 
 
-def scores(nodes: Iterable[Node], c: float, reward: Reward = Reward.rank) -> list[Score]:
-    """The UCB of every node that has a value, highest first; equal ones in the order of their ids."""
+def scores(nodes: Iterable[Node], c: float, reward: Reward = Reward.rank, most: int | None = None) -> list[Score]:
+    """The UCB of every node that has a value, or of the `most` with the highest; highest first, equal ones in the order
+    of their ids."""
     nodes = list(nodes)
     values = {node.id: node.value for node in nodes if node.value is not None and not math.isnan(node.value)}
+    if not values:
+        return []
     rewards = rank_rewards(values) if reward is Reward.rank else values
-    visited, parents = visits(nodes), _parents(nodes)
-    exploration = c * math.sqrt(len(nodes))
-    rows = [
-        Score(node, parents[node], rewards[node] + exploration / (1 + visited[node]), visited[node], rewards[node])
-        for node in values
-    ]
-    return sorted(rows, key=lambda row: (-row.ucb, row.id))
+    parents = _parents(nodes)
+    visited = _visits(parents)
+    ids, seen = np.array([*values]), np.array([visited[node] for node in values])
+    ucb = np.array([*rewards.values()]) + c * math.sqrt(len(nodes)) / (1 + seen)
+    order = np.lexsort((ids, -ucb))[:most]
+    rows = zip(ids[order].tolist(), ucb[order].tolist(), strict=True)
+    return [Score(node, parents[node], value, visited[node], rewards[node]) for node, value in rows]
 
 
 def _parents(nodes: Iterable[Node]) -> dict[int, int | None]:
-    """Parent by id, with parents from outside the block as None."""
+    """Parent by id, with parents that are not among the nodes before their child as None."""
     parents = {node.id: node.parent for node in nodes}
-    return {node: parent if parent in parents else None for node, parent in parents.items()}
+    return {
+        node: parent if parent is not None and parent < node and parent in parents else None
+        for node, parent in parents.items()
+    }

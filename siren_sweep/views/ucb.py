@@ -9,10 +9,11 @@ from siren_sweep.config.schema import Claude
 from siren_sweep.search.tree import Node, Reward, Score, scores
 
 
-def ranking(nodes: Iterable[Node], settings: Mapping[str, Any]) -> list[Score]:
-    """The PUCT scores of the nodes that have a value, highest first; `settings` are the sweep's."""
+def ranking(nodes: Iterable[Node], settings: Mapping[str, Any], most: int | None = None) -> list[Score]:
+    """The PUCT scores of the nodes that have a value, or of the `most` with the highest, highest first; `settings` are
+    the sweep's."""
     reward = Reward.raw if settings.get("sampler.reward") == Reward.raw else Reward.rank
-    return scores(nodes, exploration(settings), reward)
+    return scores(nodes, exploration(settings), reward, most)
 
 
 def exploration(settings: Mapping[str, Any]) -> float:

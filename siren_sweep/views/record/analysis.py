@@ -7,6 +7,7 @@ validation revises.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from siren_sweep.config.parameters import XY_PERIOD
@@ -31,11 +32,11 @@ def analysis_text(name: str, blocks: Sequence[BlockView]) -> str:
 def _block(block: BlockView, blocks: Sequence[BlockView]) -> list[str]:
     judgements = judge_block(block, noise_before(blocks, block.number))
     parts = []
-    for batch in sorted(block.told):
+    for batch, own in itertools.groupby(judgements, lambda judged: judged.trial.told_in):
+        assert batch is not None
         seen = block.after(batch)
-        ranking = ranked(seen)
-        own = [judged for judged in judgements if judged.trial.told_in == batch]
-        parts += [_entry(judged, next_parent(seen, ranking, judged.trial.plan.iteration)) for judged in own]
+        first = ranked(seen, most=2)
+        parts += [_entry(judged, next_parent(seen, first, judged.trial.plan.iteration)) for judged in own]
     if block.ended:
         parts.append(f"{BLOCK_END}\n")
         parts += [_revision(old, new, block.number) for old, new in revised(blocks, block.number)]

@@ -6,7 +6,8 @@ where iterations conflict. Confounded and inconclusive results count for nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -78,13 +79,23 @@ class Statement:
 
 def judge_block(block: BlockView, noise: Noise) -> list[Judged]:
     """The told trials of one block, each as it was judged when its batch was over."""
+    told, batches = by(block.trials, lambda one: one.told_in), by(block.trials, lambda one: one.plan.batch)
     found = []
     for batch in sorted(block.told):
-        seen = block.after(batch)
-        for trial in sorted(seen.trials, key=lambda trial: trial.given_up):  # which comes after all that trained
-            if trial.told_in == batch:
-                found.append(Judged(trial, seen.trial(trial.plan.parent), judge(trial, seen, noise), noise))
+        own = sorted(told[batch], key=lambda trial: trial.given_up)  # which comes after all that trained
+        beside = [one for number in {trial.plan.batch for trial in own} for one in batches[number]]
+        parents = [parent for trial in own if (parent := block.trial(trial.plan.parent))]
+        seen = block.after(batch, {one.number: one for one in (*beside, *parents)}.values())  # what they are judged by
+        found += [Judged(trial, seen.trial(trial.plan.parent), judge(trial, seen, noise), noise) for trial in own]
     return found
+
+
+def by(trials: Iterable[TrialView], key: Callable[[TrialView], int | None]) -> defaultdict[int | None, list[TrialView]]:
+    """The trials in groups, in their order."""
+    groups = defaultdict[int | None, list[TrialView]](list)
+    for trial in trials:
+        groups[key(trial)].append(trial)
+    return groups
 
 
 def revised(blocks: Sequence[BlockView], ended: int) -> list[tuple[Judged, Judged]]:

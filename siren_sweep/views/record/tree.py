@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from siren_sweep.search.tree import Node, Score
+from siren_sweep.search.tree import Score
 from siren_sweep.views.record import words
-from siren_sweep.views.record.trials import BlockView, State, TrialView
+from siren_sweep.views.record.trials import BlockView, TrialView
 from siren_sweep.views.ucb import exploration, ranking
 
 
@@ -23,18 +23,18 @@ def ucb_text(block: BlockView) -> str:
     return "\n".join([head, "", *(_row(score, trials) for score in ranked(block)), ""])
 
 
-def ranked(block: BlockView) -> list[Score]:
-    """The PUCT scores of the block's nodes, highest first; a stopped one's value is its last."""
-    nodes = [Node(trial.number, trial.plan.parent, _value(trial)) for trial in block.trials]
-    return ranking(nodes, block.settings)
+def ranked(block: BlockView, most: int | None = None) -> list[Score]:
+    """The PUCT scores of the block's nodes, or the `most` highest, highest first."""
+    return ranking([trial.node for trial in block.trials], block.settings, most)
 
 
-def next_parent(block: BlockView, order: Sequence[Score], iteration: int) -> str:
-    """The iteration from which the tree would go on, by its scores; `root` where nothing has a value yet.
+def next_parent(block: BlockView, first: Sequence[Score], iteration: int) -> str:
+    """The iteration from which the tree would go on, by the first two of its scores; `root` where nothing has a value
+    yet.
 
     Never the one after `iteration`, which readers of the file take for the node that is to come.
     """
-    found = (block.trial(score.id) for score in order[:2])
+    found = (block.trial(score.id) for score in first)
     return words.parent_name(next((one for one in found if one and one.plan.iteration != iteration + 1), None))
 
 
@@ -45,10 +45,5 @@ def _row(score: Score, trials: dict[int, TrialView]) -> str:
     minutes = f"{time:.1f}" if isinstance(time, int | float) else "nan"
     return (
         f"Node {trial.plan.iteration}: UCB={score.ucb:.3f}, parent={words.parent_name(parent)}, visits={score.visits}, "
-        f"R2={_value(trial):.3f}, Time={minutes}, Mutation={words.mutation(trial, parent)}"
+        f"R2={trial.node.value:.3f}, Time={minutes}, Mutation={words.mutation(trial, parent)}"
     )
-
-
-def _value(trial: TrialView) -> float | None:
-    """The R2 of a complete trial, or the last one of a stopped trial."""
-    return trial.r2 if trial.state is State.complete or trial.state.stopped else None

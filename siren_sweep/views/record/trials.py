@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -12,6 +13,7 @@ from optuna.trial import TrialState
 
 from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
 from siren_sweep.config.schema import N_REPORTS
+from siren_sweep.search.tree import Node
 from siren_sweep.study.records import Outcome, Stint, Trial, TrialPlan, finite, solved_r2_of
 from siren_sweep.study.stored import read_block, read_notes
 from siren_sweep.study.stored_trials import read_trials
@@ -79,6 +81,12 @@ class TrialView:
         """The final R2, or the last one seen of a trial that was stopped."""
         return self.value if self.value is not None else self.last_r2
 
+    @functools.cached_property
+    def node(self) -> Node:
+        """The trial in its block's tree; a stopped one's value is its last."""
+        value = self.r2 if self.state is State.complete or self.state.stopped else None
+        return Node(self.number, self.plan.parent, value)
+
     def after(self, batch: int) -> TrialView:
         """The trial as it stood when a batch was over: paused, where it was told later."""
         if self.state is State.open or (self.told_in is not None and self.told_in <= batch):
@@ -132,15 +140,23 @@ class BlockView:
 
     def trial(self, number: int | None) -> TrialView | None:
         """The trial of a number, None where the block has none such."""
-        return next((trial for trial in self.trials if trial.number == number), None)
+        return None if number is None else self._by_number.get(number)
+
+    @functools.cached_property
+    def _by_number(self) -> dict[int, TrialView]:
+        return {trial.number: trial for trial in self.trials}
 
     def entries(self) -> list[TrialView]:
         """The trials that were told, in batches that are over."""
         return [trial for trial in self.trials if trial.told_in in self.told]
 
-    def after(self, batch: int) -> BlockView:
-        """The block as it stood when a batch was just over."""
-        trials = [trial.after(batch) for trial in self.trials if trial.plan.batch <= batch]
+    def after(self, batch: int, among: Iterable[TrialView] | None = None) -> BlockView:
+        """The block, or these of its trials, as it stood when a batch was just over."""
+        trials = [
+            one if one.told_in is not None and one.told_in <= batch else one.after(batch)  # a call for few of many
+            for one in (self.trials if among is None else among)
+            if one.plan.batch <= batch
+        ]
         told = frozenset(known for known in self.told if known <= batch)
         return BlockView(self.number, self.n_training_frames, trials, told=told, settings=self.settings)
 

@@ -35,6 +35,7 @@ def write_record(paths: SweepPaths, studies: Mapping[int, Study], validations: M
 def record_files(name: str, blocks: Sequence[BlockView]) -> dict[str, str]:
     """Every file of the record, by its name below the record's folder."""
     files = {f"{name}_analysis.md": analysis_text(name, blocks), f"{name}_memory.md": memory_text(name, blocks)}
+    last = max((trial.place[0] for trial in blocks[-1].trials), default=0) if blocks else 0
     for block in blocks:
         if block.ended:
             files[f"memory/block_{block.number:03d}_memory.md"] = snapshot_text(name, blocks, block.number)
@@ -42,7 +43,7 @@ def record_files(name: str, blocks: Sequence[BlockView]) -> dict[str, str]:
             text = config_text(trial, block)
             files[f"config/iter_{trial.plan.iteration:03d}_slot_{trial.plan.slot:02d}.yaml"] = text
             batch, slot = trial.place
-            if block is blocks[-1] and batch == max(one.place[0] for one in block.trials):
+            if block is blocks[-1] and batch == last:
                 files[f"{name}_{slot:02d}.yaml"] = text
     if blocks:
         files[f"{name}_ucb_scores.txt"] = ucb_text(blocks[-1])
