@@ -1,4 +1,7 @@
-"""The subcommands: each makes a view again, or brings something in, from a sweep's folder alone."""
+"""The subcommands: each makes a view again, or brings something in, from a sweep's folder alone.
+
+What one needs it imports itself: workers import the command line by name, and it stays light.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from siren_sweep.cli import video
-from siren_sweep.errors import ConfigError, OutputError, redacted
+from siren_sweep.errors import ConfigError, OutputError, SweepError, redacted
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -56,7 +59,6 @@ def _record(options: argparse.Namespace) -> None:
 
 
 def _sync(options: argparse.Namespace) -> None:
-    from siren_sweep.errors import SweepError
     from siren_sweep.study.stored import read_block, read_tracked_to
     from siren_sweep.study.studies import open_folder
     from siren_sweep.sweep.lock import locked

@@ -120,10 +120,10 @@ def _take_weights(entries: dict[int, Entry], old: OldFolder, data: Path | None, 
     if old.weights and data is None:
         yield f"the weights of {len(old.weights)} iterations are not evaluated: no --data is named"
         return
+    from siren_sweep.study.old_weights import evaluate_weights  # here, since it brings torch
+
     fields: dict[int, StimulusField] = {}
     for iteration, file in old.weights.items():
-        from siren_sweep.study.old_weights import evaluate_weights
-
         name, entry = str(file.relative_to(old.root)), entries.get(iteration)
         if entry is None:
             yield f"{name}: the log has no entry of iteration {iteration} that was read"

@@ -229,16 +229,19 @@ class _Views:
             told = ""
 
     def _make(self, view: View) -> None:
-        from siren_sweep.views.export import export_block
-        from siren_sweep.views.record.writer import write_record
-        from siren_sweep.views.report.page import write_report
-
+        """Each kind is imported when the first is asked for, and not while the first batch starts."""
         blocks, validations = self._studies = all_studies(self._storage, self._studies)
         if view.kind == "record":
+            from siren_sweep.views.record.writer import write_record
+
             write_record(self._paths, blocks, validations)
         elif view.kind == "export":
+            from siren_sweep.views.export import export_block
+
             export_block(blocks[view.block], validations.get(view.block), self._paths, self._outputs)
         else:
+            from siren_sweep.views.report.page import write_report
+
             write_report(self._paths, self._outputs, blocks, validations)
 
     def mirror(self, over: bool = False, last: bool = False) -> bool:

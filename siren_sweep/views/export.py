@@ -7,28 +7,36 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from optuna.study import Study
+from PIL import Image
+from safetensors.torch import load_file
 
-from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, TrialConfig
+from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.written import plain, read_config, yaml_text
-from siren_sweep.errors import DataError, OutputError
+from siren_sweep.errors import ConfigError, DataError, OutputError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
-from siren_sweep.paths import OutputPaths, SweepPaths, replacing, trial_folder
+from siren_sweep.paths import OutputPaths, SweepPaths, replacing
 from siren_sweep.study.records import Block
 from siren_sweep.study.stored import read_block
-from siren_sweep.study.studies import Winner, seed_runs, winner
+from siren_sweep.study.studies import Winner, winner
 from siren_sweep.text import one_line
+from siren_sweep.train.model import Model
+from siren_sweep.train.pictures import prediction_figure, save_figure
 from siren_sweep.train.report import shown_r2
-
-if TYPE_CHECKING:
-    from siren_sweep.train.saved import Description
+from siren_sweep.train.saved import Description, describe, described, saved_bytes
+from siren_sweep.train.siren import in_data_units
+from siren_sweep.views.best import PICTURES, best_entry, provenance
+from siren_sweep.views.film import film_images, write_mp4, write_webp
+from siren_sweep.views.predicted import write_npz, write_zarr
 
 FORMS = {  # what a model can be written as, and what its file's name ends in
     "safetensors": ".safetensors",
@@ -37,7 +45,6 @@ FORMS = {  # what a model can be written as, and what its file's name ends in
     "npz": "_frames.npz",
     "zarr": "_frames",
 }
-PICTURES = (".png", ".svg", ".pdf", ".mp4", ".webp")
 HEADER = """\
 # The best config of block {block} of the sweep {sweep}: final_r2 {r2:.8f} at {frames} frames (trial {trial}).
 # In this folder: python -m siren_sweep --config-dir . --config-name {name}
@@ -59,39 +66,6 @@ def export_block(
     others = [known for known in _known_entries(paths) if known["block"] != read_block(study).number]
     with replacing(paths.best_json) as file:
         file.write_text(json.dumps(sorted(others + entry, key=lambda known: known["block"]), indent=1) + "\n")
-
-
-def best_entry(study: Study, best: Winner, validation: Study | None) -> dict[str, Any]:
-    """What `best.json` holds of a block; with windows also what their sample had promised, and other seeds on it."""
-    metrics, block = best.run.metrics, read_block(study)
-    sampled = {name: value for name, value in best.searched.metrics.items() if name in SAMPLE_NAMES.values()}
-    jump = {"border_jump": metrics["border_jump"]} if "border_jump" in metrics else {}
-    return {
-        "block": block.number,
-        "n_training_frames": block.n_training_frames,
-        **{name: metrics.get(name) for name in METRICS},
-        **jump,
-        **(sampled if best.searched.sampled else {}),
-        "trial": best.searched.number,
-        "parameters": dict(best.run.plan.config),
-        "seed": best.run.plan.seed,
-        "data_hash": block.data_hash,
-        "validation_r2": [
-            other.value for other in seed_runs(validation) if other.plan.validation_of == best.searched.number
-        ],
-    }
-
-
-def provenance(block: Block, best: Winner, validation: Study | None, said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file of the block's best says of where it comes from; `said` is what its run said of itself."""
-    others = [run for run in seed_runs(validation) if run.plan.validation_of == best.searched.number]
-    return {
-        **said,
-        "data_hash": block.data_hash,
-        "other_seeds": [run.plan.seed for run in others],
-        "command": block.command or "unknown",
-        "trial": trial_folder(best.study, best.run.number),
-    }
 
 
 def _write_files(
@@ -121,9 +95,6 @@ def _write_pictures(
     text: str,
 ) -> None:
     """Write the figure and the film of a run to `file` by their endings, with its provenance `text`; the .png last."""
-    from siren_sweep.train.pictures import prediction_figure, save_figure
-    from siren_sweep.views.film import film_images, write_mp4, write_webp
-
     images = film_images(cfg, weights, field)
     write_webp(images, file(".webp"), text)
     write_mp4(images, file(".mp4"), text)
@@ -134,8 +105,6 @@ def _write_pictures(
 
 def _shows(file: Callable[[str], Path], text: str) -> bool:
     """Whether all pictures of a run with the provenance `text` are there."""
-    from PIL import Image
-
     try:
         with Image.open(file(".png")) as picture:
             return picture.info.get("Description") == text and all(file(ending).is_file() for ending in PICTURES)
@@ -163,8 +132,6 @@ def write_form(form: str, description: Description, weights: Mapping[str, Any], 
 
     ConfigError where a form needs a package that is not there.
     """
-    from siren_sweep.train.saved import saved_bytes
-
     file = paths.best_file(block, FORMS[form])
     if form == "safetensors":
         with replacing(file) as temporary:
@@ -172,14 +139,13 @@ def write_form(form: str, description: Description, weights: Mapping[str, Any], 
     elif form == "pt":
         _write_state_dict(weights, description, file)
     elif form == "onnx":
+        if importlib.util.find_spec("onnx") is None:
+            raise ConfigError("an ONNX graph is written by the package onnx: pip install onnx")
         from siren_sweep.views.onnx_graph import write_onnx
 
         write_onnx(description, weights, file)
     else:
-        from siren_sweep.train.model import Model
-        from siren_sweep.views import predicted
-
-        write = predicted.write_npz if form == "npz" else predicted.write_zarr
+        write = write_npz if form == "npz" else write_zarr
         write(Model(description, weights), file)
     return file
 
@@ -188,10 +154,6 @@ def _model(
     study: Study, best: Winner, validation: Study | None, paths: SweepPaths, outputs: OutputPaths
 ) -> tuple[Description, dict[str, Any]]:
     """The best model, with all that is known of where it comes from."""
-    from safetensors.torch import load_file
-
-    from siren_sweep.train.saved import described
-
     saved = paths.trial(best.study, best.run.number)
     for file in (saved.config, saved.weights):
         if not file.is_file():
@@ -204,10 +166,6 @@ def _model(
 
 def _write_state_dict(weights: Mapping[str, Any], description: Description, file: Path) -> None:
     """A state dict that any class of these layers loads; what it says of itself stands where PyTorch keeps versions."""
-    import torch
-
-    from siren_sweep.train.siren import in_data_units
-
     state, scaling = OrderedDict(in_data_units(weights, description.scaling)), description.scaling
     places = {"x": scaling.x, "y": scaling.y, "spacing": scaling.spacing}
     says = {"provenance": json.dumps(dict(description.provenance)), "places": json.dumps(places)}
@@ -218,8 +176,6 @@ def _write_state_dict(weights: Mapping[str, Any], description: Description, file
 
 def _description(study: Study, best: Winner, cfg: TrialConfig, outputs: OutputPaths) -> Description:
     """Of a run whose weights say nothing of themselves: an older version trained it, which did not say where."""
-    from siren_sweep.train.saved import describe
-
     field, expected = field_of(cfg, outputs), read_block(study).data_hash
     if field.data_hash != expected:
         raise DataError(f"the data at {cfg.dataset.path} must have the hash {expected}, got {field.data_hash}")

@@ -31,7 +31,7 @@ from siren_sweep.study.stored import read_block
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import Winner, read_folder, winner
 from siren_sweep.train.size import arithmetic, n_networks
-from siren_sweep.views.export import best_entry
+from siren_sweep.views.best import best_entry
 from siren_sweep.views.sampled import part
 
 if TYPE_CHECKING:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
-from siren_sweep.errors import ConfigError, OutputError
+from siren_sweep.errors import OutputError
 from siren_sweep.field import cut
 from siren_sweep.paths import replacing
 from siren_sweep.train.engine.base import key_prefix
@@ -25,11 +27,7 @@ _MOST_BYTES = 2**31 - 2**20  # of a graph in one file
 
 
 def write_onnx(description: Description, weights: Mapping[str, Any], file: Path) -> None:
-    """Write the model; its metadata hold the description. ConfigError where the package onnx is not there."""
-    try:
-        import onnx
-    except ImportError:
-        raise ConfigError("an ONNX graph is written by the package onnx: pip install onnx") from None
+    """Write the model; its metadata hold the description. OutputError where an ONNX file cannot hold it."""
     size = sum(value.numel() * value.element_size() for value in weights.values())
     if size > _MOST_BYTES:
         raise OutputError(f"an ONNX file holds at most {_MOST_BYTES} bytes of weights, got {size}; export safetensors")
@@ -71,8 +69,6 @@ class _Graph:
 
     def model(self) -> Any:
         """The whole graph."""
-        from onnx import TensorProto, helper
-
         inputs = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["n"]) for name in ("t", "x", "y")]
         output = helper.make_tensor_value_info("luminance", TensorProto.FLOAT, ["n"])
         value = self._one_window() if len(self._windows) == 1 else self._several()
@@ -120,8 +116,6 @@ class _Graph:
 
     def _loop(self, points: str, window: str) -> str:
         """The networks' outputs at points (m, 3), each by the network of its window (m,)."""
-        from onnx import TensorProto, helper
-
         needed = self._do("Unique", window, sorted=1)
         n_needed = self._do("Squeeze", self._do("Shape", needed))
         start = self._do("ConstantOfShape", self._do("Shape", window), value=helper.make_tensor("z", 1, [1], [0.0]))
@@ -176,8 +170,6 @@ class _Graph:
 
     def _do(self, kind: str, *inputs: str, out: str = "", **attributes: Any) -> str:
         """A node; returns its output's name."""
-        from onnx import helper
-
         self._count += 1
         out = out or f"v{self._count}"
         self._nodes.append(helper.make_node(kind, list(inputs), [out], **attributes))
@@ -192,6 +184,4 @@ class _Graph:
         return self._constant(np.float64(value))
 
     def _initializers(self) -> list[Any]:
-        from onnx import numpy_helper
-
         return [numpy_helper.from_array(value, name) for name, value in self._constants.items()]

@@ -5,21 +5,23 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from optuna.study import Study
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from siren_sweep.config.written import read_config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths
-from siren_sweep.views.export import PICTURES, provenance
+from siren_sweep.train.pictures import TRACE_FRAMES, middle_frames, predict, trace_columns
+from siren_sweep.train.saved import described
+from siren_sweep.views.best import PICTURES, provenance
 from siren_sweep.views.report import figures
 from siren_sweep.views.report.view import ReportedBlock
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,6 @@ class Prediction:
 
 def prediction(block: ReportedBlock, validation: Study | None, paths: SweepPaths, outputs: OutputPaths) -> Prediction:
     """What there is to show of a block's best model."""
-    from safetensors import SafetensorError
-
-    from siren_sweep.train.saved import described
-
     if block.winner is None:
         return Prediction("No trial of this block has finished, so there is no model to show.")
     if block.block.imported is not None:
@@ -60,10 +58,6 @@ def prediction(block: ReportedBlock, validation: Study | None, paths: SweepPaths
 
 
 def _traces(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -> go.Figure:
-    from safetensors.torch import load_file
-
-    from siren_sweep.train.pictures import TRACE_FRAMES, middle_frames, predict, trace_columns
-
     assert block.winner is not None
     saved = paths.trial(block.winner.study, block.winner.run.number)
     weights, cfg = load_file(saved.weights), read_config(saved.config)
