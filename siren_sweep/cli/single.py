@@ -25,7 +25,8 @@ class RunFailed(SweepError):
 
 
 def _free(folder: Path) -> Path:
-    """The folder, or `FOLDER_2` and so on where a run has ended: the clock names folders, and it may stand."""
+    """The folder, or `FOLDER_2` and so on where a run has ended there: folders are named by the time, and two runs may
+    start at the same one."""
     names = (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(2))
     places = map(TrialPaths, itertools.chain([folder], names))
     return next(own.root for own in places if own.checkpoint.exists() or not own.result.exists())

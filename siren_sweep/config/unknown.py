@@ -1,4 +1,4 @@
-"""Settings that there are not: each is told with the known name that is nearest to it."""
+"""Settings that do not exist: each is told with the known name that is nearest to it."""
 
 from __future__ import annotations
 

@@ -239,7 +239,6 @@ def standing(study: Study, validation: Study | None = None) -> Callable[[Trial],
     other seeds of a config do not solve was solved by luck, and stands where the worst of its seeds stands.
     """
     solved = solved_r2(study)
-
     others: dict[int | None, list[float]] = {}
     for run in seed_runs(validation):
         others.setdefault(run.plan.validation_of, []).append(run.value or 0.0)

@@ -22,7 +22,7 @@ def locked(paths: SweepPaths) -> Iterator[None]:
     """Hold the sweep's lock. Raises SweepStateError, with who holds it, where another process does, and OutputError
     where the folder cannot be written, or its file system has no locks.
 
-    What holds it already may ask again; the outer one lets go.
+    A process that holds it may ask again: the outermost of its blocks releases it.
     """
     with contextlib.ExitStack() as held:
         try:

@@ -54,8 +54,8 @@ def fault(cfg: Config, paths: SweepPaths) -> str | None:
 
 def adopt(storage: BaseStorage, folder: Path) -> None:
     """Copy a folder's studies into the sweep's storage, each whole, and once. Raises DataError."""
-    known = set(optuna.get_all_study_names(storage))
-    done = [n for name in known if name.startswith(_PREFIX) and (n := _n_copied(storage, name))]
+    known = {name for name in optuna.get_all_study_names(storage) if name.startswith(_PREFIX)}
+    done = [n for name in known if (study := load(storage, name)) and (n := n_copied(study))]
     if done and all(n == len(done) for n in done):
         return
     blocks = _studies(folder)
@@ -126,10 +126,6 @@ def best_known(studies: list[Study]) -> dict[str, Any] | None:
     """The best config of the study that comes nearest; None where no trial of it has finished."""
     best = best_trial(studies[-1]) if studies else None
     return dict(best.params) if best else None
-
-
-def _n_copied(storage: BaseStorage, name: str) -> int:
-    return n_copied(optuna.load_study(study_name=name, storage=storage))
 
 
 def _studies(folder: Path) -> dict[int, Study]:

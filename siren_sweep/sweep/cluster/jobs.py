@@ -1,8 +1,8 @@
 """Jobs of a cluster: one for each attempt at a trial, submitted, asked for and cancelled by parsl's providers.
 
-parsl speaks SLURM and LSF in one form. What a job's state was is not asked of it: a job says itself how its program
-ended, in a file, so that one that was ended from outside (its node, a person, its time) can be told from one that died
-of its config, whatever the scheduler.
+parsl speaks SLURM and LSF in one form. It is not asked how a job ended: a job writes into a file how its program ended,
+so that one that was ended from outside (its node, a person, its time) can be told from one that died of its config,
+whatever the scheduler.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Submitted:
         trial = trials.begin_attempt(number)  # first: no later start takes this job up, and judges it again
         self._known.unsent.add((trials.study_name, number))
         log = trials.folder(number).job_log(job.attempt)
-        own = _newest(log.parent, f"*_{job.attempt}.*stderr")
+        own = max(log.parent.glob(f"*_{job.attempt}.*stderr"), key=lambda file: file.stat().st_mtime, default=None)
         said = _last_line(log, "error: ") if code == FAULT else _last_line(own)
         if code == FAULT:
             raise SweepError(said or f"a trial's job met what no trial is to be blamed for: {log}")
@@ -143,10 +143,6 @@ def _exit_code(file: Path) -> int | None:
         return int(file.read_text())
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _newest(folder: Path, pattern: str) -> Path | None:
-    return max(folder.glob(pattern), key=lambda file: file.stat().st_mtime, default=None)
 
 
 def _last_line(file: Path | None, start: str = "") -> str:

@@ -109,9 +109,11 @@ def data_input(block: Block) -> DatasetInput:
 
 
 def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float, int]]:
-    """Of a block's told trials: how many there were so far, the best R2 until then, and when that one ended.
+    """The curve of a block's best R2: for each told trial how many were told so far, the best R2 among them, and when
+    this one ended, in milliseconds since 1970.
 
-    In the order in which they are told, which adds at the end alone; what was given up after a pause is none of them.
+    Trials come in the order in which they are told, so that a later look adds points at the end alone. One that was
+    given up after a pause is left out: it is told at the block's end, whenever it ran.
     """
     points, best = [], None
     told = [trial for trial in trials if trial.state.is_finished() and trial.given_up is None and trial.told]

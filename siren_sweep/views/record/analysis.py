@@ -47,7 +47,9 @@ def _entry(judged: Judged, following: str) -> str:
     trial, parent, verdict = judged.trial, judged.parent, judged.verdict
     why = words.rationale(trial)
     hypothesis = words.hypothesis(trial, parent) + (f" ({why})" if why else "")
-    observed = f"{words.result(trial)}; {verdict.why} ({judged.noise}); xy_period {_xy_period(judged)}"
+    observed = (
+        f"{words.result(trial)}; {verdict.why} ({judged.noise}); xy_period {words.number(trial.config[XY_PERIOD])}"
+    )
     observed += f"; {trial.plan.note}" if trial.plan.note else ""
     return "\n".join(
         [
@@ -76,7 +78,3 @@ def _revision(old: Judged, new: Judged, block: int) -> str:
             "",
         ]
     )
-
-
-def _xy_period(judged: Judged) -> str:
-    return words.number(judged.trial.config[XY_PERIOD])

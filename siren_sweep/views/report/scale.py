@@ -14,7 +14,7 @@ COLOURS = {Grade.poor: "#9c4a2f", Grade.moderate: "#d98a4b", Grade.good: "#b58a0
 
 
 def error(r2: float) -> float:
-    """1 - R2, from 1e-12 on: what the axis shows."""
+    """1 - R2, at least 1e-12: what the axis shows."""
     return max(1 - r2, _LEAST)
 
 

@@ -93,7 +93,7 @@ class ReportedBlock:
 
 
 def view_block(study: Study, validation: Study | None, asked: Sequence[Instruction] = ()) -> ReportedBlock:
-    """Everything at once, so that a sweep that goes on meanwhile is seen at one moment."""
+    """A block as its study and its validation study stand: all is read at once, since the sweep may go on meanwhile."""
     block, trials = read_block(study), read_trials(study)
     won = winner(study, validation)
     found = won.searched if won else best_trial(study)
