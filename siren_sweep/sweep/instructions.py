@@ -27,7 +27,7 @@ from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import best_trial, load, n_left, n_trials_of, study_name
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.block import BlockStart
-from siren_sweep.sweep.user_input import Bound, EndSweep, Fix, More, Refused, StopBlock, Try
+from siren_sweep.sweep.user_input import Bound, EndSweep, More, Refused, StopBlock, Try
 
 Asked = user_input.Instruction | Refused
 
@@ -190,8 +190,6 @@ class _Block:
         match one:
             case Refused():
                 raise ValueError(one.why)
-            case Fix():
-                return self._limit(one.parameter, Limit(one.value, one.value))
             case Bound():
                 return self._limit(one.parameter, Limit(one.low, one.high))
             case Try():

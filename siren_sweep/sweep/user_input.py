@@ -44,17 +44,8 @@ _NAMES = {leaf(name).lower(): name for name in EXPLORABLE} | {name.lower(): name
 
 
 @dataclass(frozen=True)
-class Fix:
-    """Keep a parameter (dotted name) at a value."""
-
-    line: str
-    parameter: str
-    value: float
-
-
-@dataclass(frozen=True)
 class Bound:
-    """Search a parameter (dotted name) between two values, both included."""
+    """Search a parameter (dotted name) between two values, both included; keep it where they are one."""
 
     line: str
     parameter: str
@@ -92,7 +83,7 @@ class EndSweep:
     line: str
 
 
-Instruction = Fix | Bound | Try | More | StopBlock | EndSweep
+Instruction = Bound | Try | More | StopBlock | EndSweep
 
 
 @dataclass(frozen=True)
@@ -224,7 +215,8 @@ def _parse(line: str) -> Instruction:
         case "more", count:
             return More(line, _count(count))
         case "fix", _:
-            return Fix(line, *_assignment(rest))
+            parameter, value = _assignment(rest)
+            return Bound(line, parameter, value, value)
         case "try", _:
             return Try(line, _assignments(rest))
         case "bound", _:

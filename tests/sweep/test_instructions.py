@@ -369,4 +369,4 @@ def test_a_ratio_s_parameter_is_told_in_the_windows_of_the_config_that_it_change
         block.decide(user_input.Try("", {STEPS: 700}))
     block.records.append(records.Instruction(1, "", 3, 0, "", limit=(WINDOW, 125, 125)))
     with pytest.raises(ValueError, match=r"nnr_f_T_period must lie in 0\.416667 \.\. 125 in this block, got 900"):
-        block.decide(user_input.Fix("", T_PERIOD, 900.0))
+        block.decide(user_input.Bound("", T_PERIOD, 900.0, 900.0))

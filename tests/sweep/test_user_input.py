@@ -9,7 +9,7 @@ import pytest
 
 from siren_sweep.config import parameters
 from siren_sweep.sweep import user_input
-from siren_sweep.sweep.user_input import Bound, EndSweep, Fix, More, StopBlock, Try
+from siren_sweep.sweep.user_input import Bound, EndSweep, More, StopBlock, Try
 
 OMEGA, RATE, WIDTH = parameters.OMEGA, parameters.RATE, parameters.HIDDEN_DIM
 FORMS = [
@@ -51,7 +51,7 @@ def test_every_form_is_understood(file: Path) -> None:
     instructions, refused = user_input.read_instructions(user_input.read(file)[0])
     assert refused == []
     assert instructions == [
-        Fix(FORMS[0], OMEGA, 30.0),
+        Bound(FORMS[0], OMEGA, 30.0, 30.0),
         Bound(FORMS[1], RATE, 1e-5, 1e-3),
         Try(FORMS[2], {OMEGA: 30.0, WIDTH: 128}),
         More(FORMS[3], 8),
@@ -63,7 +63,7 @@ def test_every_form_is_understood(file: Path) -> None:
 @pytest.mark.parametrize("line", ["- fix graph_model.omega_f=3e1", "* `Fix OMEGA_F = 30.`", "  1. fix omega_f = 30"])
 def test_bullets_dotted_names_and_case_are_taken_as_they_come(line: str) -> None:
     ((instruction,), refused) = user_input.read_instructions(f"## Pending\n{line}\n")
-    assert (instruction.parameter, instruction.value, refused) == (OMEGA, 30.0, [])
+    assert (instruction.parameter, instruction.low, instruction.high, refused) == (OMEGA, 30.0, 30.0, [])
 
 
 @pytest.mark.parametrize(
