@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +30,20 @@ MIB = 1 << 20
 _SUBREAPER = 36  # of Linux's prctl: orphans among the descendants become this process's own children
 
 
+@dataclass(frozen=True)
+class Job:
+    """What is run in `folder`, with which bounds; `most_bytes` may lie there, `most_output` of its output are kept."""
+
+    command: list[str]
+    prompt: str
+    folder: str
+    log: str
+    environment: dict[str, str]
+    timeout_s: float
+    most_bytes: int
+    most_output: int
+
+
 class Stopped(Exception):
     """Why the program was stopped."""
 
@@ -36,24 +51,24 @@ class Stopped(Exception):
 def main() -> None:
     """Run the job that standard input holds, and say how it ended."""
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as sweep:  # unbuffered: the pipe is watched later
-        job = json.loads(sweep.readline())
+        job = Job(**json.loads(sweep.readline()))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with Path(job["log"]).open("ab", buffering=0) as log:
+    with Path(job.log).open("ab", buffering=0) as log:
         print(json.dumps(keep(job, log)), flush=True)
 
 
-def keep(job: dict[str, Any], log: BinaryIO) -> dict[str, Any]:
+def keep(job: Job, log: BinaryIO) -> dict[str, Any]:
     """Run the program to its end, or to a bound: `code`, its exit code, None where it was stopped, and `why` then."""
     with tempfile.TemporaryFile() as prompt:
-        prompt.write(job["prompt"].encode())
+        prompt.write(job.prompt.encode())
         prompt.seek(0)
         try:
             program = subprocess.Popen(
-                job["command"],
-                cwd=job["folder"],
-                env=job["environment"],
+                job.command,
+                cwd=job.folder,
+                env=job.environment,
                 stdin=prompt,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -62,7 +77,7 @@ def keep(job: dict[str, Any], log: BinaryIO) -> dict[str, Any]:
         except OSError as error:
             return {"code": None, "why": f"it cannot be started ({error})"}
     try:
-        _watch(program, job, _Log(log, job["most_output"]))
+        _watch(program, job, _Log(log, job.most_output))
         return {"code": program.returncode, "why": ""}
     except Stopped as stopped:
         return {"code": None, "why": str(stopped)}
@@ -70,12 +85,12 @@ def keep(job: dict[str, Any], log: BinaryIO) -> dict[str, Any]:
         end_all(program)
 
 
-def _watch(program: subprocess.Popen[bytes], job: dict[str, Any], log: _Log) -> None:
+def _watch(program: subprocess.Popen[bytes], job: Job, log: _Log) -> None:
     """Until the program has ended. Raises Stopped where it reaches a bound, or the sweep is gone."""
     assert program.stdout is not None
     output, sweep = program.stdout.fileno(), sys.stdin.fileno()
     os.set_blocking(output, False)
-    deadline = time.monotonic() + job["timeout_s"]
+    deadline = time.monotonic() + job.timeout_s
     looked, open_ = 0.0, [output, sweep]
     while program.poll() is None:
         ready, _, _ = select.select(open_, [], [], LOOK_S)
@@ -84,13 +99,13 @@ def _watch(program: subprocess.Popen[bytes], job: dict[str, Any], log: _Log) -> 
         if output in ready and not log.take(output):
             open_.remove(output)  # it closed its output, and goes on
         if time.monotonic() > deadline:
-            raise Stopped(f"it ran longer than {job['timeout_s'] / 60:g} minutes")
+            raise Stopped(f"it ran longer than {job.timeout_s / 60:g} minutes")
         if time.monotonic() > looked + LOOK_S:
-            _measure(Path(job["folder"]), job["most_bytes"])
+            _measure(Path(job.folder), job.most_bytes)
             looked = time.monotonic()
     while output in open_ and select.select([output], [], [], 0)[0] and log.take(output):
         pass
-    _measure(Path(job["folder"]), job["most_bytes"])
+    _measure(Path(job.folder), job.most_bytes)
 
 
 class _Log:

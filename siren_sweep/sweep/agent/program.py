@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -12,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from siren_sweep.config.schema import Agent
 from siren_sweep.sweep.agent import keeper
@@ -66,27 +66,19 @@ def run_program(agent: Agent, prompt: str, folder: Path, log: Path) -> str:
     environment = _environment(agent.environment)
     command = filled(agent.command, {"prompt": prompt, "folder": str(folder)})
     command[0] = _program(command[0], environment) or command[0]
-    job = {
-        "command": command,
-        "prompt": prompt,
-        "folder": str(folder),
-        "log": str(log),
-        "environment": environment,
-        "timeout_s": agent.timeout_min * 60,
-        "most_bytes": MOST_BYTES,
-        "most_output": MOST_OUTPUT,
-    }
-    return _how_it_ended(_kept(job, environment))
+    timeout_s = agent.timeout_min * 60
+    job = keeper.Job(command, prompt, str(folder), str(log), environment, timeout_s, MOST_BYTES, MOST_OUTPUT)
+    return _how_it_ended(_kept(job))
 
 
-def _kept(job: Mapping[str, Any], environment: Mapping[str, str]) -> bytes:
+def _kept(job: keeper.Job) -> bytes:
     """What the keeper of a job says of its end, in a session of its own: Ctrl-C reaches the sweep alone, which then
     lets go of the pipe."""
     with subprocess.Popen(
         [sys.executable, "-I", keeper.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment,
+        env=job.environment,
         start_new_session=True,
     ) as process:
         assert process.stdin is not None
@@ -94,7 +86,7 @@ def _kept(job: Mapping[str, Any], environment: Mapping[str, str]) -> bytes:
         said = b""
         try:
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(job).encode() + b"\n")
+                process.stdin.write(json.dumps(dataclasses.asdict(job)).encode() + b"\n")
                 process.stdin.flush()
             while not select.select([process.stdout], [], [], 0.5)[0]:
                 check()
