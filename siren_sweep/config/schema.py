@@ -50,7 +50,7 @@ def bounded(default: Any, **bounds: Any) -> Any:
 
 
 def explorable(
-    default: Any, *, short: str, about: str, ratio: str | None = None, most: float = 0, **bounds: Any
+    default: Any, short: str, about: str, *, ratio: str | None = None, most: float = 0, **bounds: Any
 ) -> Any:
     """A `bounded` field that a sweep may vary; `parameters` makes a `Parameter` of it.
 
@@ -77,42 +77,34 @@ class GraphModel:
 
     inr_type: str = "siren_txy"
     hidden_dim_nnr_f: int = explorable(
-        128,
-        low=4,
-        high=8192,
-        short="hidden_dim",
-        about="width of the hidden layers; parameters and time grow with its square",
+        128, "hidden_dim", "width of the hidden layers; parameters and time grow with its square", low=4, high=8192
     )
-    n_layers_nnr_f: int = explorable(5, low=1, high=32, short="n_layers", about="number of hidden sine layers")
+    n_layers_nnr_f: int = explorable(5, "n_layers", "number of hidden sine layers", low=1, high=32)
     omega_f: float = explorable(
         80.0,
+        "omega",
+        "base frequency of the sine activations; higher resolves more and wants a lower rate",
         above=0,
         high=65536,
-        short="omega",
-        about="base frequency of the sine activations; higher resolves more and wants a lower rate",
     )
     nnr_f_T_period: float = explorable(
         1.0,
+        "T_period",
+        "frames in 2 pi of the network's t; about as many as the network sees",
         above=0,
         unit="frames",
-        short="T_period",
         ratio="T_period_ratio",
         most=1e6,
-        about="frames in 2 pi of the network's t; about as many as the network sees",
     )
     nnr_f_xy_period: float = explorable(
-        1.0,
-        above=0,
-        unit="lattice spacings",
-        short="xy_period",
-        about="lattice spacings in 2 pi of the network's x and y",
+        1.0, "xy_period", "lattice spacings in 2 pi of the network's x and y", above=0, unit="lattice spacings"
     )
     window_frames: int = explorable(
         0,
+        "window_frames",
+        "frames of a window with a network of its own; 0: one network over all frames",
         low=0,
         unit="frames",
-        short="window_frames",
-        about="frames of a window with a network of its own; 0: one network over all frames",
     )
 
 
@@ -121,8 +113,8 @@ class Training:
     """One training run."""
 
     n_training_frames: int = bounded(10, low=2)
-    learning_rate_NNR_f: float = explorable(1e-4, above=0, high=1.0, short="lr", about="of Adam")
-    inr_batch_size: int = explorable(8, low=1, unit="frames", short="batch_size", about="frames a step")
+    learning_rate_NNR_f: float = explorable(1e-4, "lr", "of Adam", above=0, high=1.0)
+    inr_batch_size: int = explorable(8, "batch_size", "frames a step", low=1, unit="frames")
     sampling: Sampling = Sampling.points
     lr_schedule: LrSchedule = LrSchedule.warm_cosine
     adam_beta2: float = bounded(0.95, above=0, high=0.99999)  # how slowly Adam forgets squared gradients
@@ -142,7 +134,7 @@ class Claude:
     """The search's budget; the group keeps the name that people's configs have."""
 
     total_steps: int = explorable(
-        5000, low=N_REPORTS, short="total_steps", ratio="total_steps_ratio", most=100, about="steps of a training run"
+        5000, "total_steps", "steps of a training run", low=N_REPORTS, ratio="total_steps_ratio", most=100
     )
     n_parallel: int = bounded(4, low=1, high=64)
     n_iter_block: int = bounded(12, low=1)
