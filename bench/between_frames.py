@@ -11,17 +11,15 @@ that of what one frame changes.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rows import arguments, opened, write
 
 from siren_sweep.config.checks import trial_config
-from siren_sweep.field import StimulusField, cut, open_field
+from siren_sweep.field import StimulusField, cut
 from siren_sweep.train import loop, siren
 from siren_sweep.train.fit import Fit
 
@@ -33,12 +31,8 @@ SEEDS = (42, 43)
 
 def main() -> None:
     """Train every case with every seed, print and write one row each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr, of 64,000 frames")
-    parser.add_argument("--json", type=Path, required=True)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    field = open_field(options.path, n_frames=N_FRAMES, n_input_neurons=1736, cache_dir=None)
+    options = arguments(__doc__, ", of 64,000 frames")
+    field = opened(options.path, N_FRAMES)
     windows = cut(N_FRAMES, WINDOW)
     pairs = tuple(windows[place + k] for place in PAIRS for k in (0, 1))
     setattr(loop, "spread", lambda windows, n: pairs)  # noqa: B010 - in the place of windows without borders
@@ -51,7 +45,7 @@ def main() -> None:
             print(
                 f"{name:11} {seed}" + "".join(f"  {key} {value:.4f}" for key, value in row.items() if key[0] in "rbm")
             )
-            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+            write(rows, options.json)
 
 
 def measured(field: StimulusField, init: str, seed: int) -> dict[str, Any]:

@@ -7,17 +7,14 @@ Final R2 of each `training.first_layer_init` by the T_period in units of the fra
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import torch
+from rows import arguments, opened, write
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import FirstLayerInit
-from siren_sweep.field import StimulusField, open_field
+from siren_sweep.field import StimulusField
 from siren_sweep.train.loop import train
 
 SEEDS, T_PERIOD_RATIOS = (42, 43, 44), (1, 3, 10)
@@ -29,20 +26,16 @@ CASES: list[dict[str, Any]] = [
 
 def main() -> None:
     """Run every case, print and write one row an initialisation and T_period."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr")
-    parser.add_argument("--json", type=Path, required=True)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = arguments(__doc__)
     rows = []
     for case in CASES:
-        field = open_field(options.path, n_frames=case["frames"], n_input_neurons=1736, cache_dir=None)
+        field = opened(options.path, case["frames"])
         for ratio in T_PERIOD_RATIOS:
             for init in FirstLayerInit:
                 r2 = [final_r2(field, case, ratio, init, seed) for seed in SEEDS]
                 rows.append({**case, "T_period_ratio": ratio, "first_layer_init": init, "r2": r2})
                 print(f"{case['frames']:6} {ratio:3} {init:10} {mean(r2):.6f} +- {stdev(r2):.6f}", flush=True)
-    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    write(rows, options.json)
 
 
 def final_r2(field: StimulusField, case: dict[str, Any], ratio: int, init: str, seed: int) -> float:

@@ -10,15 +10,12 @@ over the frames of the windows, or of the network.
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
 
-import torch
+from rows import arguments, opened, write
 
 from siren_sweep.config.checks import trial_config
-from siren_sweep.field import StimulusField, open_field
+from siren_sweep.field import StimulusField
 from siren_sweep.train.loop import train
 
 RATES = (1.75e-4, 3.5e-4, 7e-4, 1.4e-3, 2.8e-3)
@@ -39,15 +36,8 @@ N_WINDOWS = 6
 
 def main() -> None:
     """Run every case at every rate, print and write one row a case and recipe."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr, of 64,000 frames")
-    parser.add_argument("--json", type=Path, required=True)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    fields = {
-        frames: open_field(options.path, n_frames=frames, n_input_neurons=1736, cache_dir=None)
-        for frames in sorted({case["frames"] for case in CASES})
-    }
+    options = arguments(__doc__, ", of 64,000 frames")
+    fields = {frames: opened(options.path, frames) for frames in sorted({case["frames"] for case in CASES})}
     print(f"{'':28}" + "".join(f"{rate:>10.2g}" for rate in RATES) + "   lost at half, at twice the best")
     rows = []
     for case in CASES:
@@ -58,7 +48,7 @@ def main() -> None:
             rows.append({**case, "recipe": name, "rates": RATES, "r2": r2, "best": RATES[best], "lost": lost})
             where = f"{case['window'] or case['frames']} frames {case['hidden']} x {case['layers']} {name}"
             print(f"{where:28}" + "".join(f"{one:10.4f}" for one in r2) + f"   {lost[0]:.4f} {lost[1]:.4f}", flush=True)
-            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+            write(rows, options.json)
 
 
 def r2_of(field: StimulusField, case: dict[str, Any], recipe: dict[str, Any], rate: float) -> float:

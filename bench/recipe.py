@@ -7,18 +7,15 @@ A step costs the same either way. Each pair gets the best of its learning rates,
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import torch
+from rows import arguments, opened, write
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import LrSchedule, Sampling
-from siren_sweep.field import StimulusField, open_field
+from siren_sweep.field import StimulusField
 from siren_sweep.train.loop import train
 
 SEEDS, RATES = (1, 2, 3), (1.5e-4, 3e-4, 6e-4, 1.2e-3)
@@ -30,14 +27,10 @@ CASES: list[dict[str, Any]] = [
 
 def main() -> None:
     """Run every case, print and write one row a pair of sampling and schedule."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr")
-    parser.add_argument("--json", type=Path, required=True)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = arguments(__doc__)
     rows = []
     for case in CASES:
-        field = open_field(options.path, n_frames=case["frames"], n_input_neurons=1736, cache_dir=None)
+        field = opened(options.path, case["frames"])
         for sampling, schedule in itertools.product(Sampling, (LrSchedule.constant, LrSchedule.cosine)):
             by_rate = {rate: scores(field, case, sampling, schedule, rate) for rate in RATES}
             rate = max(by_rate, key=lambda rate: mean(by_rate[rate]))
@@ -54,7 +47,7 @@ def main() -> None:
             print(
                 f"{case['frames']:6} {sampling:7} {schedule:9} {rate:8g} {mean(r2):.4f} +- {stdev(r2):.4f}", flush=True
             )
-    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    write(rows, options.json)
 
 
 def scores(

@@ -12,20 +12,18 @@ exact over the frames of eight windows that had no part in the learning, by the 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rows import arguments, opened, write
 from torch import Tensor
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.field import UNSCALED, StimulusField, Window, cut, open_field
+from siren_sweep.field import UNSCALED, StimulusField, Window, cut
 from siren_sweep.train.engine import make_engine
 from siren_sweep.train.engine.base import key_prefix
 from siren_sweep.train.engine.evaluate import evaluate_windows
@@ -41,12 +39,8 @@ CUT_RISE = 3.0  # a cut changes a frame by so many times what the median frame c
 
 def main() -> None:
     """Run the ways with every number of steps, print and write one row each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr, of 64,000 frames")
-    parser.add_argument("--json", type=Path, required=True)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    field = open_field(options.path, n_frames=N_FRAMES, n_input_neurons=1736, cache_dir=None)
+    options = arguments(__doc__, ", of 64,000 frames")
+    field = opened(options.path, N_FRAMES)
     every = cut(N_FRAMES, WINDOW)
     held_out = [every[place] for place in HELD_OUT]
     whole_clips = at_cuts(field, held_out)
@@ -65,7 +59,7 @@ def main() -> None:
             frames = sum(len(window.frames) for window in windows) / len(windows)
             rows.append({"start": name, "seed": seed, "frames": frames, "steps": STEPS, "r2": r2})
             print(f"{name:9} seed {seed}  {frames:5.1f} frames " + "".join(f"{one:10.5f}" for one in r2), flush=True)
-            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+            write(rows, options.json)
 
 
 def config(steps: int, seed: int, **training: Any) -> TrialConfig:
