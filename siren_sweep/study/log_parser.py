@@ -19,7 +19,7 @@ from siren_sweep.text import one_line
 
 _ENTRY = re.compile(r"#{1,4}\s*Iter(?:ation)?\s+(\d{1,9})\b.*", re.IGNORECASE)
 _NO_ENTRY = re.compile(r"#+\s*Iter(?:ation)?\b.*", re.IGNORECASE)
-_LABELS = ("Node", "Hypothesis tested", "Config", "Metrics", "Mutation", "Verdict", "Observation", "Next")
+_LABELS = ("Node", "Hypothesis tested", "Config", "Metrics", "Mutation", "Verdict", "Observation", "Provenance", "Next")
 _LABEL = re.compile(rf"\W*({'|'.join(_LABELS)})\W*?:\W*?\s*(.*)", re.IGNORECASE)
 _PAIR = re.compile(r"\b([A-Za-z_]\w*)\s*=\s*(.*?)\s*(?=,\s*[A-Za-z_]|;|$)")
 _MUTATION = re.compile(r"([A-Za-z_][\w.]*)\s*:\s*(\S+)\s*->\s*([^\s,]+(?:,\d[^\s,]*)*)")

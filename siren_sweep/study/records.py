@@ -107,6 +107,8 @@ class Outcome:
     """How an attempt at a trial ended; `metrics` by the names of `config.schema.METRICS` and `SAMPLE_NAMES`.
 
     `began_s` and `ended_s` are when, in seconds since 1970: all trials of a batch are told later, together.
+    `provenance` is what ran it: versions, commit, seed, device, precision; empty where an older version ran it, or
+    where it failed.
     """
 
     attempt: int
@@ -116,6 +118,7 @@ class Outcome:
     stop_step: int = 0
     began_s: float | None = None
     ended_s: float | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def succeeded(self) -> bool:

@@ -68,9 +68,9 @@ def _hypothesis_values(hypothesis: Hypothesis | None) -> dict[str, Any] | None:
 
 def outcome_values(outcome: Outcome) -> dict[str, Any]:
     """An outcome as it is stored."""
-    values = {**vars(outcome), "metrics": dict(outcome.metrics)}
-    for name in ("began_s", "ended_s"):  # which an older version did not know
-        if values[name] is None:
+    values = {**vars(outcome), "metrics": dict(outcome.metrics), "provenance": dict(outcome.provenance)}
+    for name in ("began_s", "ended_s", "provenance"):  # which an older version did not know
+        if not values[name]:
             del values[name]
     return values
 

@@ -13,6 +13,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -36,6 +37,7 @@ from siren_sweep.sweep import memory, program
 from siren_sweep.sweep.lock import training
 from siren_sweep.train.engine.checkpoint import discard
 from siren_sweep.train.machine import n_gpus, resolve_device
+from siren_sweep.train.provenance import provenance
 from siren_sweep.train.report import Report, shown_r2, told_apart
 from siren_sweep.train.run import run_training
 
@@ -121,7 +123,7 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
         on_step=check_interrupt,
         n_windows=cfg.claude.search_windows,
     )
-    worker.write(result.status.value, result.reason, metrics, result.stop_step)
+    worker.write(result.status.value, result.reason, metrics, result.stop_step, provenance(cfg, device))
     discard(paths.checkpoint, result.status)
     return result.status.value
 
@@ -174,13 +176,21 @@ class Worker:
         self._writer.stop(stop)
         return why_stopped(stop, solved_r2(self._study))
 
-    def write(self, status: str, reason: str | None, metrics: dict[str, Any], stop_step: int) -> None:
+    def write(
+        self,
+        status: str,
+        reason: str | None,
+        metrics: dict[str, Any],
+        stop_step: int,
+        ran_on: Mapping[str, Any] | None = None,
+    ) -> None:
         """The trial's end, in one write; the parent tells the study from it. A signal does not keep it back.
 
         Raises Superseded where another attempt has begun.
         """
         self._refuse_superseded()
-        self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step, self._began_s, time.time()))
+        when = self._began_s, time.time()
+        self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step, *when, ran_on or {}))
 
     def write_failure(self, reason: str) -> str:
         """An end without metrics. Raises Interrupted where a signal came: of that it may have failed."""

@@ -53,6 +53,7 @@ _TRIAL: dict[str, str] = {
     "mutation": "object",
     "seed": "Int64",
 }
+_RAN_ON = ("siren_sweep", "commit", "python", "torch", "numpy", "device", "cpu", "precision")
 _CURVE = {
     "block": "int64",
     "number": "int64",
@@ -111,7 +112,9 @@ class Sweep:
         `state` is waiting, running, paused, complete, pruned or fail. `r2` is a complete trial's R2, and the last that
         was seen of any other; `part` says over which windows it is, and is empty where it is over all frames. `status`
         and `reason` say how the run ended, `minutes` how long it trained. `parent` is a number of the same block. A
-        column a parameter follows, by the last part of its name. What is not known is missing, as of an imported log.
+        column a parameter follows, by the last part of its name; then where it comes from: the data's hash, the command
+        that began the sweep, versions, commit, device and precision. What is not known is missing, as of an imported
+        log.
         """
         return trials_frame((read.block, trial) for read in self._read.values() for trial in read.trials)
 
@@ -216,6 +219,7 @@ def trials_frame(trials: Iterable[tuple[Block, Trial]]) -> pd.DataFrame:
     """A row a trial of a block, as `Sweep.trials` has them."""
     rows = [_trial_row(block, trial) for block, trial in trials]
     kinds = _TRIAL | {item.leaf: f"{item.kind.__name__}64" for item in PARAMETERS.values()}
+    kinds |= dict.fromkeys(("data_hash", "command", *_RAN_ON), "object")
     lacking = {name for row in rows for name, value in row.items() if value is None}
     return _frame(
         rows, {name: "Int64" if kind == "int64" and name in lacking else kind for name, kind in kinds.items()}
@@ -250,6 +254,9 @@ def _trial_row(block: Block, trial: Trial) -> dict[str, Any]:
         "reason": outcome.reason if outcome else None,
         "minutes": _minutes(trial),
         **_parameters(plan.config),
+        "data_hash": block.data_hash or None,
+        "command": block.command or None,
+        **{name: outcome.provenance.get(name) if outcome else None for name in _RAN_ON},
     }
 
 

@@ -308,6 +308,14 @@ def test_every_exported_file_says_where_it_comes_from(paths: SweepPaths) -> None
     assert description.text == text
     assert re.search(rb"/Subject \(", paths.best_file(1, ".pdf").read_bytes())
     assert origin["data_hash"] in paths.report.read_text()
+    row = pd.read_csv(paths.trials_csv).query("block == 1").iloc[int(origin["trial"].rpartition("_")[2])]
+    shared = ("siren_sweep", "commit", "torch", "device", "cpu", "precision", "seed", "data_hash", "command")
+    assert {name: row[name] for name in shared} == {name: origin[name] for name in shared}
+    analysis, memory = ((paths.record / f"{paths.root.name}_{name}.md").read_text() for name in ("analysis", "memory"))
+    versions = f"\nProvenance: siren_sweep {origin['siren_sweep']}; commit {origin['commit']}; python "
+    assert analysis.count(versions) == 2  # once in each block
+    assert versions in memory
+    assert f"# data_hash: {origin['data_hash']}\n" in (paths.record / "config" / "iter_001_slot_00.yaml").read_text()
 
 
 def test_the_film_shows_truth_prediction_and_error(paths: SweepPaths) -> None:

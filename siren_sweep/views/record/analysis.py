@@ -1,7 +1,8 @@
 """`{name}_analysis.md`: one entry a trial, in the order in which they were told; what stands in it never changes.
 
 Entries come batch by batch, once the batch is over, and rest on nothing that came later. That of a paused trial comes
-when it has gone on to its end, or was given up. At a block's end its marker follows, and the verdicts that its
+when it has gone on to its end, or was given up. An entry says where it comes from where that differs from the entry
+before in its block. At a block's end its marker follows, and the verdicts that its
 validation revises.
 """
 
@@ -31,19 +32,24 @@ def analysis_text(name: str, blocks: Sequence[BlockView]) -> str:
 
 def _block(block: BlockView, blocks: Sequence[BlockView]) -> list[str]:
     judgements = judge_block(block, noise_before(blocks, block.number))
-    parts = []
+    parts, said = [], ""
     for batch, own in itertools.groupby(judgements, lambda judged: judged.trial.told_in):
         assert batch is not None
         seen = block.after(batch)
         first = ranked(seen, most=2)
-        parts += [_entry(judged, next_parent(seen, first, judged.trial.plan.iteration)) for judged in own]
+        for judged in own:
+            origin = words.origin(block, judged.trial)
+            following = next_parent(seen, first, judged.trial.plan.iteration)
+            parts.append(_entry(judged, following, "" if origin == said else origin))
+            said = origin or said
     if block.ended:
         parts.append(f"{BLOCK_END}\n")
         parts += [_revision(old, new, block.number) for old, new in revised(blocks, block.number)]
     return parts
 
 
-def _entry(judged: Judged, following: str) -> str:
+def _entry(judged: Judged, following: str, origin: str) -> str:
+    """An entry of the log; `origin` is empty where it is that of the entry before."""
     trial, parent, verdict = judged.trial, judged.parent, judged.verdict
     why = words.rationale(trial)
     hypothesis = words.hypothesis(trial, parent) + (f" ({why})" if why else "")
@@ -61,6 +67,7 @@ def _entry(judged: Judged, following: str) -> str:
             f"Mutation: {words.mutation(trial, parent)}",
             f"Verdict: {verdict.call}",
             f"Observation: {one_line(observed, 1000)}",
+            *([f"Provenance: {origin}"] if origin else []),
             f"Next: parent={following}",
             "",
         ]

@@ -26,6 +26,8 @@ def config_text(trial: TrialView, block: BlockView) -> str:
     unknown = [leaf(name) for name, value in trial.config.items() if value is None]
     what = one_line(trial.plan.mutation) or "a start of its own"
     head = f"# Iteration {trial.plan.iteration}, slot {trial.plan.slot}: {what}.\n"
+    origin = {"data_hash": block.data_hash, "command": block.command}
+    head += "".join(f"# {name}: {one_line(value)}\n" for name, value in origin.items() if value)
     if unknown:
         head += f"# Not known, and left to its default: {', '.join(unknown)}.\n"
     return yaml_text(values, head)

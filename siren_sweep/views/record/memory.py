@@ -31,7 +31,7 @@ def memory_text(name: str, blocks: Sequence[BlockView]) -> str:
     """The whole file, of the blocks up to the last one given."""
     judged = current(blocks)
     sections = [
-        f"# Working Memory: {one_line(name)} INR",
+        f"# Working Memory: {one_line(name)} INR{_origin(blocks)}",
         f"## Paper Summary\n\n{_summary(blocks, judged)}",
         f"## Knowledge Base\n\n### R2 Progression Table\n\n{_table(judged)}",
         *_knowledge(judged),
@@ -41,6 +41,13 @@ def memory_text(name: str, blocks: Sequence[BlockView]) -> str:
         *_current_block(blocks, judged),
     ]
     return with_notes("\n\n".join(sections) + "\n", notes_of(blocks))
+
+
+def _origin(blocks: Sequence[BlockView]) -> str:
+    """Where the newest results come from."""
+    told = (words.origin(block, trial) for block in reversed(blocks) for trial in reversed(block.entries()))
+    newest = next(filter(None, told), "")
+    return f"\n\nProvenance: {newest}" if newest else ""
 
 
 def snapshot_text(name: str, blocks: Sequence[BlockView], ended: int) -> str:

@@ -63,6 +63,7 @@ class TrialView:
     reason: str | None = None
     metrics: Mapping[str, Any] | None = None
     params: Mapping[str, Any] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -128,6 +129,8 @@ class BlockView:
     whole: Mapping[int, float] = field(default_factory=dict)
     best: int | None = None
     notes: Mapping[str, str] | None = None
+    data_hash: str = ""
+    command: str = ""
 
     @property
     def solved_r2(self) -> float | None:
@@ -192,6 +195,8 @@ def _block(
         {run.plan.whole_of: run.metrics["final_r2"] for run in whole_runs(validation) if run.plan.whole_of is not None},
         best.number if best else None,
         read_notes(study),
+        block.data_hash,
+        block.command,
     )
 
 
@@ -232,6 +237,7 @@ def _trial(trial: Trial) -> TrialView:
         stints=trial.stints,
         reason=trial.outcome.reason if trial.outcome else None,
         metrics=trial.metrics,
+        provenance=trial.outcome.provenance if trial.outcome else {},
     )
 
 

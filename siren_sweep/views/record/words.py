@@ -9,7 +9,7 @@ from siren_sweep.config.parameters import PARAMETERS, XY_PERIOD, leaf
 from siren_sweep.search.proposal import shown
 from siren_sweep.study.log_format import CONFIG, IMPORTED, OLD_R2
 from siren_sweep.text import one_line
-from siren_sweep.views.record.trials import State, TrialView
+from siren_sweep.views.record.trials import BlockView, State, TrialView
 from siren_sweep.views.record.verdicts import changed
 
 METRICS = ("final_r2", "final_mse", "training_time_min", "total_params", "rank_90", "rank_99")
@@ -45,6 +45,13 @@ def config_line(trial: TrialView) -> str:
     more = [one for one in PARAMETERS.values() if one.name not in told and trial.config[one.name] != one.default]
     pairs += [f"n_frames={trial.plan.n_training_frames}"]
     return ", ".join([*pairs, *(f"{one.short}={number(trial.config[one.name])}" for one in more)])
+
+
+def origin(block: BlockView, trial: TrialView) -> str:
+    """Where a trial's results come from: `siren_sweep 0.1.0; commit ...; data_hash ...`. Empty where nothing says what
+    ran it."""
+    own = {**trial.provenance, "data_hash": block.data_hash, "command": block.command}
+    return "; ".join(f"{name} {one_line(value)}" for name, value in own.items() if value) if trial.provenance else ""
 
 
 def metrics_line(trial: TrialView) -> str:
