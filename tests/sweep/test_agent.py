@@ -50,7 +50,7 @@ class Asking:
         self.start = start_block(self.cfg, 1, self.cfg.search_space.params, {}, None)
         self.study = optuna.create_study(direction="maximize")
         write_block(self.study, Block(1, self.start.n_training_frames, settings={"claude.ucb_c": 1.4}))
-        self.batch = 0
+        self.batch, self.begins = 0, [self.start.base]
 
     @property
     def space(self) -> Space:
@@ -64,7 +64,7 @@ class Asking:
         self.batch += 1
         place, sampler = (1, self.batch), make_proposer(self.cfg, self.batch)
         studies = {1: self.study}
-        agent = AgentProposer(self.cfg, self.paths, (studies, {}), place, self.space, [self.start.base], sampler)
+        agent = AgentProposer(self.cfg, self.paths, (studies, {}), place, self.space, self.begins, sampler)
         return agent.propose(self.study, self.space.distributions(), n, pending=pending)
 
     def run(self, proposals: Sequence[Proposal], r2: Callable[[dict[str, Any]], float]) -> None:
@@ -114,6 +114,22 @@ def test_one_that_behaves_changes_omega_by_what_it_reads(tmp_path: Path) -> None
     assert omegas(second) == [80, 60, 120, 28]
     assert [one.parent for one in second] == [1] * 4, "the best of those from which omega alone differs"
     assert "> First look at omega." in (scores.parent / "s_memory.md").read_text()
+
+
+@pytest.mark.parametrize(("solved", "told"), [("0.99", True), ("null", False)])
+def test_what_wins_among_solved_configs_is_told(solved: str, told: bool, tmp_path: Path) -> None:
+    asking = Asking(tmp_path, "silent", "agent.retries=0", f"claude.solved_r2={solved}")
+    asking.ask()
+    text = (asking.paths.agent / "folder/s_instructions.md").read_text()
+    assert ("reaches an R2 of 0.99: it is solved" in text) == told == ("the least arithmetic wins" in text)
+    assert "{" not in text
+
+
+def test_all_that_a_block_starts_from_is_given(tmp_path: Path) -> None:
+    asking = Asking(tmp_path, "silent", "agent.retries=0")
+    asking.begins = [asking.start.base, asking.start.base | {OMEGA: 44.0}]
+    assert omegas(asking.ask())[:2] == [30, 44]
+    assert asking.log.count("must be another config, and is that of s_00.yaml") == 2, "the other slots have the first"
 
 
 def test_one_that_learns_is_told_its_faults(tmp_path: Path) -> None:
@@ -218,7 +234,7 @@ def windowed() -> Space:
     """A space in which T_period and total_steps follow the windows."""
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         cfg = typed(compose("config", ["blocks=full"]))
-    return start_block(cfg, 3, cfg.search_space.params | cfg.search_space.params_from[1000], {}, None).space
+    return start_block(cfg, 3, cfg.search_space.params | cfg.search_space.params_from[250], {}, None).space
 
 
 def test_a_config_is_a_point_of_the_space_and_back(windowed: Space) -> None:
@@ -383,3 +399,22 @@ def test_a_command_that_cannot_run_is_told_at_the_start(
     command: str, fault: str, told_here: Callable[..., str], own_data: list[str]
 ) -> None:
     assert fault in told_here("-m", "blocks=tiny", *own_data, "proposer=agent", f"agent.command={command}")
+
+
+def test_the_example_keeps_a_block_s_starts_and_climbs_from_the_best(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples/agent.py"
+    asking = Asking(tmp_path, "behave", f"agent.command=[{sys.executable},{example}]")
+    asking.begins = [asking.start.base, asking.start.base | {OMEGA: 5.0}]
+    first = asking.ask()
+    assert omegas(first) == [30, 5, 60, 30]
+    assert first[3].params[RATE] == 2 * first[0].params[RATE]
+    asking.run(first, lambda config: 1 - abs(config[OMEGA] - 220) / 1000)
+    for _ in range(2):
+        planned = asking.ask()
+        assert [(one.strategy, one.note) for one in planned] == [("agent", "")] * 4
+        assert_full(planned)
+        asking.run(planned, lambda config: 1 - abs(config[OMEGA] - 220) / 1000)
+    assert max(omegas(planned)) == 240
+    assert planned[0].hypothesis is not None
+    assert planned[0].hypothesis.rationale == "omega_f 120 -> 240 improves final_r2."
+    assert "The best is iteration 5, R2 0.9" in read_notes(asking.study)["Emerging Observations"]

@@ -59,7 +59,7 @@ def make_request(
     views = read_blocks(studies, validations)
     files = {
         batch.file("instructions.md"): texts.instructions(
-            batch, space, cfg.claude.time_budget_min, own_instructions(cfg.agent)
+            batch, space, cfg.claude.time_budget_min, cfg.claude.solved_r2, own_instructions(cfg.agent)
         ),
         batch.file("memory.md"): memory_text(batch.name, views),
         batch.file("analysis.md"): analysis_text(batch.name, views),
@@ -70,7 +70,8 @@ def make_request(
     last = {trial.plan.slot: trial.plan.config for trial in read_trials(studies[block])}
     given: dict[str, Given] = {}
     for slot, iteration, name in zip(slots, batch.iterations, batch.configs, strict=True):
-        given[name] = given_config(last.get(slot) or space.config(start[0]), space)
+        begin = start[slot] if slot < len(start) else start[0]
+        given[name] = given_config(last.get(slot) or space.config(begin), space)
         files[name] = texts.config_head(iteration) + yaml_text(given[name])
     known = _known(studies[block], space, batch, pending)
     return Request(batch, space, files, given, known, [*(one.params for one in known), *start])

@@ -34,7 +34,7 @@ Find hyperparameters of a SIREN, (t, x, y) to luminance, with which it learns th
 **final_r2**, 1 - SSE/SST over all frames and neurons, above 0.95 and as near to 1 as can be, at every number of frames
 in turn: {frames}. Secondary: final_mse, training_time_min (at most {minutes:g} minutes for a config), total_params;
 rank_90 and rank_99 are the data's. An iteration is excellent above 0.95, good from 0.8, moderate from 0.5, else poor.
-
+{solved}
 ## Method
 
 Hypothesize, test, judge. Each config tests a hypothesis; best it differs from a config that has run, its parent, in one
@@ -79,6 +79,13 @@ The frames are fixed. Time grows with the square of the width, and with layers, 
 | --- | --- | --- | --- |
 {parameters}
 {windows}"""
+
+_SOLVED = """\
+
+A training run ends where it reaches an R2 of {solved:g}: it is solved, and above that a difference means nothing. Of
+the solved configs the one that took the least arithmetic wins: steps run x frames a step x weights. So where one is
+solved, look for one that is solved by less.
+"""
 
 
 @dataclass(frozen=True)
@@ -130,12 +137,13 @@ class Batch:
         return f"block {block} of {len(self.frames)}, n_training_frames {self.frames[block - 1]}"
 
 
-def instructions(batch: Batch, space: Space, minutes: float, own: str) -> str:
-    """The whole text; `own` is a person's, at its end."""
+def instructions(batch: Batch, space: Space, minutes: float, solved: float | None, own: str) -> str:
+    """The whole text; `solved` is the R2 from which on the cheapest config wins, and `own` a person's, at its end."""
     text = _INSTRUCTIONS.format(
         name=batch.name,
         frames=", ".join(map(str, batch.frames)),
         minutes=minutes,
+        solved="" if solved is None else _SOLVED.format(solved=solved),
         free=", ".join(f'"{section}"' for section in FREE),
         configs=", ".join(f"`{name}`" for name in batch.configs),
         hypotheses=HYPOTHESES,
