@@ -12,7 +12,7 @@ from siren_sweep.paths import command
 EXAMPLES = """\
 siren-sweep video phone.mp4 --out x_list_train
 siren-sweep video one.mov two.mov --fps 50 --frames 1000 --rf gauss --width 6 --out x_list_train
-siren-sweep -m dataset=flyvis dataset.path=x_list_train dataset.n_input_neurons=5768 blocks=demo sweep.name=phone"""
+siren-sweep -m dataset=flyvis dataset.path=x_list_train dataset.n_input_neurons=5768 sweep.name=phone"""
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "files": {"type": Path, "nargs": "+", "metavar": "FILE", "help": "videos, GIFs, or folders of images; joined"},
     "--out": {"type": Path, "required": True, "metavar": "FOLDER", "help": "a new folder"},
@@ -77,4 +77,4 @@ def act(options: argparse.Namespace) -> None:
         f"{written.n_frames} frames of {written.n_neurons} photoreceptors, {written.fps:.6g} a second, in {options.out}"
     )
     print(f"look at {options.out / 'preview.png'} and {options.out / 'preview.mp4'}")
-    print(f"a sweep: {command('-m', 'dataset=flyvis', f'dataset.path={options.out}', *neurons, 'blocks=demo')}")
+    print(f"a sweep: {command('-m', 'dataset=flyvis', f'dataset.path={options.out}', *neurons)}")

@@ -97,6 +97,15 @@ class FieldSource:
                 yield values[first : first + BLOCK_FRAMES]
 
 
+def frames_in(path: Path) -> int:
+    """How many frames a stimulus has, of which no value is read. Raises DataError where it cannot be told."""
+    _check_path(path)
+    shape = find_array(path, "stimulus").shape
+    if not shape:
+        raise DataError(f"the stimulus at {path} must have 2 dimensions (frames, columns), got the shape {shape}")
+    return shape[0]
+
+
 def _check_path(path: Path) -> None:
     try:
         if not path.is_dir() and path.suffix not in FILES:

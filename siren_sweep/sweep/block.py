@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +61,14 @@ def start_block(
         old_period = {T_PERIOD: best[T_PERIOD], **pinned}
         carried = [base, space.nearest(config | old_period), space.nearest(start)]
     return BlockStart(number, space, base, carried)
+
+
+def filled(schedule: Sequence[Block], n_frames: int) -> list[Block]:
+    """The blocks that so many frames fill; the first that they do not fill takes them all, and is the last."""
+    full = list(itertools.takewhile(lambda block: block.n_training_frames <= n_frames, schedule))
+    if len(full) < len(schedule) and n_frames not in [block.n_training_frames for block in full]:
+        full.append(dataclasses.replace(schedule[len(full)], n_training_frames=n_frames))
+    return full
 
 
 def start_config(cfg: Config, block: Block) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,12 @@ from siren_sweep.config.checks import faults
 from siren_sweep.config.overrides import TEXTS, parse
 from siren_sweep.config.parameters import BATCH_SIZE, EXPLORABLE, PARAMETERS, RATIOS, dimension_fault, parameter_of
 from siren_sweep.config.schema import ADDRESSES, Block, Config
-from siren_sweep.errors import ConfigError, redacted
+from siren_sweep.errors import ConfigError, DataError, redacted
+from siren_sweep.field.source import frames_in
 from siren_sweep.search.proposer import make_proposer, make_pruner
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
 from siren_sweep.sweep.agent import program
-from siren_sweep.sweep.block import at_frames, start_block
+from siren_sweep.sweep.block import at_frames, filled, start_block
 from siren_sweep.sweep.cluster.faults import cluster_faults
 from siren_sweep.views.mlflow.address import tracking_uri
 
@@ -82,6 +84,25 @@ def folder_faults(config: DictConfig) -> list[str]:
         for name, value in given.items()
         if value != own[name]
     ]
+
+
+def fit_blocks(cfg: Config, overrides: SweepOverrides) -> None:
+    """Have a person's data fill the blocks of a config group, as far as they go; where a schedule was typed, it stands.
+
+    Says which blocks there are then. What is wrong with the data is told where they are read.
+    """
+    typed = any(parse(text).key_or_group.startswith("blocks.schedule") for text in overrides.inherited)
+    if typed or cfg.dataset.generate or cfg.dataset.path is None:
+        return
+    try:
+        n_frames = frames_in(Path(cfg.dataset.path))
+    except DataError:
+        return
+    blocks = filled(cfg.blocks.schedule, n_frames)
+    if n_frames >= 2 and blocks != cfg.blocks.schedule:
+        frames = ", ".join(str(block.n_training_frames) for block in blocks)
+        print(f"the data have {n_frames} frames: blocks of {frames}", file=sys.stderr)
+        cfg.blocks.schedule = blocks
 
 
 def sweep_texts(cfg: Config, overrides: SweepOverrides, block: Block) -> dict[str, str]:

@@ -109,6 +109,7 @@ def _prepare(
 ) -> tuple[SweepPaths, dict[int, str]]:
     """Check all there is to check; the sweep's paths, and the data's hash by block number. `early`: where the config
     is right, the server for workers starts before the data are read, and not inside NVIDIA's service."""
+    checks.fit_blocks(cfg, overrides)
     wrong = checks.all_faults(cfg, overrides)
     if STORAGE_URL_VARIABLE in os.environ and not wrong:
         check_server(os.environ[STORAGE_URL_VARIABLE])

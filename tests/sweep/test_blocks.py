@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import optuna
+import pytest
 
 from siren_sweep.config.parameters import T_PERIOD, TOTAL_STEPS
-from siren_sweep.config.schema import Block, Blocks, Config, SearchSpace
+from siren_sweep.config.schema import Block, Blocks, Config, Dataset, SearchSpace
 from siren_sweep.study.records import Outcome, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
-from siren_sweep.sweep.block import BlockCallback, start_block, start_config
-from siren_sweep.sweep.checks import SweepOverrides, all_faults, sweep_texts
+from siren_sweep.sweep.block import BlockCallback, filled, start_block, start_config
+from siren_sweep.sweep.checks import SweepOverrides, all_faults, fit_blocks, sort_overrides, sweep_texts
 from siren_sweep.train.report import Report
 
 TEXTS = {"graph_model.omega_f": "tag(log,interval(5,500))", "T_period_ratio": "tag(log,interval(1,300))"}
@@ -31,6 +34,28 @@ def test_the_first_block_starts_where_the_search_space_says() -> None:
     assert start.carried == []
     assert start.space.config(start.base)[T_PERIOD] == 10.0
     assert start.space.config(start.base)[TOTAL_STEPS] == 500
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "frames"), [(64000, [10, 100]), (100, [10, 100]), (68, [10, 68]), (10, [10]), (7, [7])]
+)
+def test_data_fill_the_blocks_as_far_as_they_go(n_frames: int, frames: list[int]) -> None:
+    blocks = filled(config().blocks.schedule, n_frames)
+    assert [block.n_training_frames for block in blocks] == frames
+    assert [block.total_steps for block in blocks] == [500, 700][: len(frames)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "frames"), [([], [10, 16]), (["blocks=demo"], [10, 16]), (["blocks.schedule=[]"], [10, 100])]
+)
+def test_a_schedule_that_was_typed_stands_whatever_the_data(
+    typed: list[str], frames: list[int], field_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = config()
+    cfg.dataset = Dataset(path=str(field_folder))
+    fit_blocks(cfg, sort_overrides(typed))
+    assert [block.n_training_frames for block in cfg.blocks.schedule] == frames
+    assert capsys.readouterr().err == ("the data have 16 frames: blocks of 10, 16\n" if frames[-1] == 16 else "")
 
 
 def test_a_value_that_the_config_sets_counts_more_than_the_start() -> None:
