@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.search.curves import Scale
 from siren_sweep.search.encoding import Axis, Params, key_of
-from siren_sweep.study.seen import is_paused, may_go_on
+from siren_sweep.study.seen import paused
 from siren_sweep.study.stored import solved_r2
 from siren_sweep.study.stored_trials import failure, n_places, stated_parent
 from siren_sweep.train.report import Status
@@ -94,7 +94,8 @@ class History:
 
     def _observed(self, trial: FrozenTrial, parent: int | None) -> Observation:
         scores: dict[int, float] = {}
-        if is_paused(trial) or trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+        stopped = paused(trial)
+        if stopped or trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             reports = {step: value for step, value in trial.intermediate_values.items() if 1 <= step < self.n_reports}
             looks = [*_LOOKS, max(reports)] if reports else []
             values = {step: reports[step] for step in looks if step in reports}
@@ -102,7 +103,8 @@ class History:
                 values[self.n_reports] = trial.value if trial.value is not None else math.nan
             known = {step: float(self.scale.score(value)) for step, value in values.items() if math.isfinite(value)}
             scores = known if trial.state is not TrialState.COMPLETE or self.n_reports in known else {}
-        return Observation(trial.number, trial.params, parent, trial.state, may_go_on(trial), scores, _lacked(trial))
+        may_go_on = stopped is not None and stopped.may_go_on
+        return Observation(trial.number, trial.params, parent, trial.state, may_go_on, scores, _lacked(trial))
 
 
 def _lacked(trial: FrozenTrial) -> Lacked | None:

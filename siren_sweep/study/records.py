@@ -176,8 +176,13 @@ class Trial:
 
     @property
     def paused(self) -> bool:
-        """Whether it was stopped and not told: it may go on."""
+        """Whether it was stopped and not told."""
         return not self.state.is_finished() and self.current is not None and self.current.status == Status.stopped
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it is paused, and no bound of the pruner's rules out that it wins."""
+        return self.paused and (self.stop is None or self.stop.bound is None)
 
     @property
     def batch(self) -> int:

@@ -10,25 +10,20 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from siren_sweep.study.records import Trial
 from siren_sweep.study.stored_trials import as_planned, read_trial
 
 
 def seen_trials(study: Study) -> list[FrozenTrial]:
     """The trials of a study as a search sees them: those that are paused as pruned ones, with their last value."""
     trials = study.get_trials(deepcopy=False)
-    return [_as_pruned(trial) if is_paused(trial) else trial for trial in trials]
+    return [_as_pruned(trial) if paused(trial) else trial for trial in trials]
 
 
-def is_paused(trial: FrozenTrial) -> bool:
-    """Whether a trial was stopped and may go on."""
+def paused(trial: FrozenTrial) -> Trial | None:
+    """What is known of a trial that was stopped and not told; None of any other."""
     known = read_trial(trial) if trial.state is TrialState.RUNNING else None
-    return known is not None and known.paused
-
-
-def may_go_on(trial: FrozenTrial) -> bool:
-    """Whether a trial is paused, and no bound of the pruner's rules out that it wins."""
-    known = read_trial(trial) if trial.state is TrialState.RUNNING else None
-    return known is not None and known.paused and (known.stop is None or known.stop.bound is None)
+    return known if known is not None and known.paused else None
 
 
 def _as_pruned(trial: FrozenTrial) -> FrozenTrial:

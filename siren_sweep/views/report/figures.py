@@ -184,9 +184,7 @@ def traces(frames: Sequence[int], series: Mapping[str, tuple[Sequence[float], Se
     figure = make_subplots(len(series), 1, shared_xaxes=True, vertical_spacing=0.06)
     for row, (place, pair) in enumerate(series.items(), 1):
         span = float(np.ptp(np.array(pair))) or 1.0
-        decimals = 4 - math.floor(
-            math.log10(span)
-        )  # a ten-thousandth of what is drawn, in any unit: the page stays small
+        decimals = 4 - math.floor(math.log10(span))  # of what is drawn a ten-thousandth, in any unit: a small page
         for name, values, colour, width in zip(("truth", "prediction"), pair, TRACES, (4, 1.5), strict=True):
             figure.add_scatter(
                 x=list(frames),

@@ -9,6 +9,7 @@ import gzip
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -18,7 +19,7 @@ from markupsafe import Markup
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from siren_sweep.paths import OutputPaths, SweepPaths, replacing, trial_folder
+from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths, replacing, trial_folder
 from siren_sweep.study.studies import instructions
 from siren_sweep.views.frames import trials_frame
 from siren_sweep.views.grades import grade
@@ -146,7 +147,7 @@ def _trials(
                     "cells": tables.trial_cells(block, trial, names, verdict),
                     "overrides": tables.overrides(trial),
                     "link": links.get(folder),
-                    "log": f"{folder}/job_{trial.job.attempt}.log" if trial.job else None,
+                    "log": str(TrialPaths(Path(folder)).job_log(trial.job.attempt)) if trial.job else None,
                     "winner": trial is block.best,
                     "block": f"block {block.number}",
                     "state": state_of(trial),
