@@ -196,8 +196,7 @@ def _serve(cfg: Config, paths: SweepPaths, seconds: float, parent: Connection) -
 def run(worker: Worker, seconds: float) -> None:
     """One trial, as a worker runs it, asleep where that trains; it runs on whatever the pruner says, so that all are as
     long."""
-    trial = worker.trial()
-    final = final_r2(trial.plan.config)
+    final = final_r2(worker.plan.config)
     for index in range(1, N_REPORTS + 1):
         time.sleep(seconds / N_REPORTS)
         worker.on_report(report(index, final))

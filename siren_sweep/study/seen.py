@@ -1,10 +1,11 @@
 """The trials of a study as a search sees them: one that is paused looks like a pruned one, until it goes on, and of a
-batch that was not told yet nothing is known but what was planned. A pruner, which is asked often, reads less often."""
+batch that was not told yet nothing is known but what was planned. Who asks often reads less often."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Container
+from typing import Any
 
 from optuna.storages import BaseStorage
 from optuna.study import Study
@@ -56,21 +57,31 @@ class Told(Study):
 
 
 class ReadOnce(Study):
-    """A study as the pruner of one trial sees it: the finished trials are read once.
+    """A study as the pruner of one trial sees it: the finished trials, and its attributes, are read once.
 
-    While a trial trains no other ends that its pruner may know: those of its own batch are told when it is over.
+    While a trial trains no other ends that its pruner may know: those of its own batch are told when it is over. Where
+    the study stands `still`, as while a batch is planned, all trials are read once.
     """
 
-    def __init__(self, storage: BaseStorage, study: Study) -> None:
+    def __init__(self, storage: BaseStorage, study: Study, still: bool = False) -> None:
         super().__init__(study.study_name, storage, study.sampler, study.pruner)
-        self._read = study.get_trials
-        self._finished: list[FrozenTrial] | None = None
+        self._study, self._still = study, still
+        self._known: list[FrozenTrial] | None = None
+        self._attributes: dict[str, Any] | None = None
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """As Optuna's; not to be changed."""
+        if self._attributes is None:
+            self._attributes = self._study.user_attrs
+        return self._attributes
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """As Optuna's; those that run are read anew where they are asked for."""
-        if states is None or any(state in states for state in TrialState if not state.is_finished()):
-            return self._read(deepcopy, states)
-        if self._finished is None:
-            self._finished = [trial for trial in self._read(False, None) if trial.state.is_finished()]
-        found = [trial for trial in self._finished if trial.state in states]
+        running = states is None or any(state in states for state in TrialState if not state.is_finished())
+        if running and not self._still:
+            return self._study.get_trials(deepcopy, states)
+        if self._known is None:
+            self._known = self._study.get_trials(deepcopy=False)
+        found = [trial for trial in self._known if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -90,7 +89,11 @@ class TrialWriter:
         self._set(_DEATHS, list(reasons))
 
     def reports(self, reports: Sequence[Report]) -> None:
-        self._set(_REPORTS, [dataclasses.asdict(report) for report in reports])
+        self._set(_REPORTS, [vars(report) for report in reports])
+
+    def value(self, step: int, r2: float) -> None:
+        """What Optuna's pruners compare by."""
+        self._storage.set_trial_intermediate_value(self._trial_id, step, r2)
 
     def stop(self, stop: Stop) -> None:
         self._set(_STOP, _stop_values(stop))

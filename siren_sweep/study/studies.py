@@ -55,7 +55,13 @@ def open_storage(url: str | None, paths: SweepPaths, existing: bool = False) -> 
             if existing and not paths.study_db.exists():
                 raise OutputError(f"{paths.study_db} is gone")
             create_once(paths.study_db, lambda file: TimedStorage(sqlite_url(file)).engine.dispose())
-        connect = functools.partial(TimedStorage, address, engine_kwargs=engine_settings(address))
+        connect = functools.partial(
+            TimedStorage,
+            address,
+            engine_kwargs=engine_settings(address),
+            skip_compatibility_check=existing,  # who made it has looked
+            skip_table_creation=existing,
+        )
         return patient(get_storage(wait_for(connect) if existing else connect()))
     except OutputError:
         raise

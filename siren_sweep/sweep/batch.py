@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from siren_sweep.search.proposal import Proposal
-from siren_sweep.study.records import PlannedTrial, Stint, TrialPlan
+from siren_sweep.study.records import Outcome, PlannedTrial, Stint, TrialPlan
 from siren_sweep.study.storage import wait_for
 from siren_sweep.study.stored import read_plan, write_told
 from siren_sweep.study.stored_trials import TrialWriter, read_trials, trial_values
@@ -125,17 +125,17 @@ class BatchRun:
                 (mine if trial.batch == batch else later).append(trial.number)
                 self._trials.note(trial.number)
         self._trainer.train(self._trials, mine, later, n_threads)
-        ended = [number for number, trial in self._trials.now(mine).items() if not trial.paused]
-        for number in ended:
+        ended = {number: trial.current for number, trial in self._trials.now(mine).items() if not trial.paused}
+        for number, outcome in ended.items():
             self._trials.folder(number).checkpoint.unlink(missing_ok=True)  # where its worker did not come to it
-            wait_for(functools.partial(self._tell, number))
+            wait_for(functools.partial(self._tell, number, outcome))
         write_told(self._study, batch)
+        told = self._study.get_trials(deepcopy=False)
         for number in ended:
             for callback in self._callbacks:
-                callback(self._study, self._study.get_trials(deepcopy=False)[number])
+                callback(self._study, told[number])
 
-    def _tell(self, number: int) -> None:
-        outcome = self._trials.trial(number).current
+    def _tell(self, number: int, outcome: Outcome | None) -> None:
         assert outcome is not None
         tell = functools.partial(self._study.tell, number, skip_if_finished=True)
         if outcome.succeeded:

@@ -34,8 +34,8 @@ class Launched:
         """Nothing is left to end: a launcher does not return before its jobs have ended."""
 
     def _launch_once(self, trials: OpenTrials, numbers: Sequence[int], n_threads: int) -> None:
-        jobs = [trials.overrides(trials.begin_attempt(number), n_threads) for number in numbers]
-        first = trials.trial(numbers[0]).plan.iteration - 1
+        begun = [trials.begin_attempt(number) for number in numbers]
+        jobs, first = [trials.overrides(trial, n_threads) for trial in begun], begun[0].plan.iteration - 1
         try:
             errors = [job_error(result) for result in self._launcher.launch(jobs, first)]
         except SweepError:
@@ -43,8 +43,9 @@ class Launched:
         except Exception as error:  # a launcher that gives up a whole batch when one job dies hard
             errors = _given_up(trials, numbers, error)
         faults = []  # that a person can mend, and no trial is to be blamed for: it runs when the sweep goes on
+        missing = trials.missing(numbers)
         for number, met in zip(numbers, errors, strict=True):
-            if trials.trial(number).current is None:
+            if number in missing:
                 if isinstance(met, SweepError):
                     faults.append(met)
                 elif not isinstance(met, _NotBegun):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from optuna.storages import BaseStorage
@@ -54,8 +55,10 @@ class OpenTrials:
 
     def begin_attempt(self, number: int) -> Trial:
         """Give a trial its next attempt: from now on no earlier one may write."""
-        self.writer(number).attempt(self.trial(number).attempt + 1)
-        return self.trial(number)
+        trial = self.trial(number)
+        begun = dataclasses.replace(trial, attempt=trial.attempt + 1)
+        self.writer(number).attempt(begun.attempt)
+        return begun
 
     def count_death(self, number: int, reason: str) -> None:
         """Note that an attempt took its worker with it; the trial fails where that is too much."""

@@ -19,7 +19,7 @@ from siren_sweep.search.proposer import Proposer, make_proposer, pauses
 from siren_sweep.search.space import Space
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import PlannedTrial, TrialPlan
-from siren_sweep.study.seen import Told
+from siren_sweep.study.seen import ReadOnce, Told
 from siren_sweep.study.stored import last_batch, read_block, write_plan, write_told
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import all_blocks, all_studies, n_left, open_batches, told_batch
@@ -51,6 +51,7 @@ class Planner:
         open_ = open_batches(study)
         seen = Told(self._storage, study, told_batch(study)) if open_ else study
         give_up_beyond(self._storage, seen, self._paths)
+        seen = ReadOnce(self._storage, seen, still=True)
         batch = last_batch(study) + 1
         n_open = sum(trial.batch in open_ for trial in read_trials(seen))
         left = n_left(read_trials(seen), self._instructions.n_trials(start.number)) - n_open

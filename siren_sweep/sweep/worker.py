@@ -6,7 +6,6 @@ touch training. Only the trial's current attempt may write.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import errno
 import logging
@@ -81,7 +80,7 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
         assert study is not None
         worker = Worker(storage, study, cfg.trial.number, cfg.trial.attempt, cfg.cluster.n_batches)
         worker.check_attempt()
-        plan = worker.trial().plan
+        plan = worker.plan
         study.pruner = make_pruner(cfg, may_pause=not is_start(plan.strategy, plan.parent))
         try:
             with training(TrialPaths(sweep.root / cfg.trial.folder).lock, cfg.trial.attempt):
@@ -96,7 +95,7 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
 
 def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worker: Worker) -> str:
     field = field_of(cfg, outputs)
-    expected = worker.trial().plan.data_hash
+    expected = worker.plan.data_hash
     if field.data_hash != expected:
         raise DataError(
             f"the data changed under the sweep {cfg.sweep.name!r}: the first {field.n_frames} frames at "
@@ -137,38 +136,33 @@ class Worker:
     def __init__(self, storage: BaseStorage, study: Study, number: int, attempt: int, n_batches: int = 1) -> None:
         self._storage, self._study, self._number, self._attempt = storage, study, number, attempt
         self._id = trial_id(storage, study, number)
-        self._writer, self._trial = TrialWriter(storage, self._id), optuna.trial.Trial(study, self._id)
-        self._reports = list(self.trial().reports)
+        self._writer, frozen = TrialWriter(storage, self._id), self._frozen()
+        trial = _planned(frozen)
+        self.plan, self._reports = trial.plan, list(trial.reports)
         # What an earlier attempt reported and went on from is decided: training is deterministic, so the same
         # values come again, and the pruner must not be asked about a point that lies behind.
-        self._decided = self._frozen().last_step or 0
-        before, stints = self.trial().outcome, self.trial().stints
+        self._decided = frozen.last_step or 0
+        before, stints = trial.outcome, trial.stints
         self._began_s = before.began_s if before and before.began_s is not None else time.time()  # before it paused
         self._gone_on_from = stints[-1].fraction if stints else 0.0  # up to there nothing is asked again
-        if stints and self.trial().attempt == attempt:  # it was taken up before a slot was free
+        if stints and trial.attempt == attempt:  # it was taken up before a slot was free
             self._writer.stints([*stints[:-1], dataclasses.replace(stints[-1], began=time.time())])
-        told = Told(storage, study, self.trial().batch - n_batches) if n_batches > 1 else study
+        told = Told(storage, study, trial.batch - n_batches) if n_batches > 1 else study
         self._known = ReadOnce(storage, told)
-        self._asked_for = self.trial().plan.strategy == ASKED_FOR  # by a person, who wants to know how it ends
-
-    def trial(self) -> Trial:
-        """The trial as the storage has it now."""
-        found = read_trial(self._frozen())
-        assert found is not None
-        return found
+        self._asked_for = trial.plan.strategy == ASKED_FOR  # by a person, who wants to know how it ends
 
     def on_report(self, report: Report) -> str | None:
         """Write a report; returns why to stop, or None."""
-        self.check_attempt()
+        own = self.check_attempt()
         self._reports = [known for known in self._reports if known.index < report.index]
         self._reports.append(report)
         self._writer.reports(self._reports)
         if report.index > self._decided:
-            self._trial.report(report.r2, step=report.index)
+            self._writer.value(report.index, report.r2)
+            own.intermediate_values[report.index] = report.r2
         decided = report.index < self._decided or report.fraction <= self._gone_on_from or report.fraction == 1
         if decided or self._asked_for or report.solved:
             return None
-        own = copy.deepcopy(self._frozen())
         if not self._study.pruner.prune(self._known, own):
             return None
         why = own.user_attrs  # where a pruner that has reasons says them
@@ -201,15 +195,23 @@ class Worker:
     def _frozen(self) -> FrozenTrial:
         return self._storage.get_trial(self._id)
 
-    def check_attempt(self) -> None:
-        """Raises Superseded where another attempt has begun, and Interrupted where a signal asked for it."""
+    def check_attempt(self) -> FrozenTrial:
+        """The trial as the storage has it now. Raises Superseded where another attempt has begun, and Interrupted where
+        a signal asked for it."""
         check_interrupt()
-        self._refuse_superseded()
+        return self._refuse_superseded()
 
-    def _refuse_superseded(self) -> None:
-        trial = self.trial()
-        if trial.state.is_finished() or trial.attempt != self._attempt:
+    def _refuse_superseded(self) -> FrozenTrial:
+        frozen = self._frozen()
+        if frozen.state.is_finished() or _planned(frozen).attempt != self._attempt:
             raise Superseded(f"attempt {self._attempt} at trial {self._number} is not the current one")
+        return frozen
+
+
+def _planned(frozen: FrozenTrial) -> Trial:
+    found = read_trial(frozen)
+    assert found is not None
+    return found
 
 
 def why_stopped(stop: Stop, solved: float | None) -> str:

@@ -52,3 +52,14 @@ def test_trials_that_train_are_seen_as_they_are(sweep: PlantedSweep) -> None:
     study.tell(5, 0.5)
     assert len(seen.get_trials(states=(TrialState.COMPLETE,))) == 4
     assert [trial.state for trial in seen.get_trials()][4:] == [TrialState.RUNNING, TrialState.COMPLETE]
+
+
+def test_a_study_that_stands_still_is_read_once(sweep: PlantedSweep) -> None:
+    study = sweep.studies[1]
+    seen = ReadOnce(sweep.storage, study, still=True)
+    assert len(seen.get_trials()) == 6
+    attributes = seen.user_attrs
+    study.tell(5, 0.5)
+    study.set_user_attr("told", 2)
+    assert [trial.state for trial in seen.get_trials()][4:] == [TrialState.RUNNING] * 2
+    assert seen.user_attrs == attributes

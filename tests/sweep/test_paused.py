@@ -31,7 +31,7 @@ from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.records import Block, PlannedTrial, Stint, Trial, TrialPlan
 from siren_sweep.study.stored import write_plan
 from siren_sweep.study.stored_trials import read_trials, trial_values
-from siren_sweep.study.studies import create, n_left, open_storage, paused_trials
+from siren_sweep.study.studies import create, n_left, one_trial, open_storage, paused_trials
 from siren_sweep.sweep import worker as sweep_worker
 from siren_sweep.sweep.batch import BatchRun
 from siren_sweep.sweep.open_trials import OpenTrials
@@ -215,14 +215,14 @@ def test_a_signal_keeps_back_no_result_and_every_failure(tmp_path: Path, monkeyp
     ended, failed = (Worker(sweep.storage, study, number, attempt=1) for number in (0, 1))
     interrupt()
     ended.write("finished", None, {"final_r2": 0.9}, 20)
-    outcome = ended.trial().current
+    outcome = one_trial(sweep.storage, study, 0).current
     assert outcome is not None
     assert outcome.r2 == 0.9
     with pytest.raises(Interrupted):
         ended.check_attempt()
     with pytest.raises(Interrupted):
         failed.write_failure("a process that trained windows has died")
-    assert failed.trial().current is None
+    assert one_trial(sweep.storage, study, 1).current is None
 
 
 def test_a_checkpoint_of_a_trial_that_ended_in_an_earlier_start_is_deleted(tmp_path: Path) -> None:
