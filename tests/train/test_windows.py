@@ -22,8 +22,10 @@ from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import ConfigError
 from siren_sweep.field import StimulusField, cut, frames_of, open_field, spread
 from siren_sweep.train.engine import make_engine
+from siren_sweep.train.engine.evaluate import evaluate, evaluate_windows
 from siren_sweep.train.fit import Fit
 from siren_sweep.train.loop import train
+from siren_sweep.train.metrics import pooled
 from siren_sweep.train.report import Report, Status
 from siren_sweep.train.siren import Siren, normalised
 
@@ -178,6 +180,9 @@ def test_processes_share_the_windows_and_go_with_the_engine(field: StimulusField
         assert engine.advance(7) is None
     assert all(torch.equal(value, team.weights()[key]) for key, value in alone.weights().items())
     assert all(torch.equal(value, restored.weights()[key]) for key, value in alone.weights().items())
+    frames = np.arange(3, N_FRAMES, 2)
+    assert evaluate(alone, field, frames) == evaluate(team, field, frames) == evaluate(restored, field, frames)
+    assert pooled(evaluate_windows(alone, field)) == pooled(evaluate_windows(team, field))
     del engine, team, restored
     gc.collect()
     assert len(children()) == before

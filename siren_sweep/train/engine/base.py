@@ -30,6 +30,7 @@ class Engine(ABC):
 
     step: int  # steps done, of every network
     device: torch.device
+    chunks_at_once = 1  # of an evaluation that one call of `predict` is given
     windows: tuple[Window, ...]  # each with a network of its own; a single one of all frames is the plain case
 
     @abstractmethod

@@ -44,6 +44,7 @@ class CpuEngine(Engine):
     def __init__(self, field: StimulusField, cfg: TrialConfig, windows: Sequence[Window]) -> None:
         self.step, self.device, self.windows = 0, CPU, tuple(windows)
         if len(windows) > 1:
+            self.chunks_at_once = 32  # so that all processes of a team have windows to predict
             torch.set_num_threads(1)  # the cores are shared out by windows, not within a product
         self._n_unique = field.n_unique
         self._reduced = is_reduced(cfg.training.hidden_precision, CPU)
@@ -68,10 +69,7 @@ class CpuEngine(Engine):
 
     def advance(self, n_steps: int) -> int | None:
         if self._n_processes > 1:
-            self._team = self._team or Team(
-                self._networks, self._n_processes, lambda: hidden_products(self._reduced, CPU)
-            )
-            ends = self._team.advance(n_steps)
+            ends = self._its_team().advance(n_steps)
         else:
             with hidden_products(self._reduced, CPU):
                 ends = [network.advance(n_steps) for network in self._networks]
@@ -87,12 +85,15 @@ class CpuEngine(Engine):
         return loss
 
     def predict(self, frames: np.ndarray) -> Tensor:
-        output = torch.empty(len(frames), self._n_unique)
         owner = self._owners(frames)
-        with hidden_products(False, CPU):
-            for place in np.unique(owner):
-                mine = owner == place
-                output[torch.from_numpy(mine)] = self._networks[place].predict(frames[mine])
+        asked = {place: frames[owner == place] for place in np.unique(owner).tolist()}
+        if self._n_processes > 1:
+            said = self._its_team().predict(asked)
+        else:
+            said = {place: self._networks[place].predict(some) for place, some in asked.items()}
+        output = torch.empty(len(frames), self._n_unique)
+        for place, its in said.items():
+            output[torch.from_numpy(owner == place)] = its
         return output
 
     def weights(self) -> dict[str, Tensor]:
@@ -123,6 +124,11 @@ class CpuEngine(Engine):
             value.copy_(snapshot[name])
         for network, state in zip(self._networks, snapshot["samplers"], strict=True):
             network.step, network.sampler.state = self.step, state
+
+    def _its_team(self) -> Team:
+        """The processes, begun where there are none: with the random states that are the networks' now."""
+        self._team = self._team or Team(self._networks, self._n_processes, lambda: hidden_products(self._reduced, CPU))
+        return self._team
 
     def _named_networks(self) -> Iterable[tuple[str, _Network]]:
         return ((key_prefix(network.window), network) for network in self._networks)
@@ -194,7 +200,9 @@ class _Network:
         """Luminance (n, n_unique) at frames (n,) of the field."""
         seen = frames - self.window.start - self._first_time
         position = np.tile(np.arange(self._n_unique), len(seen))
-        return self._passes.predict(np.repeat(seen, self._n_unique), position).view(len(seen), self._n_unique)
+        with hidden_products(False, CPU):
+            said = self._passes.predict(np.repeat(seen, self._n_unique), position)
+        return said.view(len(seen), self._n_unique)
 
     def weights(self) -> dict[str, Tensor]:
         named = self._passes.parameters.named

@@ -35,26 +35,34 @@ def report_frames(windows: Sequence[Window], cfg: TrialConfig) -> np.ndarray:
 def evaluate(engine: Engine, field: StimulusField, frames: np.ndarray) -> Metrics:
     """Metrics over all neurons of `frames` (n,) int64, exact. Where their targets are all alike, as in the dark, R2 is
     against the spread of the whole field."""
-    return _moments(engine, field, frames).metrics(field.sst * len(frames) / field.n_frames)
+    (moments,) = _moments(engine, field, [frames])
+    return moments.metrics(field.sst * len(frames) / field.n_frames)
 
 
 def evaluate_windows(engine: Engine, field: StimulusField) -> list[Moments]:
     """The sums over all frames and neurons of each window of the engine, from which its metrics follow."""
-    return [_moments(engine, field, window.frames) for window in engine.windows]
+    return _moments(engine, field, [window.frames for window in engine.windows])
 
 
-def _moments(engine: Engine, field: StimulusField, frames: np.ndarray) -> Moments:
-    """The sums over frames (n,).
+def _moments(engine: Engine, field: StimulusField, parts: Sequence[np.ndarray]) -> list[Moments]:
+    """The sums over the frames (n,) of each part.
 
     Where receptors of a position differ, the spread among them is known for the whole field only; a part of the frames
     gets its share of it, by its frames.
     """
-    within = field.ss_within * len(frames) / field.n_frames
-    moments = Moments(field.total / (field.n_frames * field.n_neurons), engine.device, within)
+    pivot, within = field.total / (field.n_frames * field.n_neurons), field.ss_within / field.n_frames
+    every = [Moments(pivot, engine.device, within * len(frames)) for frames in parts]
     multiplicity = torch.from_numpy(np.array(field.multiplicity)).to(engine.device)
     size = max(1, POINTS_PER_CHUNK // field.n_unique)
-    for start in range(0, len(frames), size):
-        chunk = frames[start : start + size]
-        targets = torch.from_numpy(np.array(field.targets[chunk])).to(engine.device)
-        moments.update(field.scaling.told(engine.predict(chunk)), targets, multiplicity)
-    return moments
+    chunks = [
+        (moments, frames[start : start + size])
+        for moments, frames in zip(every, parts, strict=True)
+        for start in range(0, len(frames), size)
+    ]
+    for first in range(0, len(chunks), engine.chunks_at_once):
+        some = chunks[first : first + engine.chunks_at_once]
+        said = engine.predict(np.concatenate([chunk for _, chunk in some]))
+        for (moments, chunk), predicted in zip(some, said.split([len(chunk) for _, chunk in some]), strict=True):
+            targets = torch.from_numpy(np.array(field.targets[chunk])).to(engine.device)
+            moments.update(field.scaling.told(predicted), targets, multiplicity)
+    return every

@@ -1,4 +1,4 @@
-"""Networks trained side by side on several cores: an equal stretch of them to each of a few forked processes.
+"""Networks trained side by side on several cores: each of a few forked processes has every so many'th of them.
 
 Threads would not do: a step is some fifty short calls, and threads that take turns at Python's lock lose half of what a
 second core could bring. The processes share the networks' parameters and moments by memory that both may write; what
@@ -14,7 +14,7 @@ import os
 import signal
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -25,9 +25,11 @@ from torch import Tensor
 
 
 class Network(Protocol):
-    """What is needed of a network: that it trains, and its random state as plain values."""
+    """What is needed of a network: that it trains and predicts, and its random state as plain values."""
 
     def advance(self, n_steps: int) -> int | None: ...
+
+    def predict(self, frames: np.ndarray) -> Tensor: ...
 
     def random_state(self) -> dict[str, Any]: ...
 
@@ -39,26 +41,37 @@ def shared(*shape: int) -> Tensor:
 
 
 class Team:
-    """Forked processes, each with its stretch of the networks as they are at the start."""
+    """Forked processes, each with its share of the networks as they are at the start: of neighbours, that are asked
+    for predictions together, each has its part."""
 
     def __init__(self, networks: Sequence[Network], n: int, context: Callable[[], AbstractContextManager[None]]):
         """`context` is what holds while a process takes steps."""
-        edges = np.linspace(0, len(networks), n + 1).astype(int)
+        self._n, self._n_networks = n, len(networks)
         self._members: list[tuple[int, Connection]] = []
-        for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            self._members.append(_forked(networks[start:stop], context, [own for _, own in self._members]))
+        for member in range(n):
+            self._members.append(_forked(networks[member::n], context, [own for _, own in self._members]))
         self.close = weakref.finalize(self, _end, self._members)
 
     def advance(self, n_steps: int) -> list[int | None]:
         """All networks take `n_steps`; for each process the first step at which a loss was no number or exploded."""
-        return self._ask({"advance": n_steps})
+        return self._ask([("advance", n_steps)] * self._n)
 
     def random_states(self) -> list[dict[str, Any]]:
         """The random state of every network, in order."""
-        return [state for states in self._ask({"states": True}) for state in states]
+        states = self._ask([("states", None)] * self._n)
+        return [states[place % self._n][place // self._n] for place in range(self._n_networks)]
 
-    def _ask(self, request: dict[str, Any]) -> list[Any]:
-        for _, own in self._members:
+    def predict(self, frames: Mapping[int, np.ndarray]) -> dict[int, Tensor]:
+        """What each network, by its place, says at its frames (n,): (n, n_unique)."""
+        asked: list[dict[int, np.ndarray]] = [{} for _ in range(self._n)]
+        for place, some in frames.items():
+            asked[place % self._n][place // self._n] = some
+        answers = self._ask([("predict", some) for some in asked])
+        return {place: torch.from_numpy(answers[place % self._n][place // self._n]) for place in frames}
+
+    def _ask(self, requests: Sequence[tuple[str, Any]]) -> list[Any]:
+        """The answers of all, each to its own request."""
+        for (_, own), request in zip(self._members, requests, strict=True):
             _send(own, request)
         return [_answer(_receive(own)) for _, own in self._members]
 
@@ -99,10 +112,13 @@ def _serve(
     """Do what is asked until the other side has gone."""
     while (request := _receive(theirs)) is not None:
         try:
-            if "advance" in request:
+            what, of = request
+            if what == "advance":
                 with context():
-                    steps = [network.advance(request["advance"]) for network in networks]
+                    steps = [network.advance(of) for network in networks]
                 answer: Any = min((step for step in steps if step is not None), default=None)
+            elif what == "predict":
+                answer = {place: networks[place].predict(frames).numpy() for place, frames in of.items()}
             else:
                 answer = [network.random_state() for network in networks]
             _send(theirs, {"answer": answer})
