@@ -27,7 +27,8 @@ class FieldWriter:
         """positions: (n_neurons, 2) float32; `pos.zarr` is written at once."""
         _array(folder / "pos.zarr", positions.shape, len(positions))[...] = positions
         self._path = folder / "stimulus.zarr"
-        self._kept: list[np.ndarray] = []
+        # One array: small ones would lie between the buffers of a video's frames, which then find no room in between.
+        self._kept = np.empty((CHUNK_FRAMES, len(positions)), np.float32)
         self._n_kept, self._n_written = 0, 0
         self._stimulus: Any = None
         self.lowest, self.highest = np.inf, -np.inf
@@ -40,15 +41,18 @@ class FieldWriter:
     def add(self, frames: np.ndarray) -> None:
         """frames: (n, n_neurons) float32, the next n."""
         self.lowest, self.highest = min(self.lowest, float(frames.min())), max(self.highest, float(frames.max()))
-        self._kept.append(frames)
-        self._n_kept += len(frames)
-        if self._n_kept >= CHUNK_FRAMES:
-            self._flush(CHUNK_FRAMES * (self._n_kept // CHUNK_FRAMES))
+        while len(frames):
+            free = self._kept[self._n_kept :][: len(frames)]
+            free[...] = frames[: len(free)]
+            self._n_kept += len(free)
+            frames = frames[len(free) :]
+            if self._n_kept == CHUNK_FRAMES:
+                self._flush()
 
     def close(self) -> None:
         """Write what is kept."""
         if self._n_kept:
-            self._flush(self._n_kept)
+            self._flush()
 
     def stretch(self) -> None:
         """Make the lowest value 0 and the highest 1, after `close`."""
@@ -56,15 +60,14 @@ class FieldWriter:
             rows = slice(start, start + CHUNK_FRAMES)
             self._stimulus[rows] = (self._stimulus[rows] - self.lowest) / (self.highest - self.lowest)
 
-    def _flush(self, n: int) -> None:
-        joined = np.concatenate(self._kept)
-        self._kept, self._n_kept = [joined[n:].copy()], len(joined) - n
-        shape = (self._n_written + n, joined.shape[1])
+    def _flush(self) -> None:
+        kept = self._kept[: self._n_kept]
+        shape = (self._n_written + len(kept), kept.shape[1])
         if self._stimulus is None:
-            self._stimulus = _array(self._path, shape, min(CHUNK_FRAMES, n))
+            self._stimulus = _array(self._path, shape, len(kept))
         self._stimulus.resize(shape)
-        self._stimulus[self._n_written :] = joined[:n]
-        self._n_written += n
+        self._stimulus[self._n_written :] = kept
+        self._n_written, self._n_kept = shape[0], 0
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 import pytest
 import zarr
 from PIL import Image
@@ -278,6 +279,14 @@ def test_progress_reaches_the_number_of_frames(tmp_path: Path) -> None:
     assert isinstance(written, Written)
     assert told == [(k, 20) for k in range(1, 21)]
     assert (written.n_frames, written.n_neurons, written.fps) == (20, 1736, 10)
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
+    """Nor with what a frame takes until a chunk is written: 300 of these, of 0.3 MB each."""
+    file, process, held = film(tmp_path / "a.avi", greys(range(10), (640, 480)) * 40, "rawvideo"), psutil.Process(), {}
+    how = Rendering(extent=1)
+    write_video([file], tmp_path / "out", how, lambda done, _: held.update({done: process.memory_info().rss}))
+    assert held[400] - held[100] < 20e6
 
 
 # ---- faults
