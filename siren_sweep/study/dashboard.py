@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
@@ -55,15 +55,17 @@ def name_metric(study: Study) -> None:
             study.set_metric_names([METRIC])
 
 
-def write_note(storage: BaseStorage, study_id: int, trial_id: int, plan: TrialPlan) -> None:
-    """Write a trial's hypothesis as its note, once: a person may have written another since."""
-    version, text = f"dashboard:{trial_id}:note_ver", note(plan)
-    if version in storage.get_study_system_attrs(study_id):
-        return
-    for part, start in enumerate(range(0, len(text), _NOTE_LENGTH)):
-        key = f"dashboard:{trial_id}:note_str:{part}"
-        storage.set_study_system_attr(study_id, key, text[start : start + _NOTE_LENGTH])
-    storage.set_study_system_attr(study_id, version, 1)
+def write_notes(storage: BaseStorage, study_id: int, plans: Mapping[int, TrialPlan]) -> None:
+    """Write the hypotheses of trials, by their ids, as their notes, once: a person may have written others since."""
+    known = storage.get_study_system_attrs(study_id)
+    for trial_id, plan in plans.items():
+        version, text = f"dashboard:{trial_id}:note_ver", note(plan)
+        if version in known:
+            continue
+        for part, start in enumerate(range(0, len(text), _NOTE_LENGTH)):
+            key = f"dashboard:{trial_id}:note_str:{part}"
+            storage.set_study_system_attr(study_id, key, text[start : start + _NOTE_LENGTH])
+        storage.set_study_system_attr(study_id, version, 1)
 
 
 def note(plan: TrialPlan) -> str:

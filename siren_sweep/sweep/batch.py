@@ -39,6 +39,7 @@ def planned(proposal: Proposal, own: TrialPlan) -> PlannedTrial:
 
 def enqueue_plan(storage: BaseStorage, study: Study, batch: int, distributions: Mapping[str, BaseDistribution]) -> None:
     """Add what the plan of a batch holds and the study does not yet, and take up what goes on: a write a trial."""
+    places = _Places(study)
     for one in read_plan(study, batch):
         if one.goes_on is not None:
             _take_up(storage, study, one.goes_on, one.plan)
@@ -49,13 +50,24 @@ def enqueue_plan(storage: BaseStorage, study: Study, batch: int, distributions: 
             distributions={name: distributions[name] for name in one.params},
             user_attrs=trial_values(one.plan),
         )
-        wait_for(functools.partial(_add_once, study, trial, (batch, one.plan.slot)))
+        wait_for(functools.partial(places.add, trial, (batch, one.plan.slot)))
 
 
-def _add_once(study: Study, trial: FrozenTrial, place: tuple[int, int]) -> None:
-    """Add a planned trial, if its slot of the batch has none: a write may have arrived of which no answer came."""
-    if place not in [(other.plan.batch, other.plan.slot) for other in read_trials(study)]:
-        study.add_trial(trial)
+class _Places:
+    """The batches and slots of a study that have their trial; read again after a write of which no answer came."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._taken: set[tuple[int, int]] | None = None
+
+    def add(self, trial: FrozenTrial, place: tuple[int, int]) -> None:
+        """Add a planned trial, if its place has none."""
+        taken, self._taken = self._taken, None
+        if taken is None:
+            taken = {(other.plan.batch, other.plan.slot) for other in read_trials(self._study)}
+        if place not in taken:
+            self._study.add_trial(trial)
+        self._taken = {*taken, place}
 
 
 def _take_up(storage: BaseStorage, study: Study, number: int, plan: TrialPlan) -> None:
@@ -118,12 +130,10 @@ class BatchRun:
         batch = open_batch(self._study)
         if batch is None:
             return
-        mine: list[int] = []
-        later: list[int] = []
-        for trial in read_trials(self._study):
-            if not trial.state.is_finished() and trial.batch >= batch:
-                (mine if trial.batch == batch else later).append(trial.number)
-                self._trials.note(trial.number)
+        open_ = [one for one in read_trials(self._study) if not one.state.is_finished() and one.batch >= batch]
+        self._trials.note(open_)
+        mine = [trial.number for trial in open_ if trial.batch == batch]
+        later = [trial.number for trial in open_ if trial.batch > batch]
         self._trainer.train(self._trials, mine, later, n_threads)
         ended = {number: trial.current for number, trial in self._trials.now(mine).items() if not trial.paused}
         for number, outcome in ended.items():

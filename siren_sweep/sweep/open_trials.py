@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from optuna.storages import BaseStorage
 from optuna.study import Study
@@ -11,7 +11,7 @@ from optuna.study import Study
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.paths import SweepPaths, TrialPaths, trial_folder
 from siren_sweep.search.plan import ASKED_FOR
-from siren_sweep.study.dashboard import write_note
+from siren_sweep.study.dashboard import write_notes
 from siren_sweep.study.records import Outcome, Trial
 from siren_sweep.study.stored_trials import TrialWriter, read_trials
 from siren_sweep.study.studies import one_trial, trial_id
@@ -69,10 +69,11 @@ class OpenTrials:
             reason = f"its worker died {len(deaths)} times: {reason}"
             self.writer(number).outcome(Outcome(trial.attempt, "failed", reason))
 
-    def note(self, number: int) -> None:
-        """Write what the trial is to show, for Optuna's own viewer."""
+    def note(self, trials: Iterable[Trial]) -> None:
+        """Write what trials are to show, for Optuna's own viewer."""
         study_id = self._storage.get_study_id_from_name(self._study.study_name)
-        write_note(self._storage, study_id, trial_id(self._storage, self._study, number), self.trial(number).plan)
+        plans = {trial_id(self._storage, self._study, trial.number): trial.plan for trial in trials}
+        write_notes(self._storage, study_id, plans)
 
     def overrides(self, trial: Trial, n_threads: int) -> list[str]:
         """The Hydra overrides of one trial: what the person gave, then what makes this trial this trial."""

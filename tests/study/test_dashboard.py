@@ -12,7 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState, create_trial
 
 from siren_sweep.paths import SweepPaths
-from siren_sweep.study.dashboard import write_note
+from siren_sweep.study.dashboard import write_notes
 from siren_sweep.study.records import Block, Hypothesis, Outcome, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, load, open_storage, study_name, trial_id
@@ -71,7 +71,7 @@ def test_a_hypothesis_is_a_note_in_parts_and_what_a_person_wrote_instead_stays(f
     storage = open_storage(None, folder)
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=trial_values(PLAN)))
     study_id, own = storage.get_study_id_from_name(study.study_name), trial_id(storage, study, 0)
-    write_note(storage, study_id, own, PLAN)
+    write_notes(storage, study_id, {own: PLAN})
     kept = storage.get_study_system_attrs(study_id)
     parts = [kept[f"dashboard:{own}:note_str:{part}"] for part in (0, 1)]
     assert kept[f"dashboard:{own}:note_ver"] == 1
@@ -81,5 +81,5 @@ def test_a_hypothesis_is_a_note_in_parts_and_what_a_person_wrote_instead_stays(f
     assert "".join(parts).endswith("laid out as tree")
     assert all(len(part) <= 2045 for part in parts)
     storage.set_study_system_attr(study_id, f"dashboard:{own}:note_str:0", "a person's")
-    write_note(storage, study_id, own, PLAN)
+    write_notes(storage, study_id, {own: PLAN})
     assert storage.get_study_system_attrs(study_id)[f"dashboard:{own}:note_str:0"] == "a person's"

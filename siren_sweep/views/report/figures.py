@@ -118,8 +118,9 @@ def tree(block: ReportedBlock) -> go.Figure:
     visited, scores = visits(nodes), {score.id: score.ucb for score in ranking(nodes, block.settings)}
     places = dict(_places(block.trials))
     figure = go.Figure()
+    path = block.best_path
     for strong in (False, True):
-        own = [trial for trial in block.trials if (trial.number in block.best_path) == strong]
+        own = [trial for trial in block.trials if (trial.number in path) == strong]
         x, y = _branches(own, places)
         line = {"color": STATES["best"] if strong else "#98a4ae", "width": 3 if strong else 1.2}
         name = "path to the best"
