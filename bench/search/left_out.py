@@ -3,10 +3,11 @@ block leaves paused.
 
     OMP_NUM_THREADS=1 nice -n 19 python bench/search/left_out.py run --repetitions 8      # goes on where it was stopped
     python bench/search/left_out.py report
-    python bench/search/left_out.py stock                              # measures the stock pairs again, in their file
+    python bench/search/left_out.py stock            # measures the stock pairs that their file does not have
 
 A cell is one search: a setting, a table, names known or hidden, a seed. Costs are told against those of the best of
-three stock pairs on the same table (STOCK_FILE, geometric means), and 95% intervals are over tables and seeds.
+three stock pairs on the same table (STOCK_FILE, geometric means), and 95% intervals are over tables and seeds. Two
+tables are searched as continuous spaces too (surface.py), and told apart: no setting is chosen on them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from unittest import mock
 import numpy as np
 import optuna
 import replay
+from surface import Surface
 from table import Table
 
 from siren_sweep.search import history, sampler
@@ -33,20 +35,20 @@ ROOT = Path(__file__).parents[2]
 STOCK_FILE = ROOT / "bench" / "results" / "search_stock.json"
 STOCK = {("random", "successive_halving"): 40, ("tpe", "successive_halving"): 16, ("tpe", "hyperband"): 16}  # searches
 TABLES = ("frames_30", "frames_100", "frames_400", "frames_1000", "scene_60", "window_125", "window_250")
+CONTINUOUS = ("continuous frames_100", "continuous frames_1000")
 SHIPPED, BLOCKS = "as shipped", "blocks"
 SETTINGS: dict[str, dict[str, Any]] = {  # what each sets otherwise, one thing at a time
     SHIPPED: {},
     "pauses at 2": {"pauses": (2,)},
     "pauses at 2, 6": {"pauses": (2, 6)},
     "pauses at 1, 4, 10": {"pauses": (1, 4, 10)},
-    "none need go on": {"_GOES_ON": 0.0},
-    "half go on": {"_GOES_ON": 0.5},
-    "new counts 0.3": {"_NEW": 0.3},
-    "new counts 1": {"_NEW": 1.0},
+    "margins a tenth": {"_MARGINS": (0.002, 0.1)},
+    "large margins": {"_MARGINS": (0.1, 1.0)},
 }
 NEVER = replay.LONGEST  # the cost of a search that never got there
 DRAWS = 2000
 HIDDEN = (False, True)
+KINDS = (("known", False), ("hidden", True))
 Key = tuple[str, str, bool]  # setting, table, whether names are hidden
 Cells = dict[Key, list[dict[str, Any]]]
 Ratios = dict[Key, np.ndarray]  # logarithms
@@ -64,7 +66,10 @@ def main() -> None:
     if args.what == "run":
         _run(args.cells, args.repetitions, args.settings)
     elif args.what == "stock":
-        rows = [stock_row(name, *pair, n) for name in TABLES for pair, n in STOCK.items()]
+        rows = json.loads(STOCK_FILE.read_text()) if STOCK_FILE.exists() else []
+        for name in (*TABLES, *CONTINUOUS):
+            known = {(row["sampler"], row["pruner"]) for row in rows if row["table"] == name}
+            rows += [stock_row(name, *pair, n) for pair, n in STOCK.items() if pair not in known]
         STOCK_FILE.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
     else:
         print("\n".join(report(read(args.cells), stock_costs())))
@@ -73,7 +78,7 @@ def main() -> None:
 def _run(file: Path, repetitions: int, settings: list[str]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     done = {(*key, cell["seed"]) for key, cells in read(file).items() for cell in cells}
-    for seed, setting, name, hidden in itertools.product(range(repetitions), settings, TABLES, HIDDEN):
+    for seed, setting, name, hidden in itertools.product(range(repetitions), settings, (*TABLES, *CONTINUOUS), HIDDEN):
         if (setting, name, hidden, seed) not in done:
             table = load(name, hidden=hidden)
             with _set(**SETTINGS.get(setting, {})):
@@ -84,7 +89,7 @@ def _run(file: Path, repetitions: int, settings: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _set(pauses: tuple[int, ...] | None = None, **constants: float) -> Iterator[None]:
+def _set(pauses: tuple[int, ...] | None = None, **constants: Any) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if pauses:
             stack.enter_context(mock.patch.object(replay, "PAUSES", pauses))
@@ -95,8 +100,9 @@ def _set(pauses: tuple[int, ...] | None = None, **constants: float) -> Iterator[
 
 
 def load(name: str, *, hidden: bool = False) -> Table:
-    """A table by its name."""
-    return Table.load(ROOT / "bench" / "search" / "tables" / f"{name}.npz", hidden=hidden)
+    """A table by its name; a continuous one is for one search."""
+    kind = Surface if name in CONTINUOUS else Table
+    return kind.load(ROOT / "bench" / "search" / "tables" / f"{name.split()[-1]}.npz", hidden=hidden)
 
 
 def stock_row(name: str, sampler_name: str, pruner_name: str, n: int) -> dict[str, Any]:
@@ -143,7 +149,7 @@ def stock_costs() -> dict[str, dict[str, float]]:
             "cost": min(pair["cost"] for pair in pairs if pair["table"] == name),
             "best_at_12": min(pair["best_at_12"] for pair in pairs if pair["table"] == name),
         }
-        for name in TABLES
+        for name in {pair["table"] for pair in pairs}
     }
 
 
@@ -160,25 +166,31 @@ def report(cells: Cells, stock: dict[str, dict[str, float]]) -> list[str]:
         "| table | as shipped | best at cost 12 | chosen on the others | with that |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name in TABLES:
-        shipped, other = (
-            [np.exp(ratios[one, name, hidden].mean()) for hidden in HIDDEN] for one in (SHIPPED, chosen[name])
-        )
+    for name in [name for name in (*TABLES, *CONTINUOUS) if (SHIPPED, name, False) in ratios]:
+        shipped = [np.exp(ratios[SHIPPED, name, hidden].mean()) for hidden in HIDDEN]
         bests = [_median(cells[SHIPPED, name, hidden]) - stock[name]["best_at_12"] for hidden in HIDDEN]
-        lines.append(f"| `{name}` | {_pair(shipped)} | {_pair(bests, '+.2f')} | {chosen[name]} | {_pair(other)} |")
+        other = [np.exp(ratios[chosen[name], name, hidden].mean()) for hidden in HIDDEN] if name in chosen else []
+        row = [f"`{name}`", _pair(shipped), _pair(bests, "+.2f"), chosen.get(name, ""), _pair(other)]
+        lines.append(f"| {' | '.join(row)} |")
     for title, choice in ((SHIPPED, dict.fromkeys(TABLES, SHIPPED)), ("left out", chosen)):
-        for hidden in HIDDEN:
-            parts = [ratios[choice[name], name, hidden] for name in TABLES]
-            low, high = _interval(parts)
-            mean, worst = (np.exp(of([part.mean() for part in parts])) for of in (np.mean, np.max))
-            kind = "hidden" if hidden else "known"
-            lines.append(f"- {title}, names {kind}: {mean:.2f} ({low:.2f} to {high:.2f}), worst {worst:.2f}")
+        lines += [_summary(f"{title}, names {kind}", ratios, choice, hidden) for kind, hidden in KINDS]
+    if (SHIPPED, CONTINUOUS[0], False) in ratios:
+        choice = dict.fromkeys(CONTINUOUS, SHIPPED)
+        lines += [_summary(f"{SHIPPED}, continuous, names {kind}", ratios, choice, hidden) for kind, hidden in KINDS]
     for one in settings:
         both = [np.exp(_mean(ratios, one, set(TABLES), (hidden,))) for hidden in HIDDEN]
         n = sum(len(ratios[one, name, hidden]) for name in TABLES for hidden in HIDDEN)
         lines.append(f"- {one}: {_pair(both)} (n = {n})")
     waits = [cell["winner_waits"] for key, found in cells.items() if key[0] == BLOCKS for cell in found]
     return [*lines, f"- winner paused at its block's end: {sum(waits)} of {len(waits)}"]
+
+
+def _summary(title: str, ratios: Ratios, choice: dict[str, str], hidden: bool) -> str:
+    """Geometric mean, its interval, and the worst of the tables, each with the setting that `choice` has for it."""
+    parts = [ratios[setting, name, hidden] for name, setting in choice.items()]
+    low, high = _interval(parts)
+    mean, worst = (np.exp(of([part.mean() for part in parts])) for of in (np.mean, np.max))
+    return f"- {title}: {mean:.2f} ({low:.2f} to {high:.2f}), worst {worst:.2f}"
 
 
 def _mean(ratios: Ratios, setting: str, names: set[str], hidden: tuple[bool, ...] = HIDDEN) -> float:

@@ -15,7 +15,7 @@ from siren_sweep.search.curves import Scale
 from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.study.seen import paused
 from siren_sweep.study.stored import solved_r2
-from siren_sweep.study.stored_trials import failure, n_places, stated_parent
+from siren_sweep.study.stored_trials import failure, stated_parent
 from siren_sweep.train.report import Status
 
 _LOOKS = (1, 4)  # reports that a model sees of each trial, beside its last
@@ -55,7 +55,6 @@ class History:
         names = {axis.name for axis in space}
         trials = [trial for trial in study.get_trials(deepcopy=False) if names <= trial.params.keys()]
         self.n_reports = n_reports
-        self._n_places = sum(n_places(trial) for trial in trials)
         self.scale = Scale(study, trials)
         known = solved_r2(study)
         self.solved_score = math.inf if known is None else float(self.scale.score(known))
@@ -75,10 +74,10 @@ class History:
         kept |= {rest[int(index)].number for index in np.linspace(0, len(rest) - 1, _SPREAD)}
         return [one for one in seen if one.number in kept]
 
-    def due(self, share: float, n: int) -> int:
-        """How many of the next n places a share of all places is owed, counted from the first place on: with one or two
-        at a time, some batches have none."""
-        return int(share * (self._n_places + n)) - int(share * self._n_places)
+    @property
+    def n_seen(self) -> int:
+        """Reports that were seen of all trials."""
+        return sum(max(one.scores, default=0) for one in self.observations)
 
     @property
     def best(self) -> float | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_triangular  # type: ignore[import-untyped]
-from scipy.special import ndtr  # type: ignore[import-untyped]
+from scipy.special import log_ndtr, logsumexp  # type: ignore[import-untyped]
 
 _SCALES = (0.12, 0.25, 0.5)  # length scales, in units of the diagonal of the space
 _EARLY = (0.1, 0.3, 1.0)  # size of differences at the first report, in units of those at the end
@@ -45,12 +45,10 @@ class Belief:
         variance = self._weights @ (self._variances() + np.square(self._mean - mean))
         return mean, np.sqrt(variance)
 
-    def log_improvement(self, best: float) -> np.ndarray:
-        """Logarithm of the expected improvement (c,) over a score (Mockus 1975)."""
-        deviation = np.sqrt(self._variances())
-        z = (self._mean - best) / deviation
-        improvement = deviation * (z * ndtr(z) + np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))
-        return np.asarray(np.log(np.maximum(self._weights @ improvement, 0) + 1e-12))
+    def log_chances(self, aim: float) -> np.ndarray:
+        """Logarithm of the probability (c,) of a score above `aim` (Kushner 1964)."""
+        parts = log_ndtr((self._mean - aim) / np.sqrt(self._variances()))
+        return np.asarray(logsumexp(parts, axis=0, b=self._weights[:, None]))
 
     def pretend(self, chosen: int) -> None:
         """Take one candidate as run, with its mean as its score.

@@ -2,8 +2,9 @@
 
 The tree ranks the trials by their UCB, each with the final score that the model foresees. The children of the highest
 ones differ from their parent in one parameter, or in a coupled pair (`knowledge.COUPLINGS`). They, fresh configs, and
-the paused trials that may still win are compared by their expected improvement over the best finished trial; a paused
-one for what is left of its run.
+the paused trials that may still win compete for each place of a batch. It goes to the one that is likeliest to end
+better than the best finished trial by a margin, which is drawn for each place: by a small one often a paused trial or
+its neighbour, by a large one what little is known about.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ NAME, GOES_ON = "tree", "goes on"
 _N_START = 4  # trials from which on the model is asked
 _N_RANDOM, _N_FRESH = 1000, 200  # random configs considered before that, and after
 _N_PARENTS = 8  # nodes of highest UCB whose children are compared
-_NEW = 0.5  # of a full run, which a new config counts as: most are paused early
-_GOES_ON = 0.25  # share of the places that paused trials have at least
+_MARGINS = (0.02, 1.0)  # in decades of 1 - R2: by how much to be better, from 5% to 90% of the error that is left
 _UNSOLVED = 0.999  # the price of a config where nothing is solved
 _CROWDED = 0.15  # distance, in ranges, from an infeasible config within which nothing is proposed
 
@@ -88,7 +88,7 @@ class UCBTreeSampler(BaseSampler):
         space = axes(distributions)
         history = History(study, space, self._n_reports)
         before = [History(other, space, self._n_reports) for other in reversed(earlier)]
-        rng = np.random.default_rng([self._seed, len(history.observations), len(pending)])
+        rng = np.random.default_rng([self._seed, len(history.observations), history.n_seen, len(pending)])
         batch = _Batch(space, axes(within or distributions), history, pending)
         if sum(bool(seen.scores) for one in [history, *before] for seen in one.observations) < _N_START:
             self._start(batch, n, rng)
@@ -124,18 +124,17 @@ class UCBTreeSampler(BaseSampler):
             belief.pretend(len(configs) + index)
         mean, deviation = belief.moments()
         best = batch.history.best if batch.history.best is not None else float(mean.max())
-        left = np.full(len(mean), _NEW)
-        left[: len(paused)] = [1 - max(seen.scores, default=0) / self._n_reports for seen in paused]
-        keys = [key_of(batch.space, params) for params in configs] + [None] * len(running)
-        best = min(best, batch.history.solved_score)  # beyond it a config is better by its price alone
-        price = np.append(batch.prices(configs), np.full(len(running), np.inf))  # none of those is chosen
-        open_, n_new = price < 1, 0 if last else n - batch.history.due(_GOES_ON, n)
+        keys = [key_of(batch.space, params) for params in configs]
+        prices = batch.prices(configs)
+        open_ = prices < 1
         while len(batch.proposals) < n and open_.any():
-            choice = open_.copy()
-            if sum(one.goes_on is None for one in batch.proposals) >= n_new and open_[: len(paused)].any():
-                choice[len(paused) :] = False
-            merit = np.where(choice, belief.log_improvement(best) - np.log(left * price), -np.inf)
-            chosen = int(np.argmax(merit))
+            among = open_.copy()
+            if last and open_[: len(paused)].any():
+                among[len(paused) :] = False
+            aim = best + math.exp(rng.uniform(*np.log(_MARGINS)))
+            aim = min(aim, batch.history.solved_score)  # beyond it a config is better by its price alone
+            chances = belief.log_chances(aim)[: len(configs)] - np.log(prices)
+            chosen = int(np.argmax(np.where(among, chances, -np.inf)))
             if chosen < len(paused):
                 batch.go_on(paused[chosen])
             else:
@@ -253,7 +252,7 @@ class _Model:
         standing = "had" if seen.state is TrialState.COMPLETE else "was foreseen to reach"
         rationale = (
             f"From {self.n_trials} trials the model expects {measure} {sign * mean:.2f} +- {deviation:.2f}, where the "
-            f"parent {standing} {sign * parent:.2f}; of what could come next this promises most."
+            f"parent {standing} {sign * parent:.2f}; of what could come next this is likeliest to beat the best."
         )
         names = changed(seen.params, candidate.params)
         for first, second, coupling in couplings(self._batch.space) if len(names) > 1 else []:

@@ -147,11 +147,6 @@ def stated_parent(trial: FrozenTrial) -> tuple[bool, int | None]:
     return "parent" in trial.user_attrs, trial.user_attrs.get("parent")
 
 
-def n_places(trial: FrozenTrial) -> int:
-    """How many places in batches a trial has had: its own, and one each time that it went on."""
-    return 1 + len(trial.user_attrs.get(_STINTS) or ())
-
-
 def failure(trial: FrozenTrial) -> Outcome | None:
     """The outcome of a trial that failed, whoever added it."""
     values = trial.user_attrs.get(_OUTCOME)

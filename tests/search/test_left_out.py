@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -40,14 +41,24 @@ def written(file: Path, costs: dict[str, dict[str, float]]) -> left_out.Cells:
 
 
 def test_a_table_has_no_say_in_the_setting_that_is_reported_on_it(tmp_path: Path) -> None:
-    one_table_alone = written(tmp_path / "cells.jsonl", {"half go on": {"frames_30": 0.001}})
+    one_table_alone = written(tmp_path / "cells.jsonl", {"pauses at 2": {"frames_30": 0.001}})
     lines = left_out.report(one_table_alone, STOCK)
     assert "| `frames_30` | 0.60, 0.60 | -1.00, -1.00 | as shipped | 0.60, 0.60 |" in lines
-    assert "| `frames_100` | 0.60, 0.60 | -1.00, -1.00 | half go on | 0.80, 0.80 |" in lines
+    assert "| `frames_100` | 0.60, 0.60 | -1.00, -1.00 | pauses at 2 | 0.80, 0.80 |" in lines
 
 
 def test_winners_that_are_paused_at_the_end_are_counted(tmp_path: Path) -> None:
     assert left_out.report(written(tmp_path / "cells.jsonl", {}), STOCK)[-1].endswith("2 of 4")
+
+
+def test_continuous_spaces_have_rows_and_a_mean_of_their_own(tmp_path: Path) -> None:
+    cells = written(tmp_path / "cells.jsonl", {})
+    for name, hidden in itertools.product(left_out.CONTINUOUS, (False, True)):
+        cells["as shipped", name, hidden] = [{"cost": 2.0, "best_at_12": -1.5}]
+    lines = left_out.report(cells, STOCK | dict.fromkeys(left_out.CONTINUOUS, STOCK["frames_100"]))
+    assert "| `continuous frames_100` | 0.20, 0.20 | -0.50, -0.50 |  |  |" in lines
+    assert "- as shipped, names known: 0.60 (0.60 to 0.60), worst 0.60" in lines
+    assert "- as shipped, continuous, names known: 0.20 (0.20 to 0.20), worst 0.20" in lines
 
 
 def test_a_block_takes_the_steps_of_its_trials_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,11 @@ def test_a_parent_outside_a_limit_is_moved_in_and_the_mutation_says_so() -> None
     for omega in (30.0, 60.0, 100.0, 200.0):
         run(study, whole, whole.nearest(BASE) | {OMEGA: omega})
     part = limited(whole, {OMEGA: Limit(500.0, 500.0)})
-    proposals = plan_batch(study, whole, proposer("ucb_tree", 0), 4, strategy=Strategy.auto, base={}, within=part)
+    proposals = [
+        one
+        for seed in range(4)
+        for one in plan_batch(study, whole, proposer("ucb_tree", seed), 4, strategy=Strategy.auto, base={}, within=part)
+    ]
     children = [one for one in proposals if one.parent is not None]
     assert children
     for child in children:
