@@ -156,11 +156,13 @@ class Pool:
         left = set(numbers)
         waiting = [number for number in trials.missing([*numbers, *later]) if number not in self._busy.values()]
         left &= {*trials.missing(numbers)}
-        while left:
+        while True:
             while waiting and self._free:
                 number, worker = waiting.pop(0), self._free.pop(0)
                 worker.send((number, trials.begin_attempt(number).attempt))
                 self._busy[worker] = number
+            if not left:  # those of later batches have their workers also where nothing is waited for
+                break
             ready = wait(list(self._busy))
             for worker in [one for one in self._busy if one in ready]:
                 error = worker.recv()

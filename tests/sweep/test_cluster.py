@@ -292,6 +292,12 @@ def test_a_job_that_paused_its_trial_is_over_when_that_goes_on(trials: OpenTrial
     assert (jobs.submitted, jobs.adopted, trials.trial(0).deaths) == ([1, 2, 3], [], ())
 
 
+def test_a_batch_that_has_ended_already_leaves_later_ones_their_jobs(trials: OpenTrials) -> None:
+    jobs: Any = Played(trials, ["stays"])
+    started(jobs).train(trials, [], [0], 1)
+    assert jobs.submitted == [1]
+
+
 def test_a_scheduler_that_is_down_is_waited_for(trials: OpenTrials) -> None:
     jobs = train(trials, Refused("down", later=True), Refused("down", later=True))
     assert jobs.submitted == [1, 1, 1], "an attempt that was not taken is the same attempt"

@@ -52,10 +52,12 @@ class Submitted:
 
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
         """As `batch.Trainer`; each trial has the cores of its job."""
-        while trials.missing(numbers):
+        while True:
             interrupts.check()
             for number in trials.missing([*numbers, *later]):
                 self._look(trials, number)
+            if not trials.missing(numbers):  # asked last: a batch that has ended already leaves later ones their jobs
+                break
             time.sleep(PAUSE_S)
         for number in numbers:  # their jobs are over; a trial that paused goes on in another one
             if (job := self._known.running.pop((trials.study_name, number), None)) is not None:
