@@ -115,6 +115,9 @@ class Planner:
         seed = self._cfg.training.seed + 1000 * start.number + batch
         blocks = all_blocks(self._storage)
         known = warm_start.earlier(self._storage, start.space)
+        if batch == 1 and self._cfg.sweep.learn_from is not None and not known:
+            why = "no trial there has a config that lies in its search space"
+            print(f"block {start.number} learns nothing from {self._cfg.sweep.learn_from}: {why}", file=sys.stderr)
         carried, best = start.carried, warm_start.best_known(known)
         if start.number == 1 and best:
             carried = [best, start.base]

@@ -579,22 +579,24 @@ def test_a_log_that_does_not_say_its_configs_is_no_log_to_learn_from(
     assert "no log says nnr_f_xy_period; siren-sweep import with --known" in text
 
 
-def test_a_sweep_learns_from_an_imported_folder(
-    old_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("steps", [40, 300])
+def test_a_sweep_learns_from_an_imported_folder_or_says_that_nothing_there_lies_in_its_space(
+    steps: int, old_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its configs say what its log does not: they lie in the space of the tiny sweep."""
+    """Its configs say what its log does not: with 40 steps they lie in the space of the tiny sweep."""
     (old_folder / "old_analysis.md").write_text(planted_log(300.0))
     (old_folder / "config" / "iter_002_slot_01.yaml").unlink()
     for index, omega in enumerate(np.geomspace(5, 4000, 48), 1):
         (old_folder / "config" / f"iter_{index:03d}_slot_00.yaml").write_text(
             f"graph_model: {{omega_f: {omega:.4g}, n_layers_nnr_f: 2, hidden_dim_nnr_f: 16, nnr_f_xy_period: 16.0}}\n"
-            "training: {inr_batch_size: 4, learning_rate_NNR_f: 1e-4}\nclaude: {total_steps: 40}\n"
+            f"training: {{inr_batch_size: 4, learning_rate_NNR_f: 1e-4}}\nclaude: {{total_steps: {steps}}}\n"
         )
     import_log(old_folder, tmp_path / "old")
     configs = run(tmp_path / "out", {}, monkeypatch, f"sweep.learn_from={tmp_path / 'old'}")
-    first = configs[1][0]
-    assert first[OMEGA] == pytest.approx(300, rel=0.1)
-    assert (first[parameters.N_LAYERS], first[parameters.XY_PERIOD]) == (2, 16.0)
+    first, said = configs[1][0], capsys.readouterr().err
+    learned = (first[parameters.N_LAYERS], first[parameters.XY_PERIOD]) == (2, 16.0)
+    assert learned == (steps == 40) == (first[OMEGA] == pytest.approx(300, rel=0.1))
+    assert (f"block 1 learns nothing from {tmp_path / 'old'}: no trial there has a config" in said) != learned
 
 
 def test_of_two_solved_configs_of_another_sweep_the_cheaper_comes_first(tmp_path: Path) -> None:
