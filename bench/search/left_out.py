@@ -36,6 +36,7 @@ STOCK_FILE = ROOT / "bench" / "results" / "search_stock.json"
 STOCK = {("random", "successive_halving"): 40, ("tpe", "successive_halving"): 16, ("tpe", "hyperband"): 16}  # searches
 TABLES = ("frames_30", "frames_100", "frames_400", "frames_1000", "scene_60", "window_125", "window_250")
 CONTINUOUS = ("continuous frames_100", "continuous frames_1000")
+SEARCHED = (*TABLES, *CONTINUOUS)
 SHIPPED, BLOCKS = "as shipped", "blocks"
 SETTINGS: dict[str, dict[str, Any]] = {  # what each sets otherwise, one thing at a time
     SHIPPED: {},
@@ -67,7 +68,7 @@ def main() -> None:
         _run(args.cells, args.repetitions, args.settings)
     elif args.what == "stock":
         rows = json.loads(STOCK_FILE.read_text()) if STOCK_FILE.exists() else []
-        for name in (*TABLES, *CONTINUOUS):
+        for name in SEARCHED:
             known = {(row["sampler"], row["pruner"]) for row in rows if row["table"] == name}
             rows += [stock_row(name, *pair, n) for pair, n in STOCK.items() if pair not in known]
         STOCK_FILE.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
@@ -78,7 +79,7 @@ def main() -> None:
 def _run(file: Path, repetitions: int, settings: list[str]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     done = {(*key, cell["seed"]) for key, cells in read(file).items() for cell in cells}
-    for seed, setting, name, hidden in itertools.product(range(repetitions), settings, (*TABLES, *CONTINUOUS), HIDDEN):
+    for seed, setting, name, hidden in itertools.product(range(repetitions), settings, SEARCHED, HIDDEN):
         if (setting, name, hidden, seed) not in done:
             table = load(name, hidden=hidden)
             with _set(**SETTINGS.get(setting, {})):
@@ -166,7 +167,7 @@ def report(cells: Cells, stock: dict[str, dict[str, float]]) -> list[str]:
         "| table | as shipped | best at cost 12 | chosen on the others | with that |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name in [name for name in (*TABLES, *CONTINUOUS) if (SHIPPED, name, False) in ratios]:
+    for name in [name for name in SEARCHED if (SHIPPED, name, False) in ratios]:
         shipped = [np.exp(ratios[SHIPPED, name, hidden].mean()) for hidden in HIDDEN]
         bests = [_median(cells[SHIPPED, name, hidden]) - stock[name]["best_at_12"] for hidden in HIDDEN]
         other = [np.exp(ratios[chosen[name], name, hidden].mean()) for hidden in HIDDEN] if name in chosen else []
@@ -181,7 +182,7 @@ def report(cells: Cells, stock: dict[str, dict[str, float]]) -> list[str]:
         both = [np.exp(_mean(ratios, one, set(TABLES), (hidden,))) for hidden in HIDDEN]
         n = sum(len(ratios[one, name, hidden]) for name in TABLES for hidden in HIDDEN)
         lines.append(f"- {one}: {_pair(both)} (n = {n})")
-    waits = [cell["winner_waits"] for key, found in cells.items() if key[0] == BLOCKS for cell in found]
+    waits = [cell["winner_waits"] for name in TABLES for hidden in HIDDEN for cell in cells[BLOCKS, name, hidden]]
     return [*lines, f"- winner paused at its block's end: {sum(waits)} of {len(waits)}"]
 
 

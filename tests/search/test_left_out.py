@@ -55,10 +55,12 @@ def test_continuous_spaces_have_rows_and_a_mean_of_their_own(tmp_path: Path) -> 
     cells = written(tmp_path / "cells.jsonl", {})
     for name, hidden in itertools.product(left_out.CONTINUOUS, (False, True)):
         cells["as shipped", name, hidden] = [{"cost": 2.0, "best_at_12": -1.5}]
+        cells["blocks", name, hidden] = [{"best": -2.0, "winner_waits": True}]
     lines = left_out.report(cells, STOCK | dict.fromkeys(left_out.CONTINUOUS, STOCK["frames_100"]))
     assert "| `continuous frames_100` | 0.20, 0.20 | -0.50, -0.50 |  |  |" in lines
     assert "- as shipped, names known: 0.60 (0.60 to 0.60), worst 0.60" in lines
     assert "- as shipped, continuous, names known: 0.20 (0.20 to 0.20), worst 0.20" in lines
+    assert lines[-1].endswith("2 of 4"), "blocks of continuous spaces are not counted among those of tables"
 
 
 def test_a_block_takes_the_steps_of_its_trials_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
