@@ -298,7 +298,7 @@ def statements(storage: Any) -> Iterator[Callable[[str], Any]]:
 def step_times(cfg: Config, paths: SweepPaths) -> list[float]:
     """Seconds of each step of a sweep on the study as it stands."""
     study, start, planner, _ = begun(cfg, paths, "block_01")
-    studies, view = {1: study}, ProgressView(cfg, paths)
+    studies, view = {1: study}, ProgressView(cfg, paths, study._storage)
     resumed = took(lambda: begun(cfg, paths, "block_01")[2].resume(study, start))
     batch = 1 + max(trial.batch for trial in read_trials(study))
     asking = took(lambda: planner._propose(study, start, batch, 4, 12))

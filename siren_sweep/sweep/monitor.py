@@ -29,7 +29,7 @@ class Monitor:
     def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, storage: BaseStorage) -> None:
         self._paths, self._storage = paths, storage
         self._studies: Studies = ({}, {})
-        self._view = ProgressView(cfg, paths)
+        self._view = ProgressView(cfg, paths, storage)
         self._beside = Beside(cfg, outputs, paths, self._view.say)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,7 +17,8 @@ from rich.text import Text
 from siren_sweep.config.schema import Config
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Trial
-from siren_sweep.study.stored import read_block, read_once, read_plan
+from siren_sweep.study.seen import ReadOnce
+from siren_sweep.study.stored import read_block, read_plan
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import best_trial, instructions, n_left, n_trials_of, open_batches
 from siren_sweep.sweep import time_left
@@ -31,8 +33,8 @@ _Trials = dict[str, list[Trial]]  # of a block and beside it, by study
 class ProgressView:
     """A live table of what runs and what waits on a terminal; elsewhere one plain line for each trial that ends."""
 
-    def __init__(self, cfg: Config, paths: SweepPaths) -> None:
-        self._cfg, self._paths = cfg, paths
+    def __init__(self, cfg: Config, paths: SweepPaths, storage: BaseStorage) -> None:
+        self._cfg, self._paths, self._storage = cfg, paths, storage
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
         self._over: set[int] = set()  # blocks that were over at the last look
@@ -72,11 +74,11 @@ class ProgressView:
         if not trials:
             return
         number = min(set(trials) - over, default=max(trials))
-        with read_once():
-            self._say_batch(number, blocks[number], trials[number])
-            if self._live:
-                total = n_trials_of(instructions(blocks), number, self._cfg.claude.n_iter_block)
-                self._live.update(self._table(number, blocks[number], trials[number], total, beside))
+        study = ReadOnce(self._storage, blocks[number], still=True)  # after its trials: a batch is planned before them
+        self._say_batch(number, study, trials[number])
+        if self._live:
+            total = n_trials_of(instructions({**blocks, number: study}), number, self._cfg.claude.n_iter_block)
+            self._live.update(self._table(number, study, trials[number], total, beside))
 
     def say(self, text: str) -> None:
         """Lines above what is live, cut between words where they are too long; what is to be pasted is indented, and

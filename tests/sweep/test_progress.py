@@ -58,7 +58,7 @@ def test_each_word_is_whole_and_what_waits_is_queued(
     monkeypatch.setattr(progress, "Console", lambda stderr: console)
     cfg = schema.Config(claude=schema.Claude(n_parallel=2))
     cfg.blocks.schedule = [schema.Block(10, 2000), schema.Block(100, 2000)]
-    view = progress.ProgressView(cfg, SweepPaths(tmp_path))
+    view = progress.ProgressView(cfg, SweepPaths(tmp_path), study._storage)
     reads = 0
 
     def read(*of: object) -> dict[str, object]:
@@ -90,7 +90,7 @@ def test_a_message_is_cut_between_words_and_a_command_in_it_stays_whole(
 ) -> None:
     out = io.StringIO()
     monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=out, width=40, force_terminal=True))
-    view = progress.ProgressView(schema.Config(), SweepPaths(tmp_path))
+    view = progress.ProgressView(schema.Config(), SweepPaths(tmp_path), optuna.storages.InMemoryStorage())
     command = "  siren-sweep sync '/a folder/with a long name/outputs/demo'"
     view.say(f"MLflow could not be reached; what is missing is sent by the next start, or by\n{command}")
     view.close()
