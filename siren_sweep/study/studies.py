@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -134,27 +135,34 @@ def create(storage: BaseStorage, name: str, block: Block | None = None) -> Study
 def all_blocks(storage: BaseStorage, known: Mapping[int, Study] | None = None) -> dict[int, Study]:
     """The studies that have begun, by block number; those that are `known` are not loaded again.
 
-    One of which not all is written down yet, which takes its maker some writes, has not begun.
+    One of which not all is written down yet, which takes its maker some writes, has not begun. To list the names of
+    studies is to read all that is stored in each: who looks again asks for the one after those that it knows.
     """
-    found = _by_block(storage, study_name, known or {})
-    return {number: study for number, study in found.items() if number in (known or {}) or has_settings(study)}
+    blocks = dict(known or {})
+    names = set() if blocks else set(optuna.get_all_study_names(storage))
+    numbers = itertools.count(max(blocks) + 1) if blocks else (n for n in range(1, 1000) if study_name(n) in names)
+    for number in numbers:
+        study = load(storage, study_name(number))
+        if study is not None and has_settings(study):
+            blocks[number] = study
+        elif known:
+            break
+    return blocks
 
 
-def all_validations(storage: BaseStorage, known: Mapping[int, Study] | None = None) -> dict[int, Study]:
-    """The validation studies that have begun, by block number; those that are `known` are not loaded again."""
-    return _by_block(storage, validation_name, known or {})
-
-
-def _by_block(storage: BaseStorage, name_of: Callable[[int], str], known: Mapping[int, Study]) -> dict[int, Study]:
-    names = set(optuna.get_all_study_names(storage))
-    own = {number: name_of(number) for number in range(1, 1000) if name_of(number) in names}
-    return {number: known.get(number) or optuna.load_study(study_name=own[number], storage=storage) for number in own}
+def all_validations(storage: BaseStorage) -> dict[int, Study]:
+    """The validation studies that have begun, by block number."""
+    return all_studies(storage)[1]
 
 
 def all_studies(storage: BaseStorage, known: Studies = ({}, {})) -> Studies:
     """All studies that have begun, those of blocks and those beside them; those that are `known` are not loaded
     again."""
-    return all_blocks(storage, known[0]), all_validations(storage, known[1])
+    blocks, validations = all_blocks(storage, known[0]), dict(known[1])
+    for number in blocks.keys() - validations.keys():
+        if (study := load(storage, validation_name(number))) is not None:
+            validations[number] = study
+    return blocks, dict(sorted(validations.items()))
 
 
 def trial_id(storage: BaseStorage, study: Study, number: int) -> int:

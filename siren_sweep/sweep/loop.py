@@ -28,7 +28,7 @@ from siren_sweep.study.stored import has_settings, mark_ended, read_block, write
 from siren_sweep.study.studies import (
     STORAGE_URL_VARIABLE,
     all_blocks,
-    all_validations,
+    all_studies,
     best_trial,
     create,
     load,
@@ -194,7 +194,8 @@ class Sweep:
 
     def _begin(self) -> None:
         """Take up what earlier starts left, and what other sweeps are to be learned from."""
-        for study in (*all_blocks(self._storage).values(), *all_validations(self._storage).values()):
+        blocks, validations = all_studies(self._storage)
+        for study in (*blocks.values(), *validations.values()):
             self._trainer.take_up(OpenTrials(self._storage, study, self._paths, []))
         first = load(self._storage, study_name(1))
         if first is not None and has_settings(first):  # a crash may have come before its first words

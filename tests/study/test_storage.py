@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import optuna
 import pytest
@@ -22,7 +23,16 @@ from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study import storage
 from siren_sweep.study.records import Block
 from siren_sweep.study.storage import restore, save_copy, storage_errors, wait_for
-from siren_sweep.study.studies import all_blocks, create, finished, open_folder, open_storage, study_name
+from siren_sweep.study.studies import (
+    all_blocks,
+    all_studies,
+    create,
+    finished,
+    open_folder,
+    open_storage,
+    study_name,
+    validation_name,
+)
 
 
 @pytest.fixture
@@ -99,6 +109,18 @@ def test_a_trial_that_somebody_deleted_is_told_and_one_that_somebody_added_count
         database.execute("DELETE FROM trials WHERE number = 1")
     with pytest.raises(SweepStateError, match="'block_02' must have all of its trials, and trial 1 was deleted"):
         create(open_storage(None, paths), study_name(2))
+
+
+def test_who_looks_again_at_the_studies_reads_what_is_new_alone(paths: SweepPaths) -> None:
+    storage = open_storage(None, paths)
+    first = create(storage, study_name(1))
+    known = all_studies(storage, ({1: first}, {}))
+    assert known[0][1] is first
+    create(storage, validation_name(1))
+    with mock.patch.object(storage, "get_all_studies", side_effect=AssertionError("all that is stored was read")):
+        again = all_studies(storage, known)
+    assert [sorted(one) for one in again] == [[1, 2], [1]]
+    assert all(again[0][number] is known[0][number] for number in (1, 2))
 
 
 def test_a_block_of_which_not_all_is_written_down_has_not_begun(tmp_path: Path) -> None:
