@@ -125,6 +125,16 @@ def test_report_fits_the_window(report: Browser, width: int) -> None:
     assert width < 1300 or report.value(wide) <= 0
 
 
+@pytest.mark.parametrize("width", [420, 1300])
+def test_no_block_s_name_lies_over_a_mark(report: Browser, width: int) -> None:
+    report.size(width)
+    boxes = "[...document.querySelectorAll('[data-chart=r2-by-block] {}')].map(one => one.getBoundingClientRect().{})"
+    names = boxes.format(".annotation-text[data-unformatted*=br]", "top")
+    assert report.wait(f"{names}.length") == 1
+    marks = boxes.format(".points path", "bottom")
+    assert report.value(f"Math.min(...{names}) >= Math.max(...{marks})")
+
+
 def test_nothing_is_wider_than_a_sheet_of_letter_paper(report: Browser) -> None:
     report.size(739)
     report.media("print")

@@ -308,6 +308,14 @@ def test_errors_are_drawn_as_the_logarithm_of_what_is_unexplained(charts: dict[s
     assert chart["layout"]["yaxis"]["range"] == [bottom, top]
 
 
+def test_blocks_are_named_in_a_strip_below_the_marks(charts: dict[str, Any]) -> None:
+    layout = charts["r2-by-block"]["layout"]
+    names = [one for one in layout["annotations"] if "<br>" in one["text"]]
+    assert [one["text"] for one in names] == ["1<br>16", "2<br><br>16", "3<br>16"]
+    assert all((one["yref"], one["yanchor"]) == ("paper", "top") for one in names)
+    assert 0 < max(one["y"] for one in names) <= layout["yaxis"]["domain"][0]
+
+
 def test_optunas_figures_are_there_for_a_block_with_results_alone(charts: dict[str, Any]) -> None:
     assert {"Parallel coordinates-1", "Slices-1", "Contours-1", "curves-1"} <= charts.keys()
     assert not [name for name in charts if name.endswith("-2") and name != "tree-2" and name != "timeline-2"]

@@ -71,13 +71,25 @@ def r2_by_block(blocks: Sequence[ReportedBlock]) -> go.Figure:
         marker={"color": SEEDS, "symbol": "diamond-open", "size": 9},
         hovertemplate="%{text}<extra></extra>",
     )
+    with_error_axis(figure)
+    _mark_blocks(figure, blocks)
+    figure.update_xaxes(title="iteration (above: block, frames)")
+    return figure
+
+
+def _mark_blocks(figure: go.Figure, blocks: Iterable[ReportedBlock]) -> None:
+    """Where each block begins; in a strip below the marks its number, and in two rows, since they are long, its
+    frames."""
+    strip = 0.17  # of the height
     for block in blocks:
         if numbers := [trial.plan.iteration for trial in block.trials]:
-            figure.add_vline(min(numbers) - 0.5, line={"color": "#8a939b", "width": 1})
-            place = {"x": (min(numbers) + max(numbers)) / 2, "y": 0, "yref": "paper", "yanchor": "bottom"}
-            figure.add_annotation(text=f"{block.number}<br>{block.n_frames}", showarrow=False, **place)
-    figure.update_xaxes(title="iteration; above it each block and its frames")
-    return with_error_axis(figure)
+            begin, line = min(numbers) - 0.5, {"color": "#8a939b", "width": 1}
+            figure.add_shape(type="line", x0=begin, x1=begin, y0=0, y1=1, yref="paper", line=line)
+            place = {"x": (min(numbers) + max(numbers)) / 2, "y": strip, "yref": "paper", "yanchor": "top"}
+            rows = "<br>" * (2 - block.number % 2)
+            figure.add_annotation(text=f"{block.number}{rows}{block.n_frames}", showarrow=False, font_size=11, **place)
+    figure.update_yaxes(domain=[strip, 1])
+    figure.update_xaxes(anchor="free", position=0)
 
 
 def learning_curves(block: ReportedBlock) -> go.Figure:
