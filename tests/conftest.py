@@ -14,6 +14,8 @@ from fields import make_field_folder
 from processes import Home, Table, ended
 
 from siren_sweep.cli.main import main
+from siren_sweep.study.studies import STORAGE_URL_VARIABLE
+from siren_sweep.views.mlflow.address import VARIABLE as TRACKING_URI
 
 N_NEURONS = 152  # of `field_folder`: 19 columns, 8 receptors each
 
@@ -21,6 +23,16 @@ N_NEURONS = 152  # of `field_folder`: 19 columns, 8 receptors each
 def pytest_configure(config: pytest.Config) -> None:
     """One thread a process: the tests' machine has few cores, and torch would take them all."""
     os.environ.update(OMP_NUM_THREADS="1", MLFLOW_DISABLE_TELEMETRY="true", PYTHONPATH="")
+    for address in (TRACKING_URI, STORAGE_URL_VARIABLE):  # of a person's own servers
+        os.environ.pop(address, None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_address_is_left() -> Iterator[None]:
+    """Where MLflow is stays as it was: the sweeps of the next tests would track there."""
+    yield
+    left = os.environ.get(TRACKING_URI) or ("mlflow" in sys.modules and sys.modules["mlflow"].is_tracking_uri_set())
+    assert not left, "a test has set MLflow's address for all tests that follow"
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from siren_sweep.study.records import Outcome, Stint
 from siren_sweep.study.stored import mark_ended, mark_shown
 from siren_sweep.study.stored_trials import TrialWriter, read_trials
 from siren_sweep.study.studies import trial_id, winner
+from siren_sweep.views.mlflow.address import VARIABLE
 from siren_sweep.views.mlflow.described import Links, best_so_far, block_note
 from siren_sweep.views.mlflow.mirror import CopiedError, Mirror
 
@@ -121,8 +122,8 @@ def collect_garbage(outputs: OutputPaths) -> None:
     from click.testing import CliRunner
     from mlflow.cli import gc
 
-    store = sqlite_url(outputs.mlflow_db)
-    result = CliRunner().invoke(gc, ["--backend-store-uri", store, "--tracking-uri", store])
+    store = sqlite_url(outputs.mlflow_db)  # not as --tracking-uri, which stays set for all that this process starts
+    result = CliRunner(env={VARIABLE: store}).invoke(gc, ["--backend-store-uri", store])
     assert result.exit_code == 0, result.output
 
 

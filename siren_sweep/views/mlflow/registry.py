@@ -58,7 +58,8 @@ def downloaded(uri: str, tracking_uri: str | None = None) -> Iterator[Path]:
     is_set: bool = mlflow.is_tracking_uri_set()
     before = mlflow.get_tracking_uri() if is_set else None
     where = tracking_uri or before or _store_here(uri)
-    mlflow.set_tracking_uri(where)  # for all of MLflow: its registry is asked for aliases there alone
+    if where != before:
+        mlflow.set_tracking_uri(where)  # for all of MLflow: its registry is asked for aliases there alone
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
@@ -68,7 +69,8 @@ def downloaded(uri: str, tracking_uri: str | None = None) -> Iterator[Path]:
                 f"{redacted(str(error))}"
             ) from None
         finally:
-            mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
+            if where != before:
+                mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
         yield found
 
 
