@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From a clone to a figure, as a newcomer types it: each command, what it says, and the seconds that it took.
-# `examples/walk.sh FOLDER` clones this checkout into FOLDER, a new one, and walks there; FOLDER stays.
+# `examples/walk.sh FOLDER` clones this checkout into FOLDER, a new one, and walks there; FOLDER stays. What the
+# commands say is folded at 80 characters.
 set -euo pipefail
 root=$(realpath "$(dirname "$0")/..")
 folder=${1:?the new folder of the clone}
@@ -12,20 +13,26 @@ step() { # step COMMAND
 	printf '[%d s]\n' $((SECONDS - began))
 }
 
-step "git clone -q $(printf %q "$root") $(printf %q "$folder")"
-step "cd $(printf %q "$folder")"
-step "make setup"
-step "make sweep"
-step "ls outputs/demo outputs/demo/best"
-cat > figure.py <<'PYTHON'
-import siren_sweep
+walk() {
+	step "git clone -q $(printf %q "$root") $(printf %q "$folder")"
+	step "cd $(printf %q "$folder")"
+	step "make setup"
+	step "make sweep"
+	step "ls -C outputs/demo outputs/demo/best"
+	cat > figure.py <<-'PYTHON'
+	import siren_sweep
 
-model = siren_sweep.load("outputs/demo/best/block_02")
-print(f"R2 {model.final_r2:.4f} with {model.config.graph_model.hidden_dim_nnr_f} hidden units")
-print(siren_sweep.open_sweep("outputs/demo").trials.groupby("block")["r2"].agg(["size", "max"]))
-model.plot(50).savefig("figure.png")
-PYTHON
-step "cat figure.py"
-step ".venv/bin/python figure.py"
-step "ls -l figure.png"
-printf '\nin all %d s\n' $SECONDS
+	model = siren_sweep.load("outputs/demo/best/block_02")
+	width = model.config.graph_model.hidden_dim_nnr_f
+	print(f"R2 {model.final_r2:.4f} with {width} hidden units")
+	trials = siren_sweep.open_sweep("outputs/demo").trials
+	print(trials.groupby("block")["r2"].agg(["size", "max"]))
+	model.plot(50).savefig("figure.png")
+	PYTHON
+	step "cat figure.py"
+	step ".venv/bin/python figure.py"
+	step "ls -l figure.png"
+	printf '\nin all %d s\n' $SECONDS
+}
+
+walk 2>&1 | fold -s -w 80
