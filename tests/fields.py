@@ -1,9 +1,10 @@
-"""Small stimulus fields on disk: real zarr stores of a smooth pattern that moves over the hexagonal lattice."""
+"""Small stimulus fields on disk: real zarr stores of a smooth pattern that moves over the hexagonal lattice; a film."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import zarr
 from numcodecs import Blosc  # type: ignore[import-untyped]
@@ -77,3 +78,16 @@ def write_array(path: Path, values: np.ndarray, zarr_format: int = 3, chunks: tu
         overwrite=True,
     )
     array[...] = values
+
+
+def make_film(file: Path) -> Path:
+    """A second and a half of a moving pattern, 160 x 120 pixels, 20 frames a second; returns `file`."""
+    y, x = np.mgrid[:120, :160]
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for k in range(30):
+            picture = 128 + 60 * np.sin((x + 3 * k) / 25) + 40 * np.cos((y - 2 * k) / 20)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="gray")))
+        container.mux(stream.encode(None))
+    return file

@@ -51,6 +51,7 @@ def act(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
+    from siren_sweep.config.overrides import of_text
     from siren_sweep.field.video import Rendering, Shape, write_video
     from siren_sweep.views.preview import write_preview
 
@@ -77,4 +78,4 @@ def act(options: argparse.Namespace) -> None:
         f"{written.n_frames} frames of {written.n_neurons} photoreceptors, {written.fps:.6g} a second, in {options.out}"
     )
     print(f"look at {options.out / 'preview.png'} and {options.out / 'preview.mp4'}")
-    print(f"a sweep: {command('-m', 'dataset=flyvis', f'dataset.path={options.out}', *neurons)}")
+    print(f"a sweep: {command('-m', 'dataset=flyvis', of_text('dataset.path', str(options.out)), *neurons)}")

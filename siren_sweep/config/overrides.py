@@ -11,7 +11,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -112,7 +112,7 @@ def faults_of(overrides: Sequence[str], folder: str | None = None) -> list[str]:
 def _unquoted(text: str) -> str | None:
     """What to type instead of a text that Hydra's grammar takes in quotes only; None of any other override."""
     name, _, value = text.partition("=")
-    quoted = f"{name}='{value}'" if "'" not in value else f"{name}='" + value.replace("'", r"\'") + "'"
+    quoted = _quoted(name, value)
     if name.lstrip("+") not in TEXTS or not value or _is_override(text) or not _is_override(quoted):
         return None
     if name.lstrip("+") in ADDRESSES:  # which may hold a password
@@ -122,6 +122,16 @@ def _unquoted(text: str) -> str | None:
         f"{name} must be in quotes, inside the shell's own, where it holds more than ASCII letters, digits, spaces and "
         f"/:-_.+%@: {typed_so}, got {value}"
     )
+
+
+def of_text(name: str, value: str) -> str:
+    """The override that sets a text, in quotes where Hydra's grammar would take it for something else."""
+    plain = f"{name}={value}"
+    return plain if _is_override(plain) and parse(plain).value() == value else _quoted(name, value)
+
+
+def _quoted(name: str, value: str) -> str:
+    return f"{name}={QuotedString(value, Quote.single).with_quotes()}"
 
 
 def _is_override(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import N_NEURONS, run_command
+from fields import make_film
 
 from siren_sweep.cli import commands
 from siren_sweep.cli.main import main
@@ -36,6 +38,8 @@ OF_THE_READER = {  # what a page leaves for the reader to put in: what the test'
     "siren-sweep NAME": "siren-sweep record",
     "sampler=NAME": "sampler=tpe",
     "pruner=NAME": "pruner=median",
+    "FILE...": "phone.mp4",
+    "video --extent 8": "video phone.mp4 --out x_list_small --extent 8",
     "CONFIG.yaml": "outputs/s/best/block_01.yaml",
     "block_03.yaml": "outputs/s/best/block_01.yaml",
     "FIELD.safetensors": "field.safetensors",
@@ -60,10 +64,10 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Home:
-    """A folder with a finished sweep `outputs/s`, its data, and all that the sweep said."""
+    """A folder with a finished sweep `outputs/s`, its data, films, and what the commands said that made it."""
 
     root: Path
-    said: str
+    said: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +80,15 @@ def home(field_folder: Path, own_data: list[str], tmp_path_factory: pytest.TempP
         field_folder, n_frames=4, n_input_neurons=N_NEURONS, cache_dir=OutputPaths(root / "outputs").cache
     )
     (root / "field.safetensors").symlink_to(cached)
-    return Home(root, result.stdout + result.stderr)
+    for name in ("phone.mp4", "one.mov", "two.mov"):
+        make_film(root / name)
+    video = run_command("video", "phone.mp4", "--out", "x_list_train", cwd=root)
+    return Home(root, {"the sweep": result.stdout + result.stderr, "the video": video.stdout})
 
 
 def told(home: Home) -> Iterator[tuple[str, str]]:
     """Where each command stands, and the command."""
-    texts = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES} | {"the sweep": home.said}
+    texts = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES} | home.said
     texts |= {f"{name} --help": commands._COMMANDS[name][3] for name in commands.names()}
     for file in (home.root / "outputs/s").rglob("*"):
         if file.suffix in (".yaml", ".md", ".txt", ".html") and file.is_file():
@@ -99,7 +106,9 @@ def test_every_command_that_is_told_anywhere_runs(
         for text, mine in OF_THE_READER.items():
             command = command.replace(text, mine)
         seen.setdefault(command.rstrip(".,;:"), where)
-    assert {"the sweep", "README.md", "import --help", "outputs/s/best/block_01.yaml"} <= set(seen.values())
+    assert {"the sweep", "the video", "README.md", "import --help", "outputs/s/best/block_01.yaml"} <= set(
+        seen.values()
+    )
     wrong = []
     for command, where in seen.items():
         folder = home.root if "/best/" not in where else home.root / "outputs/s/best"
@@ -138,8 +147,8 @@ def check(words: list[str], there: pytest.MonkeyPatch) -> None:
 
 def run_main(words: list[str], there: pytest.MonkeyPatch) -> None:
     """A subcommand as it stands, if it is more than named; of a run, or a sweep, its config; of pages, the sweep."""
-    if words[:1] == ["video"]:  # of films that the reader has
-        return
+    if "--out" in words and words[0] == "video":
+        shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)  # which another command wrote
     if words[:1] == ["ui"]:
         assert newest_sweep(Path(*words[1:])).study_db.is_file()
         return

@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from conftest import run_command
+import yaml
+from conftest import Run, run_command
+from fields import make_film
 
 import siren_sweep
-from siren_sweep.cli import commands
 from siren_sweep.field import open_field
 
 
 @pytest.fixture(scope="module")
 def phone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second and a half of a moving pattern."""
-    file = tmp_path_factory.mktemp("films") / "my phone.mp4"
-    y, x = np.mgrid[:120, :160]
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream("libx264", rate=20)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-        for k in range(30):
-            picture = 128 + 60 * np.sin((x + 3 * k) / 25) + 40 * np.cos((y - 2 * k) / 20)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="gray")))
-        container.mux(stream.encode(None))
-    return file
+    return make_film(tmp_path_factory.mktemp("films") / "my phone.mp4")
 
 
-def test_a_video_becomes_a_stimulus_with_its_preview(
-    phone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_video_becomes_a_stimulus_with_its_preview_and_the_sweep_that_it_prints_takes_it(
+    phone: Path, tmp_path: Path, run_here: Run
 ) -> None:
-    out = tmp_path / "x_list_train"
-    assert commands.run(["video", str(phone), "--out", str(out), "--frames", "24", "--extent", "2"]) == 0
-    told = capsys.readouterr().out
+    out = tmp_path / "a pan, by night='1'"
+    told = run_here("video", str(phone), "--out", out.name, "--frames", "24", "--extent", "2").stdout
     assert "24 frames of 152 photoreceptors, 20 a second" in told
     assert sorted(path.name for path in out.iterdir()) == ["pos.zarr", "preview.mp4", "preview.png", "stimulus.zarr"]
     with av.open(str(out / "preview.mp4")) as container:
         frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
         assert (len(frames), float(container.streams.video[0].average_rate or 0)) == (24, 20)
     assert np.ptp(frames[0]) > 50
-    assert f"dataset=flyvis dataset.path={out} dataset.n_input_neurons=152" in told
+    words = printed_sweep(told)
+    dataset = yaml.safe_load(run_here(*words[1:], "--cfg", "job").stdout)["dataset"]
+    assert (words[1], dataset["path"], dataset["n_input_neurons"]) == ("-m", out.name, 152)
     field = open_field(out, n_frames=24, n_input_neurons=152, cache_dir=None)
     assert (field.n_unique, field.r2_ceiling, field.scaling.spacing) == (19, 1, 1)
 
 
+def printed_sweep(told: str) -> list[str]:
+    """The words of the command that is printed at the end, as a shell takes them."""
+    (command,) = [line.removeprefix("a sweep: ") for line in told.splitlines() if line.startswith("a sweep: ")]
+    return shlex.split(command)
+
+
 @pytest.mark.slow
 def test_a_phone_s_video_becomes_a_report_and_a_model(phone: Path, tmp_path: Path) -> None:
-    assert run_command("video", str(phone), "--out", "x_list_train", cwd=tmp_path).returncode == 0
-    data = ["dataset=flyvis", "dataset.path=x_list_train", "dataset.n_input_neurons=5768"]
-    done = run_command("-m", *data, "blocks=tiny", "sweep.name=phone", "tracking=none", cwd=tmp_path)
+    words = printed_sweep(run_command("video", str(phone), "--out", "x_list_train", cwd=tmp_path).stdout)
+    own = ["blocks=tiny", "sweep.name=phone", "tracking=none"]
+    done = subprocess.run([*words, *own], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "outputs/phone/report.html").stat().st_size > 10_000
     assert siren_sweep.load(tmp_path / "outputs/phone", block=1).frame(0).shape == (8 * 721,)
