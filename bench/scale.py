@@ -39,7 +39,7 @@ from siren_sweep.study import records
 from siren_sweep.study.stored import read_plan
 from siren_sweep.study.stored_trials import read_trials, trial_values
 from siren_sweep.study.studies import STORAGE_URL_VARIABLE, create, load, open_batch, open_batches, open_storage
-from siren_sweep.sweep.batch import BatchRun
+from siren_sweep.sweep.batch import run_batch
 from siren_sweep.sweep.block import BlockStart, start_block
 from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.sweep.open_trials import OpenTrials
@@ -122,7 +122,7 @@ def measure_workers(paths: SweepPaths, numbers: Sequence[int], trials: Sequence[
                 asked.append(time.monotonic() - before)
             if open_batch(study) is None:
                 break
-            BatchRun(study, open_trials, pool, []).run(1)
+            run_batch(study, open_trials, pool, 1)
         minutes = (time.monotonic() - began) / 60
         pool.close()
         known = read_trials(study)

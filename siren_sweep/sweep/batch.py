@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from optuna.distributions import BaseDistribution
@@ -14,27 +13,12 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from siren_sweep.search.proposal import Proposal
-from siren_sweep.study.records import Outcome, PlannedTrial, Stint, TrialPlan
+from siren_sweep.study.records import Outcome, Stint, TrialPlan
 from siren_sweep.study.storage import wait_for
 from siren_sweep.study.stored import read_plan, write_told
 from siren_sweep.study.stored_trials import TrialWriter, read_trials, trial_values
 from siren_sweep.study.studies import one_trial, open_batch, trial_id
 from siren_sweep.sweep.open_trials import OpenTrials
-
-
-def planned(proposal: Proposal, own: TrialPlan) -> PlannedTrial:
-    """One slot of a plan: what its proposal says, and what the sweep knows of it."""
-    plan = dataclasses.replace(
-        own,
-        parent=proposal.parent,
-        mutation=proposal.mutation,
-        strategy=proposal.strategy,
-        hypothesis=proposal.hypothesis,
-        note=proposal.note,
-        sampler_state=proposal.sampler_state,
-    )
-    return PlannedTrial(proposal.params, plan, proposal.goes_on)
 
 
 def enqueue_plan(storage: BaseStorage, study: Study, batch: int, distributions: Mapping[str, BaseDistribution]) -> None:
@@ -108,47 +92,31 @@ def stopped(trainer: Trainer) -> Iterator[None]:
         raise
 
 
-class BatchRun:
-    """Trains the batch that is told next until each of its trials has an outcome, and tells the study, slot by slot.
+def run_batch(study: Study, trials: OpenTrials, trainer: Trainer, n_threads: int) -> None:
+    """Train the batch that is told next until each of its trials has an outcome, and tell the study, slot by slot.
 
     All are told when the batch is over and not before, and batches in their order: what a pruner may compare with is
     then the same on every machine, however busy, and after every crash. Those that the pruner stopped are not told:
     they are paused.
     """
+    batch = open_batch(study)
+    assert batch is not None
+    open_ = [one for one in read_trials(study) if not one.state.is_finished() and one.batch >= batch]
+    trials.note(open_)
+    mine = [trial.number for trial in open_ if trial.batch == batch]
+    later = [trial.number for trial in open_ if trial.batch > batch]
+    trainer.train(trials, mine, later, n_threads)
+    for number, trial in trials.now(mine).items():
+        if not trial.paused:
+            trials.folder(number).checkpoint.unlink(missing_ok=True)  # where its worker did not come to it
+            wait_for(functools.partial(_tell, study, number, trial.current))
+    write_told(study, batch)
 
-    def __init__(
-        self,
-        study: Study,
-        trials: OpenTrials,
-        trainer: Trainer,
-        callbacks: Sequence[Callable[[Study, FrozenTrial], None]],
-    ) -> None:
-        self._study, self._trials, self._trainer, self._callbacks = study, trials, trainer, list(callbacks)
 
-    def run(self, n_threads: int) -> None:
-        """The callbacks are called for each trial that was told, as Optuna does."""
-        batch = open_batch(self._study)
-        if batch is None:
-            return
-        open_ = [one for one in read_trials(self._study) if not one.state.is_finished() and one.batch >= batch]
-        self._trials.note(open_)
-        mine = [trial.number for trial in open_ if trial.batch == batch]
-        later = [trial.number for trial in open_ if trial.batch > batch]
-        self._trainer.train(self._trials, mine, later, n_threads)
-        ended = {number: trial.current for number, trial in self._trials.now(mine).items() if not trial.paused}
-        for number, outcome in ended.items():
-            self._trials.folder(number).checkpoint.unlink(missing_ok=True)  # where its worker did not come to it
-            wait_for(functools.partial(self._tell, number, outcome))
-        write_told(self._study, batch)
-        told = self._study.get_trials(deepcopy=False)
-        for number in ended:
-            for callback in self._callbacks:
-                callback(self._study, told[number])
-
-    def _tell(self, number: int, outcome: Outcome | None) -> None:
-        assert outcome is not None
-        tell = functools.partial(self._study.tell, number, skip_if_finished=True)
-        if outcome.succeeded:
-            tell(outcome.r2)
-        else:
-            tell(state=TrialState.FAIL)
+def _tell(study: Study, number: int, outcome: Outcome | None) -> None:
+    assert outcome is not None
+    tell = functools.partial(study.tell, number, skip_if_finished=True)
+    if outcome.succeeded:
+        tell(outcome.r2)
+    else:
+        tell(state=TrialState.FAIL)

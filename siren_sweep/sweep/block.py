@@ -1,15 +1,12 @@
-"""The curriculum: what each block starts from, and the callback that ends a block."""
+"""The curriculum: what each block starts from."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from optuna.study import Study
-from optuna.trial import FrozenTrial
 
 from siren_sweep.config.parameters import (
     EXPLORABLE,
@@ -22,8 +19,6 @@ from siren_sweep.config.parameters import (
 )
 from siren_sweep.config.schema import Block, Config
 from siren_sweep.search.space import Space, make_space, network_frames, usual_steps
-from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import n_left, open_batch
 
 
 @dataclass(frozen=True)
@@ -96,14 +91,3 @@ def at_frames(
         if frames <= n_training_frames:
             values |= later[frames]
     return values
-
-
-class BlockCallback:
-    """Called as Optuna calls its callbacks, after each tell: ends the block when its budget is used."""
-
-    def __init__(self, n_iter_block: int, on_block_end: Callable[[Study], None]) -> None:
-        self._n_iter_block, self._on_block_end = n_iter_block, on_block_end
-
-    def __call__(self, study: Study, trial: FrozenTrial) -> None:
-        if n_left(read_trials(study), self._n_iter_block) <= 0 and open_batch(study) is None:
-            self._on_block_end(study)

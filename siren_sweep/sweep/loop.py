@@ -41,8 +41,8 @@ from siren_sweep.study.studies import (
     winner,
 )
 from siren_sweep.sweep import changes, checks, program, warm_start
-from siren_sweep.sweep.batch import BatchRun, Trainer, stopped
-from siren_sweep.sweep.block import BlockCallback, BlockStart, start_block
+from siren_sweep.sweep.batch import Trainer, run_batch, stopped
+from siren_sweep.sweep.block import BlockStart, start_block
 from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.sweep.interrupts import interrupts
 from siren_sweep.sweep.launched import Launched
@@ -220,10 +220,8 @@ class Sweep:
         self._planner.resume(study, start)
         while self._goes_on(study, start):
             self._beside.record()
-            n_trials = self._instructions.n_trials(start.number)
-            callback = BlockCallback(n_trials, lambda _: self._beside.export(start.number))
             trials = OpenTrials(self._storage, study, self._paths, self._overrides.inherited)
-            BatchRun(study, trials, self._trainer, [callback]).run(self._slots.n_threads)
+            run_batch(study, trials, self._trainer, self._slots.n_threads)
             if STORAGE_URL_VARIABLE not in os.environ:  # a server's are its own to copy
                 save_copy(self._paths)
         if best_trial(study) is None and self._instructions.end_sweep(start.number):

@@ -25,7 +25,7 @@ from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import all_blocks, all_studies, n_left, open_batches, told_batch
 from siren_sweep.sweep import warm_start
 from siren_sweep.sweep.agent.proposer import AgentProposer
-from siren_sweep.sweep.batch import enqueue_plan, planned
+from siren_sweep.sweep.batch import enqueue_plan
 from siren_sweep.sweep.block import BlockStart
 from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.sweep.paused import give_up_beyond
@@ -94,22 +94,26 @@ class Planner:
         iterations = {trial.number: trial.plan.iteration for trial in read_trials(study)}
         proposals = renumbered(proposals, len(study.get_trials(deepcopy=False)))
         following = itertools.count(1 + sum(len(read_trials(other)) for other in all_blocks(self._storage).values()))
-        return [
-            planned(
-                proposal,
-                TrialPlan(
-                    iteration=next(following) if proposal.goes_on is None else iterations[proposal.goes_on],
-                    config=start.space.config(proposal.params),
-                    block=start.number,
-                    batch=batch,
-                    slot=slot,
-                    n_training_frames=start.n_training_frames,
-                    seed=self._cfg.training.seed,
-                    data_hash=read_block(study).data_hash,
-                ),
+        planned = []
+        for slot, proposal in enumerate(proposals):
+            plan = TrialPlan(
+                iteration=next(following) if proposal.goes_on is None else iterations[proposal.goes_on],
+                config=start.space.config(proposal.params),
+                block=start.number,
+                batch=batch,
+                slot=slot,
+                n_training_frames=start.n_training_frames,
+                seed=self._cfg.training.seed,
+                data_hash=read_block(study).data_hash,
+                parent=proposal.parent,
+                mutation=proposal.mutation,
+                strategy=proposal.strategy,
+                hypothesis=proposal.hypothesis,
+                note=proposal.note,
+                sampler_state=proposal.sampler_state,
             )
-            for slot, proposal in enumerate(proposals)
-        ]
+            planned.append(PlannedTrial(proposal.params, plan, proposal.goes_on))
+        return planned
 
     def _propose(self, study: Study, start: BlockStart, batch: int, n: int, left: int) -> list[Proposal]:
         seed = self._cfg.training.seed + 1000 * start.number + batch

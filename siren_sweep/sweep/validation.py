@@ -28,7 +28,7 @@ from siren_sweep.study.studies import (
     whole_runs,
     winner,
 )
-from siren_sweep.sweep.batch import BatchRun, Trainer, enqueue_plan
+from siren_sweep.sweep.batch import Trainer, enqueue_plan, run_batch
 from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.train.machine import n_cores
 
@@ -131,7 +131,7 @@ class Validation:
         enqueue_plan(self._storage, own, runs[0].batch, searched.distributions)
         overrides = [*self._inherited, *(WHOLE if whole else UNPRUNED)]
         trials = OpenTrials(self._storage, own, self._paths, overrides)
-        BatchRun(own, trials, self._trainer, []).run(n_cores() if whole else self._n_threads)
+        run_batch(own, trials, self._trainer, n_cores() if whole else self._n_threads)
 
 
 def _origin(run: TrialPlan) -> int | None:

@@ -19,10 +19,9 @@ from siren_sweep.search.history import History
 from siren_sweep.search.knowledge import couplings
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
-from siren_sweep.study.records import Outcome, Stop, TrialPlan
+from siren_sweep.study.records import Outcome, PlannedTrial, Stop, TrialPlan
 from siren_sweep.study.stored import read_plan, write_plan
 from siren_sweep.study.stored_trials import trial_values
-from siren_sweep.sweep.batch import planned
 from siren_sweep.train.report import Status
 from siren_sweep.train.size import n_parameters
 
@@ -229,7 +228,8 @@ def test_neighbours_of_an_infeasible_config_are_avoided_where_no_name_tells_a_co
 def test_a_proposal_is_stored_as_json_and_read_back_as_it_was() -> None:
     study = optuna.create_study(direction="maximize")
     proposals = UCBTreeSampler(0).propose(searched(2), SPACE, 4)
-    write_plan(study, [planned(one, TrialPlan(1, dict(one.params))) for one in proposals])
+    plans = [TrialPlan(1, dict(one.params), hypothesis=one.hypothesis) for one in proposals]
+    write_plan(study, [PlannedTrial(one.params, plan) for one, plan in zip(proposals, plans, strict=True)])
     assert [one.params for one in read_plan(study, 1)] == [one.params for one in proposals]
     assert [one.plan.hypothesis for one in read_plan(study, 1)] == [one.hypothesis for one in proposals]
 

@@ -10,8 +10,9 @@ import pytest
 from siren_sweep.config.parameters import T_PERIOD, TOTAL_STEPS
 from siren_sweep.config.schema import Block, Blocks, Config, Dataset, SearchSpace
 from siren_sweep.study.records import Outcome, TrialPlan
-from siren_sweep.study.stored_trials import trial_values
-from siren_sweep.sweep.block import BlockCallback, filled, start_block, start_config
+from siren_sweep.study.stored_trials import read_trials, trial_values
+from siren_sweep.study.studies import n_left
+from siren_sweep.sweep.block import filled, start_block, start_config
 from siren_sweep.sweep.checks import SweepOverrides, all_faults, fit_blocks, sort_overrides, sweep_texts
 from siren_sweep.train.report import Report
 
@@ -109,9 +110,8 @@ def test_a_pinned_period_stays_what_the_person_said() -> None:
     assert start.space.config(start.base)[T_PERIOD] == 300.0
 
 
-def test_the_callback_ends_a_block_once_whatever_became_of_its_trials() -> None:
-    ended = []
-    callback = BlockCallback(3, lambda study: ended.append(len(study.trials)))
+def test_a_block_s_budget_is_used_up_whatever_becomes_of_its_trials() -> None:
+    left = []
     study = optuna.create_study(direction="maximize")
     for number, (status, state) in enumerate((("finished", "COMPLETE"), ("failed", "FAIL"), ("stopped", "PRUNED"))):
         reports = [vars(Report(at, at / 20, at, 0.5, 0.1, 1e-3, 9.0, 1.0)) for at in range(1, 16)]
@@ -119,5 +119,6 @@ def test_the_callback_ends_a_block_once_whatever_became_of_its_trials() -> None:
         own = values | ({"reports": reports} if status == "stopped" else {})
         study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING, user_attrs=own))
         value = 0.5 if status == "finished" else None
-        callback(study, study.tell(number, value, state=optuna.trial.TrialState[state]))
-    assert ended == [3]
+        study.tell(number, value, state=optuna.trial.TrialState[state])
+        left.append(n_left(read_trials(study), 3))
+    assert left == [2, 1, 0]

@@ -38,9 +38,8 @@ from siren_sweep.study.studies import (
     trial_id,
     winner,
 )
-from siren_sweep.sweep import checks
+from siren_sweep.sweep import batch, checks
 from siren_sweep.sweep import loop as sweep
-from siren_sweep.sweep.batch import BatchRun
 from siren_sweep.sweep.launched import Launched
 from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.sweep.planning import Planner
@@ -306,9 +305,9 @@ def test_with_several_batches_open_the_table_follows_from_no_order_of_ends_crash
         assert interrupted(wide, crashes, {left % 12, 7}, order=left) == expected
 
 
-@pytest.mark.parametrize("within", [(Planner, "plan"), (OpenTrials, "begin_attempt"), (BatchRun, "_tell")])
+@pytest.mark.parametrize("within", [(Planner, "plan"), (OpenTrials, "begin_attempt"), (batch, "_tell")])
 def test_ctrl_c_has_the_trainer_stop_wherever_it_comes(
-    config: Config, views_off: None, within: tuple[type, str], monkeypatch: pytest.MonkeyPatch
+    config: Config, views_off: None, within: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped: list[Any] = []
 

@@ -33,7 +33,7 @@ from siren_sweep.study.stored import write_plan
 from siren_sweep.study.stored_trials import read_trials, trial_values
 from siren_sweep.study.studies import create, n_left, one_trial, open_storage, paused_trials
 from siren_sweep.sweep import worker as sweep_worker
-from siren_sweep.sweep.batch import BatchRun
+from siren_sweep.sweep.batch import run_batch
 from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.sweep.paused import give_up_beyond
 from siren_sweep.sweep.planning import affordable, renumbered
@@ -234,7 +234,7 @@ def test_a_checkpoint_of_a_trial_that_ended_in_an_earlier_start_is_deleted(tmp_p
         file = sweep.paths.trial(study.study_name, trial.number).checkpoint
         file.parent.mkdir(parents=True)
         file.touch()
-    BatchRun(study, OpenTrials(sweep.storage, study, sweep.paths, []), Untrained(), []).run(1)
+    run_batch(study, OpenTrials(sweep.storage, study, sweep.paths, []), Untrained(), 1)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, RUNNING]
     assert [file.parent.name for file in sweep.paths.root.rglob("checkpoint")] == ["trial_0001"]
 
