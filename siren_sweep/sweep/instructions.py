@@ -27,9 +27,7 @@ from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import best_trial, load, n_left, n_trials_of, study_name
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.block import BlockStart
-from siren_sweep.sweep.user_input import Bound, EndSweep, More, Refused, StopBlock, Try
-
-Asked = user_input.Instruction | Refused
+from siren_sweep.sweep.user_input import Asked, Bound, EndSweep, More, Refused, StopBlock, Try
 
 
 class Instructions:
@@ -91,7 +89,7 @@ class Instructions:
         text, note = user_input.read(self._file)
         if note:
             self._tell(note)
-        known, asked = self._records(), _asked(text)
+        known, asked = self._records(), user_input.read_instructions(text)
         if not asked:
             return
         after = last_batch(study)
@@ -142,13 +140,6 @@ class Instructions:
 def _decision(answer: str, **changes: Any) -> Instruction:
     """What an instruction changes, and its answer; where and when it was read is said by who stores it."""
     return Instruction(0, "", 0, 0, answer, **changes)
-
-
-def _asked(text: str) -> list[Asked]:
-    """What is pending, in the order of the file."""
-    understood, refused = user_input.read_instructions(text)
-    places = user_input.pending_lines(text)
-    return sorted([*understood, *refused], key=lambda one: places.index(one.line))
 
 
 def _limits(records: Sequence[Instruction]) -> dict[str, Limit]:

@@ -83,15 +83,15 @@ class EndSweep:
     line: str
 
 
-Instruction = Bound | Try | More | StopBlock | EndSweep
-
-
 @dataclass(frozen=True)
 class Refused:
     """A line that is not understood, or breaks a parameter's bound, and why."""
 
     line: str
     why: str
+
+
+Asked = Bound | Try | More | StopBlock | EndSweep | Refused
 
 
 def create(file: Path) -> None:
@@ -124,15 +124,9 @@ def read(file: Path) -> tuple[str, str | None]:
     return text, None
 
 
-def read_instructions(text: str) -> tuple[list[Instruction], list[Refused]]:
-    """The pending lines in their order: those that are understood, and those that are not, with why."""
-    instructions, refused = [], []
-    for line in pending_lines(text):
-        try:
-            instructions.append(_parse(line))
-        except ValueError as error:
-            refused.append(Refused(line, str(error)))
-    return instructions, refused
+def read_instructions(text: str) -> list[Asked]:
+    """What each pending line asks, in their order."""
+    return [_asked(line) for line in pending_lines(text)]
 
 
 def pending_lines(text: str) -> list[str]:
@@ -202,7 +196,14 @@ def _bare(line: str) -> str:
     return re.sub(r"^\s*(?:[-*+]|\d+[.)])\s+", "", line).strip().strip("`").strip()
 
 
-def _parse(line: str) -> Instruction:
+def _asked(line: str) -> Asked:
+    try:
+        return _parsed(line)
+    except ValueError as error:
+        return Refused(line, str(error))
+
+
+def _parsed(line: str) -> Asked:
     """One instruction. Raises ValueError with the rule and the value."""
     if len(line) > 1000:
         raise ValueError("an instruction must have at most 1000 characters")

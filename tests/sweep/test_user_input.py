@@ -9,7 +9,7 @@ import pytest
 
 from siren_sweep.config import parameters
 from siren_sweep.sweep import user_input
-from siren_sweep.sweep.user_input import Bound, EndSweep, More, StopBlock, Try
+from siren_sweep.sweep.user_input import Bound, EndSweep, More, Refused, StopBlock, Try
 
 OMEGA, RATE, WIDTH = parameters.OMEGA, parameters.RATE, parameters.HIDDEN_DIM
 FORMS = [
@@ -37,7 +37,7 @@ def test_a_new_file_holds_every_form_in_its_head_and_no_instruction(file: Path) 
     text, note = user_input.read(file)
     assert note is None
     assert all(form in text for form in FORMS)
-    assert user_input.read_instructions(text) == ([], [])
+    assert user_input.read_instructions(text) == []
 
 
 def test_what_is_there_is_not_written_over(file: Path) -> None:
@@ -48,9 +48,7 @@ def test_what_is_there_is_not_written_over(file: Path) -> None:
 
 def test_every_form_is_understood(file: Path) -> None:
     pend(file, *FORMS)
-    instructions, refused = user_input.read_instructions(user_input.read(file)[0])
-    assert refused == []
-    assert instructions == [
+    assert user_input.read_instructions(user_input.read(file)[0]) == [
         Bound(FORMS[0], OMEGA, 30.0, 30.0),
         Bound(FORMS[1], RATE, 1e-5, 1e-3),
         Try(FORMS[2], {OMEGA: 30.0, WIDTH: 128}),
@@ -62,8 +60,9 @@ def test_every_form_is_understood(file: Path) -> None:
 
 @pytest.mark.parametrize("line", ["- fix graph_model.omega_f=3e1", "* `Fix OMEGA_F = 30.`", "  1. fix omega_f = 30"])
 def test_bullets_dotted_names_and_case_are_taken_as_they_come(line: str) -> None:
-    ((instruction,), refused) = user_input.read_instructions(f"## Pending\n{line}\n")
-    assert (instruction.parameter, instruction.low, instruction.high, refused) == (OMEGA, 30.0, 30.0, [])
+    (instruction,) = user_input.read_instructions(f"## Pending\n{line}\n")
+    assert isinstance(instruction, Bound)
+    assert (instruction.parameter, instruction.low, instruction.high) == (OMEGA, 30.0, 30.0)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +86,8 @@ def test_bullets_dotted_names_and_case_are_taken_as_they_come(line: str) -> None
     ],
 )
 def test_what_is_not_understood_is_told_with_the_rule(line: str, why: str) -> None:
-    instructions, (refused,) = user_input.read_instructions(f"## Pending Instructions\n\n{line}\n")
-    assert instructions == []
+    (refused,) = user_input.read_instructions(f"## Pending Instructions\n\n{line}\n")
+    assert isinstance(refused, Refused)
     assert refused.line == line
     assert why in refused.why
 
@@ -108,7 +107,7 @@ def test_what_was_written_while_the_sweep_worked_stays(file: Path) -> None:
     pend(file, "more 8")
     text = user_input.read(file)[0]
     pend(file, "end sweep")
-    user_input.acknowledge(file, [(one.line, "done") for one in user_input.read_instructions(text)[0]])
+    user_input.acknowledge(file, [(one.line, "done") for one in user_input.read_instructions(text)])
     assert user_input.pending_lines(file.read_text()) == ["end sweep"]
 
 
@@ -162,8 +161,7 @@ def test_random_files_raise_nothing_and_no_line_is_dropped() -> None:
     rng = random.Random(0)
     for _ in range(10_000):
         text = random_text(rng)
-        instructions, refused = user_input.read_instructions(text)
-        assert sorted(one.line for one in [*instructions, *refused]) == sorted(user_input.pending_lines(text))
+        assert [one.line for one in user_input.read_instructions(text)] == user_input.pending_lines(text)
 
 
 def test_whatever_was_pending_is_acknowledged_and_pending_no_more(tmp_path: Path) -> None:
