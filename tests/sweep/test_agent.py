@@ -24,7 +24,7 @@ from siren_sweep.search.space import Space
 from siren_sweep.study.records import Block, Outcome, TrialPlan
 from siren_sweep.study.stored import read_notes, write_block
 from siren_sweep.study.stored_trials import trial_values
-from siren_sweep.sweep.agent.answer import Faults, Stated, given_config, parse, placed, read_config, read_hypotheses
+from siren_sweep.sweep.agent.answer import Stated, given_config, parse, placed, read_config, read_hypotheses
 from siren_sweep.sweep.agent.folder import Refused
 from siren_sweep.sweep.agent.parents import Known, child_of
 from siren_sweep.sweep.agent.program import MOST_BYTES, MOST_OUTPUT, filled
@@ -263,7 +263,7 @@ def test_a_config_is_a_point_of_the_space_and_back(windowed: Space) -> None:
 )
 def test_what_is_beyond_the_space_is_told_with_the_rule(windowed: Space, change: dict, fault: str) -> None:
     base = windowed.config(windowed.nearest(parameters.defaults() | {parameters.T_PERIOD: 1000.0, OMEGA: 20.0}))
-    with pytest.raises(Faults) as told:
+    with pytest.raises(Refused) as told:
         placed(base | change, windowed, [])
     assert fault in told.value.lines
 
@@ -285,7 +285,7 @@ def test_what_is_beyond_the_space_is_told_with_the_rule(windowed: Space, change:
 def test_a_config_holds_numbers_and_nothing_else(windowed: Space, line: str, fault: str) -> None:
     given = given_config(parameters.defaults() | {OMEGA: 33.0}, windowed)
     text = re.sub("(?m)^  omega_f: 33.0$", line.replace("\\", r"\\"), _yaml(given))
-    with pytest.raises(Faults) as told:
+    with pytest.raises(Refused) as told:
         read_config(text, given, windowed)
     assert any(one.startswith(fault) for one in told.value.lines), told.value.lines
 

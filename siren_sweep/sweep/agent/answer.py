@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS, WINDOW, parameter_of
+from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS, WINDOW, grouped, parameter_of
 from siren_sweep.search.encoding import Params
 from siren_sweep.search.limits import Limit, fault, limited, single
 from siren_sweep.search.space import Space
@@ -35,22 +35,10 @@ class Stated:
     parent: int | None = None
 
 
-class Faults(Exception):
-    """All that is wrong with one file."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        super().__init__("; ".join(lines))
-        self.lines = list(lines)
-
-
 def given_config(config: Mapping[str, Any], space: Space) -> dict[str, dict[str, Any]]:
     """A config as the agent is given it: what it may change, and beside it what it must not."""
-    sections: dict[str, dict[str, Any]] = {"graph_model": {"inr_type": "siren_txy"}, "training": {}, "claude": {}}
-    sections["training"]["n_training_frames"] = space.block.n_training_frames
-    for name in editable(space):
-        section, _, key = name.partition(".")
-        sections[section][key] = config[name]
-    return sections
+    fixed = {"graph_model.inr_type": "siren_txy", "training.n_training_frames": space.block.n_training_frames}
+    return grouped(fixed | {name: config[name] for name in editable(space)})
 
 
 def editable(space: Space) -> list[str]:
@@ -60,17 +48,14 @@ def editable(space: Space) -> list[str]:
 
 
 def read_config(text: str, given: Given, space: Space) -> dict[str, Any]:
-    """The explorable parameters, absolute, of a config that was given and edited. Raises Faults.
+    """The explorable parameters, absolute, of a config that was given and edited. Raises Refused.
 
     Anything changed but the parameters that the given config has is a fault, as is a value of another type or beyond
     its bound.
     """
-    try:
-        content = parse(text)
-    except Refused as why:
-        raise Faults([str(why)]) from None
+    content = parse(text)
     if not isinstance(content, Mapping):
-        raise Faults([f"must hold the sections {', '.join(given)}, got {_shown(content)}"])
+        raise Refused(f"must hold the sections {', '.join(given)}, got {_shown(content)}")
     wrong, config = list(_changed(content, given)), dict(space.fixed)
     for name in editable(space):
         section, _, key = name.partition(".")
@@ -83,18 +68,18 @@ def read_config(text: str, given: Given, space: Space) -> dict[str, Any]:
         except ValueError as error:
             wrong.append(f"{name} {error}")
     if wrong:
-        raise Faults(wrong)
+        raise Refused(*wrong)
     return config
 
 
 def placed(config: Mapping[str, Any], space: Space, known: Sequence[Params]) -> dict[str, Any]:
-    """The point of a space that a config of absolute values is. Raises Faults where the space does not have it.
+    """The point of a space that a config of absolute values is. Raises Refused where the space does not have it.
 
     A value that is a known config's but for rounding is that one.
     """
     window = int(config[WINDOW])
     if why := fault(space, WINDOW, Limit(window, window)):
-        raise Faults([why])
+        raise Refused(why)
     space = limited(space, {WINDOW: Limit(window, window)})
     wrong, params = [], {}
     for name in (*space.dimensions, *space.fixed):
@@ -106,20 +91,17 @@ def placed(config: Mapping[str, Any], space: Space, known: Sequence[Params]) -> 
         elif name in space.dimensions:
             params[name] = _snapped(single(space, name, config[parameter]), [one.get(name) for one in known])
     if wrong:
-        raise Faults(wrong)
+        raise Refused(*wrong)
     return params
 
 
 def read_hypotheses(text: str, slots: Sequence[int]) -> tuple[dict[int, Stated], list[str]]:
-    """What is stated of each slot's config, and the faults; an entry with a fault is left out."""
-    try:
-        content = parse(text)
-    except Refused as why:
-        return {}, [str(why)]
+    """What is stated of each slot's config, and the faults; an entry with a fault is left out. Raises Refused."""
+    content = parse(text)
     if content is None:
         return {}, []
     if not isinstance(content, Mapping):
-        return {}, [f"must hold an entry a config, by its number, got {_shown(content)}"]
+        raise Refused(f"must hold an entry a config, by its number, got {_shown(content)}")
     found: dict[int, Stated] = {}
     wrong = []
     for key, entry in content.items():

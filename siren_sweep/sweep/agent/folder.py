@@ -15,7 +15,11 @@ from siren_sweep.errors import OutputError
 
 
 class Refused(Exception):
-    """Why a file, or what stands in it, is not taken; completes a sentence that begins with its name."""
+    """Why a file, or what stands in it, is not taken; each line completes a sentence that begins with its name."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = list(lines)
 
 
 class AgentFolder:

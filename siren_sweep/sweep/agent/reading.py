@@ -7,7 +7,7 @@ from typing import Any
 
 from siren_sweep.search.encoding import axes, key_of
 from siren_sweep.sweep.agent import texts
-from siren_sweep.sweep.agent.answer import MOST_BYTES, MOST_WORDS, Faults, Stated, placed, read_config, read_hypotheses
+from siren_sweep.sweep.agent.answer import MOST_BYTES, MOST_WORDS, Stated, placed, read_config, read_hypotheses
 from siren_sweep.sweep.agent.folder import AgentFolder, Refused
 from siren_sweep.sweep.agent.request import USER_INPUT, Request
 from siren_sweep.text import one_line
@@ -51,14 +51,12 @@ def read_answer(folder: AgentFolder, request: Request, ended: str) -> Answer:
         try:
             text = folder.read(name, MOST_BYTES)
             if ended and text == request.files[name]:
-                raise Faults(["is as it was given"])
+                raise Refused("is as it was given")
             params = placed(read_config(text, request.given[name], request.space), request.space, near)
             key = key_of(space, params)
             if key in taken:
-                raise Faults([f"must be another config, and is that of {taken[key]}"])
+                raise Refused(f"must be another config, and is that of {taken[key]}")
         except Refused as why:
-            answer.faults[name] = [str(why)]
-        except Faults as why:
             answer.faults[name] = why.lines
         else:
             taken[key], answer.params[slot] = name, params
@@ -73,7 +71,7 @@ def _read_words(folder: AgentFolder, request: Request, answer: Answer) -> None:
         text = folder.read(texts.HYPOTHESES, MOST_WORDS)
         answer.stated, wrong = read_hypotheses(text, request.batch.slots)
     except Refused as why:
-        wrong = [str(why)]
+        wrong = why.lines
     if wrong:
         answer.faults[texts.HYPOTHESES] = wrong
     memory = request.batch.file("memory.md")
@@ -82,7 +80,7 @@ def _read_words(folder: AgentFolder, request: Request, answer: Answer) -> None:
         if elsewhere:
             answer.not_taken.append(f"{memory}: what was changed outside of its free sections")
     except Refused as why:
-        answer.faults[memory] = [str(why)]
+        answer.faults[memory] = why.lines
     for name in (request.batch.file("analysis.md"), USER_INPUT):
         try:
             same = folder.read(name, _MOST_RECORD) == request.files[name]
