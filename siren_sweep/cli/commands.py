@@ -92,6 +92,7 @@ def _ui(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> None:
     from siren_sweep.study.import_log import NOTE, import_log
+    from siren_sweep.study.put_together import one_block_each
     from siren_sweep.study.studies import open_folder
     from siren_sweep.views.record.writer import write_record
     from siren_sweep.views.report.page import write_report
@@ -100,10 +101,9 @@ def _import(options: argparse.Namespace) -> None:
     entries, unread = import_log(options.old, options.sweep_folder, options.data, options.n_input_neurons, known)
     for line in unread:
         print(line)
-    for n_frames in dict.fromkeys(entry.n_frames for entry in entries):
-        own = [entry for entry in entries if entry.n_frames == n_frames]
+    for own in one_block_each(entries):
         with_r2 = sum(entry.final_r2 is not None for entry in own)
-        print(f"{n_frames} frames: {len(own)} trials, {with_r2} with a final_r2")
+        print(f"{own[0].n_frames} frames: {len(own)} trials, {with_r2} with a final_r2")
     paths, outputs, studies, validations = open_folder(options.sweep_folder)
     write_record(paths, studies, validations)
     write_report(paths, outputs, studies, validations)

@@ -18,7 +18,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, get_storage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from siren_sweep.errors import OutputError, SweepStateError
 from siren_sweep.paths import OutputPaths, SweepPaths, create_once, sqlite_url
@@ -186,11 +186,6 @@ def n_trials_of(asked: Sequence[Instruction], block: int, n_iter_block: int) -> 
 def instructions(studies: Mapping[int, Study]) -> list[Instruction]:
     """What a person asked of the sweep while it ran, in order."""
     return read_instructions(studies[1]) if 1 in studies else []
-
-
-def finished(study: Study) -> list[FrozenTrial]:
-    """The sweep's trials that were told: complete, pruned or failed."""
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished() and read_trial(trial)]
 
 
 def told_batch(study: Study) -> int:

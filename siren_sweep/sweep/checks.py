@@ -128,7 +128,7 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
         except Exception as error:  # whatever a person's class raises
             cause = error.__cause__ or error
             wrong.append(f"{group} cannot be made: {type(cause).__name__}: {cause}")
-    wrong += program.faults(cfg.agent) + cluster_faults(cfg)
+    wrong += [*program.faults(cfg.agent), *cluster_faults(cfg)]
     try:
         if cfg.tracking.enabled:
             tracking_uri(cfg.tracking.uri)

@@ -14,7 +14,7 @@ from siren_sweep.paths import SweepPaths
 from siren_sweep.study.records import Trial
 from siren_sweep.study.storage import wait_for
 from siren_sweep.study.stored_trials import TrialWriter, read_trials
-from siren_sweep.study.studies import finished, paused_trials, trial_id
+from siren_sweep.study.studies import paused_trials, told_trials, trial_id
 
 MOST_BYTES = 4 << 30  # of the checkpoints of a block's paused trials
 
@@ -39,7 +39,7 @@ def give_up_all(storage: BaseStorage, study: Study, paths: SweepPaths) -> None:
 
 def discard_checkpoints(study: Study, paths: SweepPaths) -> None:
     """Delete the checkpoints of trials that were told PRUNED."""
-    for trial in finished(study):
+    for trial in told_trials(study):
         if trial.state is TrialState.PRUNED:
             paths.trial(study.study_name, trial.number).checkpoint.unlink(missing_ok=True)
 

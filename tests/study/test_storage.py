@@ -27,10 +27,10 @@ from siren_sweep.study.studies import (
     all_blocks,
     all_studies,
     create,
-    finished,
     open_folder,
     open_storage,
     study_name,
+    told_trials,
     validation_name,
 )
 
@@ -104,7 +104,7 @@ def test_a_trial_that_somebody_deleted_is_told_and_one_that_somebody_added_count
     study = create(storage, study_name(2))
     for _ in range(3):
         study.add_trial(optuna.create_trial(value=0.5))
-    assert finished(create(storage, study_name(2))) == []
+    assert told_trials(create(storage, study_name(2))) == []
     with contextlib.closing(sqlite3.connect(paths.study_db)) as database, database:
         database.execute("DELETE FROM trials WHERE number = 1")
     with pytest.raises(SweepStateError, match="'block_02' must have all of its trials, and trial 1 was deleted"):

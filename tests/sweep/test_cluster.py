@@ -375,11 +375,11 @@ def test_what_a_cluster_needs_is_told_at_once(commands: Callable[..., None], mon
     monkeypatch.delenv(STORAGE_URL_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
     cfg = typed(composed("cluster=slurm", "sweep.name='a b'", "cluster.n_batches=2"))
-    wrong = cluster_faults(cfg)
+    wrong = list(cluster_faults(cfg))
     assert len(wrong) == 3
     assert "needs storage.url of a database server" in wrong[0]
     assert "cluster=slurm needs sbatch, squeue, scancel where the sweep is started, got no sbatch" in wrong[1]
     assert "must hold no spaces" in wrong[2]
-    assert cluster_faults(typed(composed())) == []
+    assert list(cluster_faults(typed(composed()))) == []
     (alone,) = cluster_faults(typed(composed("cluster.n_batches=2")))
     assert alone == "cluster.n_batches above 1 needs cluster=slurm or cluster=lsf, got 2"

@@ -15,12 +15,8 @@ from siren_sweep.study.studies import STORAGE_URL_VARIABLE
 COMMANDS = {Scheduler.slurm: ("sbatch", "squeue", "scancel"), Scheduler.lsf: ("bsub", "bjobs", "bkill")}
 
 
-def cluster_faults(cfg: Config) -> list[str]:
+def cluster_faults(cfg: Config) -> Iterator[str]:
     """A line each: the rule, and what it got."""
-    return list(_faults(cfg))
-
-
-def _faults(cfg: Config) -> Iterator[str]:
     cluster = cfg.cluster
     if cluster.n_batches > 1 and cfg.agent.command:
         yield f"cluster.n_batches must be 1 with proposer=agent, which waits for results, got {cluster.n_batches}"
