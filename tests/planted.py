@@ -14,11 +14,11 @@ from optuna.trial import TrialState, create_trial
 from siren_sweep.config import parameters
 from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.paths import SweepPaths
-from siren_sweep.study.records import Block, Outcome, TrialPlan
+from siren_sweep.study.records import Block, Outcome, Stop, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, open_storage, study_name, validation_name
 from siren_sweep.train.report import Report
-from siren_sweep.views.record.trials import BlockView, State, TrialView
+from siren_sweep.views.blocks import BlockView, Stage, TrialView
 
 
 def config_of(**values: float) -> dict[str, Any]:
@@ -38,22 +38,44 @@ def r2_of(score: float) -> float:
     return 1 - math.exp(-score)
 
 
-def view(number: int, score: float | None, parent: int | None = None, **fields: Any) -> TrialView:
-    """One trial of block 1, batch 1; `changes` differ from CONFIG, other fields are the plan's or the view's."""
-    config = CONFIG | fields.pop("changes", {})
+def view(
+    number: int,
+    score: float | None,
+    parent: int | None = None,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    stage: Stage = Stage.failed,
+    bound: float | None = None,
+    curve: Sequence[float] = (),
+    **plan: Any,
+) -> TrialView:
+    """One trial of block 1, batch 1, whose config differs from CONFIG by `changes`; `plan` is of its plan.
+
+    Where it has no score, `stage` says what became of it, `bound` what the pruner said of a stopped one.
+    """
     place = {"batch": 1, "slot": number % 4, "n_training_frames": 10}
-    own = {name: fields.pop(name) for name in [*fields] if name in TrialPlan.__dataclass_fields__}
-    plan = TrialPlan(**{"iteration": number + 1, "config": config, "parent": parent, **place, **own})
-    values = {"state": State.failed} if score is None else {"value": r2_of(score)}
-    values |= fields
-    told_in = plan.batch if values.get("state") is not State.open else None
-    return TrialView(number, plan, config, **{"told_in": told_in, **values})
+    own = {"iteration": number + 1, "config": CONFIG | dict(changes or {}), "parent": parent}
+    states = {Stage.failed: TrialState.FAIL, Stage.paused: TrialState.RUNNING, Stage.pruned: TrialState.PRUNED}
+    return TrialView(
+        number,
+        states[stage] if score is None else TrialState.COMPLETE,
+        None if score is None else r2_of(score),
+        {},
+        TrialPlan(**{**own, **place, **plan}),
+        attempt=1,
+        reports=tuple(Report(at, at / 20, at, r2, 0.1, 1e-3, 9.0, 1.0) for at, r2 in enumerate(curve, 1)),
+        stop=Stop(0.25, 0.1, bound) if stage.stopped else None,
+        outcome=Outcome(1, "stopped" if stage.stopped else "failed" if score is None else "finished"),
+    )
 
 
-def block_of(*trials: TrialView, number: int = 1, **fields: Any) -> BlockView:
+def block_of(
+    *trials: TrialView, number: int = 1, settings: Mapping[str, Any] | None = None, **fields: Any
+) -> BlockView:
     """A block of which every batch was told."""
     told = frozenset(trial.plan.batch for trial in trials)
-    return BlockView(number, 10, sorted(trials, key=lambda trial: trial.plan.iteration), told=told, **fields)
+    ordered = sorted(trials, key=lambda trial: trial.plan.iteration)
+    return BlockView(Block(number, 10, settings=settings or {}), ordered, told=told, **fields)
 
 
 class PlantedSweep:

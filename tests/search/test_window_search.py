@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState
 from planted import config_of
 
 from siren_sweep.config import parameters
@@ -16,10 +17,10 @@ from siren_sweep.search.encoding import axes
 from siren_sweep.search.knowledge import cost
 from siren_sweep.search.limits import Limit, fault, limited
 from siren_sweep.search.space import STEPS_PER_WINDOW_FRAME, Space, make_space, parse_dimension
-from siren_sweep.study.records import TrialPlan
+from siren_sweep.study.records import Outcome, TrialPlan
 from siren_sweep.sweep.block import start_block, start_config
 from siren_sweep.train.size import arithmetic, n_networks
-from siren_sweep.views.record.trials import TrialView
+from siren_sweep.views.blocks import TrialView
 from siren_sweep.views.record.verdicts import changed
 from siren_sweep.views.record.words import config_line, metrics_line
 
@@ -114,10 +115,10 @@ def test_a_config_of_windows_is_carried_as_it_is() -> None:
     assert whole.space.config(whole.carried[0])[T_PERIOD] == 10_000
 
 
-def view(number: int, params: dict[str, Any], **more: Any) -> TrialView:
-    config = space().config(params)
-    plan = TrialPlan(number + 1, config, slot=number, n_training_frames=1000)
-    return TrialView(number, plan, config, params=params, **more)
+def view(number: int, params: dict[str, Any], **metrics: float) -> TrialView:
+    plan = TrialPlan(number + 1, space().config(params), slot=number, n_training_frames=1000)
+    outcome = Outcome(1, "finished", metrics=metrics)
+    return TrialView(number, TrialState.COMPLETE, 0.5, params, plan, attempt=1, outcome=outcome)
 
 
 def test_what_follows_the_windows_is_no_second_change() -> None:
@@ -130,11 +131,9 @@ def test_what_follows_the_windows_is_no_second_change() -> None:
 def test_the_record_s_lines_show_windows_only_where_there_are_some() -> None:
     assert "window" not in config_line(view(0, point(0)))
     assert config_line(view(1, point(125))).endswith("n_frames=1000, window_frames=125")
-    whole = view(0, point(0), value=0.5, metrics={"final_r2": 0.5, "final_mse": 0.1})
+    whole = view(0, point(0), final_r2=0.5, final_mse=0.1)
     assert metrics_line(whole).startswith("final_r2=0.5, final_mse=0.1, training_time_min=nan")
-    sampled = view(
-        1, point(125), value=0.5, metrics={"sample_r2": 0.5, "sample_mse": 0.1, "sample_windows": 2, "n_windows": 8}
-    )
+    sampled = view(1, point(125), sample_r2=0.5, sample_mse=0.1, sample_windows=2, n_windows=8)
     assert metrics_line(sampled).startswith("sample_r2=0.5, sample_mse=0.1, ")
     assert metrics_line(sampled).endswith("sample_windows=2, n_windows=8")
     assert "final" not in metrics_line(sampled)

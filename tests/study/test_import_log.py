@@ -34,8 +34,8 @@ from siren_sweep.sweep import warm_start
 from siren_sweep.sweep.lock import locked
 from siren_sweep.sweep.warm_start import earlier_study
 from siren_sweep.train.siren import Siren
+from siren_sweep.views.blocks import read_blocks
 from siren_sweep.views.frames import compare, open_sweep
-from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.record.writer import record_files, write_record
 
 LOG = """\

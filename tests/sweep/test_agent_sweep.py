@@ -15,7 +15,7 @@ from untrained import run
 from siren_sweep.config import parameters
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.studies import all_blocks, open_storage
-from siren_sweep.views.record.trials import read_blocks
+from siren_sweep.views.blocks import read_blocks
 from siren_sweep.views.record.writer import record_files
 
 OMEGA = parameters.OMEGA

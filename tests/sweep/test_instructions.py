@@ -25,7 +25,7 @@ from siren_sweep.sweep.block import BlockStart
 from siren_sweep.sweep.instructions import Instructions, _Block
 from siren_sweep.sweep.worker import Worker
 from siren_sweep.train.report import Report
-from siren_sweep.views.record.trials import read_blocks
+from siren_sweep.views.blocks import read_blocks
 from siren_sweep.views.record.writer import record_files
 
 WIDTH, DEPTH, OMEGA = parameters.HIDDEN_DIM, parameters.N_LAYERS, parameters.OMEGA

@@ -39,8 +39,9 @@ from siren_sweep.sweep.paused import give_up_beyond
 from siren_sweep.sweep.planning import affordable, renumbered
 from siren_sweep.sweep.worker import Interrupted, Worker, interrupt, run_trial
 from siren_sweep.train.loop import train
+from siren_sweep.views.blocks import read_blocks
 from siren_sweep.views.report import figures
-from siren_sweep.views.report.view import spells, view_block
+from siren_sweep.views.report.view import spells
 
 PRUNED, RUNNING = TrialState.PRUNED, TrialState.RUNNING
 HERE = {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -123,8 +124,7 @@ def test_mlflow_has_one_run_and_one_curve_of_a_trial_that_paused(sweep: Home) ->
 
 
 def test_the_report_shows_where_a_curve_paused_and_went_on_and_when_each_slot_trained(sweep: Home) -> None:
-    (study,) = sweep.studies().values()
-    block = view_block(study, None)
+    (block,) = read_blocks(sweep.studies(), {})
     trial = block.trials[1]
     (line,) = [one for one in figures.learning_curves(block).data if "trial 1:" in one.hovertemplate]
     (where,) = [at for at, size in enumerate(line.marker.size[:-1]) if size]

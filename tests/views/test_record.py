@@ -23,7 +23,7 @@ from siren_sweep.study.stored_trials import TrialWriter
 from siren_sweep.study.studies import trial_id
 from siren_sweep.sweep.paused import give_up_all
 from siren_sweep.train.report import Report
-from siren_sweep.views.record.trials import read_blocks
+from siren_sweep.views.blocks import read_blocks
 from siren_sweep.views.record.writer import record_files, write_record
 
 HOSTILE = 'a | pipe, a "quote", a\nnewline, `code`, <b>tags</b>, final_r2=7 and \x00\x1b \u2028 end'

@@ -39,12 +39,12 @@ from siren_sweep.study.stored_trials import TrialWriter, trial_values
 from siren_sweep.study.studies import create, open_folder, open_storage, study_name, trial_id, validation_name
 from siren_sweep.train.pictures import lattice_raster
 from siren_sweep.train.siren import Siren
+from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.grades import grade
 from siren_sweep.views.report.figures import timeline, traces
 from siren_sweep.views.report.page import write_report
 from siren_sweep.views.report.scale import shown_r2
 from siren_sweep.views.report.search import MOST_CONTOURED, MOST_RANKED, block_figures, parameter_importances
-from siren_sweep.views.report.view import ReportedBlock, view_block
 
 NAME = """odd <b>"name" & it's $one"""
 REASON = 'diverged <img src=x onerror=alert(1)> & "more"'
@@ -468,8 +468,9 @@ def one_block(trials: list[FrozenTrial], **more: object) -> Study:
     return study
 
 
-def view(study: Study) -> ReportedBlock:
-    return view_block(study, None)
+def view(study: Study) -> BlockView:
+    (block,) = read_blocks({1: study}, {})
+    return block
 
 
 def test_sweeps_on_the_same_data_stand_beside_each_other_at_equal_cost(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 from planted import OMEGA, RATE, WIDTH, block_of, r2_of, view
 
 from siren_sweep.config.parameters import WINDOW
+from siren_sweep.views.blocks import BlockView, Stage, TrialView
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record.evidence import Level, current, judge_block, revised, statements
 from siren_sweep.views.record.noise import ENOUGH, PRIOR_SD, Noise, noise_before, pooled, score
-from siren_sweep.views.record.trials import BlockView, State, TrialView
 from siren_sweep.views.record.verdicts import Call, judge
 
 QUIET = Noise(0.1, 100)
@@ -57,7 +57,7 @@ def test_three_standard_deviations_of_a_difference_are_found_in_four_cases_of_fi
 
 def test_a_stopped_trial_is_compared_at_the_last_report_that_both_have_reached() -> None:
     parent = view(0, 5.0, curve=[r2_of(score) for score in (1.0, 2.0, 3.0, 4.0, 5.0)])
-    child = view(1, None, 0, state=State.paused, changes={OMEGA: 40.0}, curve=[r2_of(1.0), r2_of(1.0)])
+    child = view(1, None, 0, stage=Stage.paused, changes={OMEGA: 40.0}, curve=[r2_of(1.0), r2_of(1.0)])
     verdict = judge(child, block_of(parent, child), QUIET)
     assert verdict.call is Call.inconclusive
     assert verdict.why == (
@@ -148,7 +148,7 @@ def test_a_latin_square_with_a_failed_corner_is_judged_by_pairs() -> None:
 
 
 def pruned(number: int, parent: int | None, bound: float | None, **fields: object):
-    return view(number, None, parent, state=State.pruned, bound=r2_of(bound) if bound else None, last_r2=0.1, **fields)
+    return view(number, None, parent, stage=Stage.pruned, bound=r2_of(bound) if bound else None, **fields)
 
 
 @pytest.mark.parametrize(

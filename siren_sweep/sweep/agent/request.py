@@ -18,10 +18,10 @@ from siren_sweep.sweep.agent import texts
 from siren_sweep.sweep.agent.answer import Given, given_config
 from siren_sweep.sweep.agent.parents import Known
 from siren_sweep.sweep.agent.program import own_instructions
+from siren_sweep.views.blocks import read_blocks
 from siren_sweep.views.record.analysis import analysis_text
 from siren_sweep.views.record.memory import memory_text
 from siren_sweep.views.record.tree import ucb_text
-from siren_sweep.views.record.trials import read_blocks
 
 USER_INPUT = "user_input.md"
 

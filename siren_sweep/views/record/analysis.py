@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from siren_sweep.config.parameters import XY_PERIOD
 from siren_sweep.study.log_format import BLOCK_END
 from siren_sweep.text import one_line
+from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, judge_block, revised
 from siren_sweep.views.record.noise import noise_before
 from siren_sweep.views.record.tree import next_parent, ranked
-from siren_sweep.views.record.trials import BlockView
 
 
 def analysis_text(name: str, blocks: Sequence[BlockView]) -> str:

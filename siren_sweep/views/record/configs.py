@@ -9,7 +9,7 @@ from siren_sweep.config.parameters import grouped, leaf
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.written import yaml_text
 from siren_sweep.text import one_line
-from siren_sweep.views.record.trials import BlockView, TrialView
+from siren_sweep.views.blocks import BlockView, TrialView
 
 
 def config_text(trial: TrialView, block: BlockView) -> str:
@@ -18,7 +18,7 @@ def config_text(trial: TrialView, block: BlockView) -> str:
     for group in dataclasses.fields(TrialConfig):
         known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), group.name))}
         values[group.name] = {key: value for key, value in settings.get(group.name, {}).items() if key in known}
-    values["dataset"] |= {**block.dataset, "generate": False}
+    values["dataset"] |= {**block.block.dataset, "generate": False}
     values["training"] |= {"n_training_frames": trial.plan.n_training_frames, "seed": trial.plan.seed}
     for name, own in grouped(trial.config).items():
         values[name] |= own
@@ -26,7 +26,7 @@ def config_text(trial: TrialView, block: BlockView) -> str:
     unknown = [leaf(name) for name, value in trial.config.items() if value is None]
     what = one_line(trial.plan.mutation) or "a start of its own"
     head = f"# Iteration {trial.plan.iteration}, slot {trial.plan.slot}: {what}.\n"
-    origin = {"data_hash": block.data_hash, "command": block.command}
+    origin = {"data_hash": block.block.data_hash, "command": block.block.command}
     head += "".join(f"# {name}: {one_line(value)}\n" for name, value in origin.items() if value)
     if unknown:
         head += f"# Not known, and left to its default: {', '.join(unknown)}.\n"

@@ -13,8 +13,8 @@ from enum import StrEnum
 
 from siren_sweep.config.parameters import EXPLORABLE, WINDOW, leaf
 from siren_sweep.search.proposal import shown
+from siren_sweep.views.blocks import BlockView, TrialView
 from siren_sweep.views.record.noise import Noise, noise_before
-from siren_sweep.views.record.trials import BlockView, TrialView
 from siren_sweep.views.record.verdicts import Call, Verdict, judge
 
 N_ESTABLISHED = 3
@@ -82,7 +82,7 @@ def judge_block(block: BlockView, noise: Noise) -> list[Judged]:
     told, batches = by(block.trials, lambda one: one.told_in), by(block.trials, lambda one: one.plan.batch)
     found = []
     for batch in sorted(block.told):
-        own = sorted(told[batch], key=lambda trial: trial.given_up)  # which comes after all that trained
+        own = sorted(told[batch], key=lambda trial: trial.given_up is not None)  # which comes after all that trained
         beside = [one for number in {trial.plan.batch for trial in own} for one in batches[number]]
         parents = [parent for trial in own if (parent := block.trial(trial.plan.parent))]
         seen = block.after(batch, {one.number: one for one in (*beside, *parents)}.values())  # what they are judged by

@@ -8,12 +8,12 @@ from dataclasses import replace
 from siren_sweep.config.parameters import WINDOW, leaf
 from siren_sweep.study.log_format import BLOCK_END, CONFIG, IMPORTED
 from siren_sweep.text import one_line
+from siren_sweep.views.blocks import BlockView, Stage
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, Level, current, statements
 from siren_sweep.views.record.noise import noise_before
 from siren_sweep.views.record.notes import notes_of, with_notes
-from siren_sweep.views.record.trials import BlockView, State
 from siren_sweep.views.record.verdicts import Call, changed
 
 _COLUMNS = (
@@ -56,7 +56,7 @@ def snapshot_text(name: str, blocks: Sequence[BlockView], ended: int) -> str:
 
 
 def _summary(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
-    best = [f"{one.n_training_frames} frames: {_best_words(one)}" for one in blocks if one.best is not None]
+    best = [f"{one.n_frames} frames: {_best_words(one)}" for one in blocks if one.best is not None]
     found = statements(judged)
     levels = ", ".join(f"{sum(one.level is level for one in found)} {level}" for level in Level)
     told = [one for block in blocks for one in block.entries()]
@@ -81,18 +81,18 @@ def _table(judged: Sequence[Judged]) -> str:
 
 
 def _row(judged: Judged) -> str:
-    trial, metrics = judged.trial, judged.trial.metrics or {}
+    trial, metrics = judged.trial, judged.trial.metrics
     config = {short: words.number(trial.config[name]) for short, name in CONFIG.items()}
     if trial.config[WINDOW]:
         config["T_period"] += f" in windows of {trial.config[WINDOW]}"
-    part = f" {trial.sample}" if trial.sample else ""
+    part = f" {trial.part}" if trial.part else ""
     cells = [
         trial.plan.iteration,
         trial.plan.n_training_frames,
         *(config[short] for short in ("hidden_dim", "n_layers", "omega", "lr", "batch_size", "T_period")),
         config["total_steps"],
-        f"{words.r2(trial.value)}{part}" if trial.value is not None else str(trial.state),
-        words.number(metrics.get("sample_mse" if trial.sample else "final_mse")),
+        f"{words.r2(trial.final)}{part}" if trial.final is not None else str(trial.stage),
+        words.number(metrics.get("sample_mse" if trial.part else "final_mse")),
         words.number(metrics.get("training_time_min"), 3),
         f"{words.mutation(trial, judged.parent)}: {judged.verdict.call}",
     ]
@@ -121,7 +121,7 @@ def _previous(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
     own = [one for one in judged if one.trial.plan.block == block.number]
     seeds = [f"{len(group)} seeds gave R2 {', '.join(map(words.r2, group))}" for group in block.validation]
     lines = [
-        f"Block {block.number}, n_training_frames {block.n_training_frames}: {len(own)} trials, {_counts(own)}",
+        f"Block {block.number}, n_training_frames {block.n_frames}: {len(own)} trials, {_counts(own)}",
         f"Best: {_best_words(block)}",
         *(f"Validation: {text}" for text in seeds),
         *_effects(own),
@@ -146,14 +146,14 @@ def _current_block(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> lis
         *(
             f"Iteration {one.plan.iteration} {words.result(one)}"
             for one in block.entries()
-            if one.state is State.failed
+            if one.stage is Stage.failed
         ),
-        *(f"Iteration {one.plan.iteration} {words.result(one)}" for one in block.trials if one.state is State.paused),
+        *(f"Iteration {one.plan.iteration} {words.result(one)}" for one in block.trials if one.stage is Stage.paused),
         *_asked(block),
     ]
     return [
         f"## Current Block (Block {block.number})",
-        f"### Block Info\n\nFocus: {focus}\nn_training_frames: {block.n_training_frames}",
+        f"### Block Info\n\nFocus: {focus}\nn_training_frames: {block.n_frames}",
         f"### Hypothesis\n\n{_hypothesis(block, own)}",
         f"### Iterations This Block{_bullets(_iteration(one) for one in own)}{end}",
         _emerging() + _bullets(observations),
@@ -196,7 +196,7 @@ def _effects(own: Sequence[Judged]) -> list[str]:
 
 
 def _asked(block: BlockView) -> list[str]:
-    return [f'A person asked "{line}": {answer}' for line, answer in block.asked]
+    return [f'A person asked "{one.line}": {one.answer}' for one in block.asked]
 
 
 def _counts(own: Sequence[Judged]) -> str:
@@ -204,16 +204,16 @@ def _counts(own: Sequence[Judged]) -> str:
 
 
 def _best_words(block: BlockView) -> str:
-    best = block.trial(block.best)
+    best = block.best
     if best is None:
         return "no trial has finished"
     where = f"at iteration {best.plan.iteration} ({words.config_line(best)})"
     if best.plan.strategy == IMPORTED:
-        return f"{words.kind_of_r2(best)} {words.r2(best.value)} {where}"
+        return f"{words.kind_of_r2(best)} {words.r2(best.final)} {where}"
     final = block.final_r2(best)
     if final is None:
-        return f"R2 {words.r2(best.value)} {best.sample} {where}"
-    promised = f", which had R2 {words.r2(best.value)} {best.sample}" if best.sample else ""
+        return f"R2 {words.r2(best.final)} {best.part} {where}"
+    promised = f", which had R2 {words.r2(best.final)} {best.part}" if best.part else ""
     solved = block.solved_r2
     cheapest = f", the cheapest of those with R2 {solved:g} or more" if solved is not None and final >= solved else ""
     return f"final R2 {words.r2(final)} {where}{promised}{cheapest}"

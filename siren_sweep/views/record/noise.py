@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped]
 
-from siren_sweep.views.record.trials import BlockView
+from siren_sweep.views.blocks import BlockView
 
 # Of log(1 - R2) between seeds, until it is measured. On real video, 3 or 4 seeds a config: 0.1 to 0.8 at 10 frames,
 # where blocks begin and R2 is nearest to 1; 0.2 at 100; 0.02 to 0.1 in bench/results/recipe.json (100 and 1000).

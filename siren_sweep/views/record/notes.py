@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from siren_sweep.text import one_line
-from siren_sweep.views.record.trials import BlockView
+from siren_sweep.views.blocks import BlockView
 
 LASTING = ("Paper Summary", "Open Questions")
 OF_A_BLOCK = ("Hypothesis", "Emerging Observations")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from siren_sweep.search.tree import Score
+from siren_sweep.views.blocks import BlockView, TrialView
 from siren_sweep.views.record import words
-from siren_sweep.views.record.trials import BlockView, TrialView
 from siren_sweep.views.ucb import exploration, ranking
 
 
@@ -41,7 +41,7 @@ def next_parent(block: BlockView, first: Sequence[Score], iteration: int) -> str
 def _row(score: Score, trials: dict[int, TrialView]) -> str:
     trial = trials[score.id]
     parent = trials.get(score.parent) if score.parent is not None else None
-    time: Any = (trial.metrics or {}).get("training_time_min")
+    time: Any = trial.metrics.get("training_time_min")
     minutes = f"{time:.1f}" if isinstance(time, int | float) else "nan"
     return (
         f"Node {trial.plan.iteration}: UCB={score.ucb:.3f}, parent={words.parent_name(parent)}, visits={score.visits}, "

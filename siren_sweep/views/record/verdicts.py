@@ -13,8 +13,8 @@ from enum import StrEnum
 
 from siren_sweep.config.parameters import EXPLORABLE, RATIOS, WINDOW, leaf
 from siren_sweep.config.schema import N_REPORTS
+from siren_sweep.views.blocks import BlockView, Stage, TrialView
 from siren_sweep.views.record.noise import Noise, score
-from siren_sweep.views.record.trials import BlockView, State, TrialView
 
 
 class Call(StrEnum):
@@ -66,13 +66,13 @@ def judge(trial: TrialView, block: BlockView, noise: Noise) -> Verdict:
     if unknown := [leaf(name) for name in names if trial.config[name] is None or parent.config[name] is None]:
         return Verdict(Call.inconclusive, f"{', '.join(unknown)} is not known of it or of its parent", names)
     for one, whose in ((trial, "it"), (parent, f"its parent, iteration {parent.plan.iteration},")):
-        if one.state is State.failed:
+        if one.stage is Stage.failed:
             return Verdict(Call.inconclusive, f"{whose} failed", names)
     square = _square(trial, parent, block, names)
     compared = (trial, parent, *(square or ()))
     if block.solved_r2 is not None and all(_range(one)[1] >= score(block.solved_r2) for one in compared):
         whose = "all four configs" if square else f"it and iteration {parent.plan.iteration}"
-        are = "are" if all(one.value is not None for one in compared) else "may both be"
+        are = "are" if all(one.final is not None for one in compared) else "may both be"
         return Verdict(Call.inconclusive, f"{whose} {are} solved: R2 of {block.solved_r2:g} or more", names)
     if square is not None:
         return _main_effect(trial, parent, square, names, noise)
@@ -108,7 +108,7 @@ def _main_effect(
 ) -> Verdict:
     """One parameter of a Latin square: its effect averaged over both levels of the other."""
     other, corner = square
-    points = [score(one.value or 0.0) for one in (trial, parent, corner, other)]
+    points = [score(one.final or 0.0) for one in (trial, parent, corner, other)]
     effect, limit = (points[0] - points[1] + points[2] - points[3]) / 2, noise.limit(1.0)
     where = f"iterations {parent.plan.iteration} and {other.plan.iteration}"
     words = f"as a main effect of the Latin square, {_times(effect)} of {where}"
@@ -121,14 +121,14 @@ def _square(
     trial: TrialView, parent: TrialView, block: BlockView, names: tuple[str, ...]
 ) -> tuple[TrialView, TrialView] | None:
     """The other two corners of a complete Latin square: with only the other parameter changed, and with both."""
-    if trial.plan.strategy != "latin_square" or len(names) != 1 or trial.value is None or parent.value is None:
+    if trial.plan.strategy != "latin_square" or len(names) != 1 or trial.final is None or parent.final is None:
         return None
     batch = [one for one in block.trials if (one.plan.batch, one.plan.strategy) == (trial.plan.batch, "latin_square")]
-    for other in (one for one in batch if one.value is not None and one.plan.parent == parent.number):
+    for other in (one for one in batch if one.final is not None and one.plan.parent == parent.number):
         different = changed(parent, other)
         if len(different) != 1 or different == names:
             continue
-        for corner in (one for one in batch if one.value is not None):
+        for corner in (one for one in batch if one.final is not None):
             if changed(other, corner) == names and changed(trial, corner) == different:
                 return other, corner
     return None
@@ -145,23 +145,23 @@ def _singles(trial: TrialView, parent: TrialView, block: BlockView, names: tuple
 
 def _range(trial: TrialView) -> tuple[float, float]:
     """The lowest and the highest score that a trial may end with: a point, or what a stopped one's bound proves."""
-    if trial.value is not None:
-        return (score(trial.value),) * 2
+    if trial.final is not None:
+        return (score(trial.final),) * 2
     return -math.inf, score(trial.bound) if trial.bound is not None else math.inf
 
 
 def _so_far(trial: TrialView, parent: TrialView, against: str) -> str:
     """How two trials stand at the last report that both have reached; how they would end, nobody knows."""
-    n_reports = min(len(trial.curve), len(parent.curve))
+    n_reports = min(len(trial.reports), len(parent.reports))
     if n_reports == 0:
         return f"stopped early, which settles nothing against {against}"
-    there = score(trial.curve[n_reports - 1]) - score(parent.curve[n_reports - 1])
+    there = score(trial.reports[n_reports - 1].r2) - score(parent.reports[n_reports - 1].r2)
     where = f"{n_reports / N_REPORTS:.0%} of the steps"
     return f"stopped early: at {where} {_times(there)} of {against}, which settles nothing"
 
 
 def _words(difference: float, against: str, trial: TrialView, parent: TrialView) -> str:
-    at_most = trial.value is None or parent.value is None
+    at_most = trial.final is None or parent.final is None
     sense = ("at least " if difference < 0 else "at most ") if at_most else ""
     return f"{sense}{_times(difference)} of {against}"
 

@@ -9,7 +9,7 @@ from siren_sweep.config.parameters import PARAMETERS, XY_PERIOD, leaf
 from siren_sweep.search.proposal import shown
 from siren_sweep.study.log_format import CONFIG, IMPORTED, OLD_R2
 from siren_sweep.text import one_line
-from siren_sweep.views.record.trials import BlockView, State, TrialView
+from siren_sweep.views.blocks import BlockView, Stage, TrialView
 from siren_sweep.views.record.verdicts import changed
 
 METRICS = ("final_r2", "final_mse", "training_time_min", "total_params", "rank_90", "rank_99")
@@ -50,8 +50,10 @@ def config_line(trial: TrialView) -> str:
 def origin(block: BlockView, trial: TrialView) -> str:
     """Where a trial's results come from: `siren_sweep 0.1.0; commit ...; data_hash ...`. Empty where nothing says what
     ran it."""
-    own = {**trial.provenance, "data_hash": block.data_hash, "command": block.command}
-    return "; ".join(f"{name} {one_line(value)}" for name, value in own.items() if value) if trial.provenance else ""
+    if trial.outcome is None or not trial.outcome.provenance:
+        return ""
+    own = {**trial.outcome.provenance, "data_hash": block.block.data_hash, "command": block.block.command}
+    return "; ".join(f"{name} {one_line(value)}" for name, value in own.items() if value)
 
 
 def metrics_line(trial: TrialView) -> str:
@@ -59,10 +61,9 @@ def metrics_line(trial: TrialView) -> str:
 
     What is over some of the windows has a name of its own: `sample_r2=0.98, ..., sample_windows=16, n_windows=512`.
     """
-    own = trial.metrics or {}
-    names = [name.replace("final_", "sample_") for name in METRICS] if trial.sample else list(METRICS)
-    names += ["sample_windows", "n_windows"] if trial.sample else []
-    values: Mapping[str, Any] = {**own, names[0]: trial.value}
+    names = [name.replace("final_", "sample_") for name in METRICS] if trial.part else list(METRICS)
+    names += ["sample_windows", "n_windows"] if trial.part else []
+    values: Mapping[str, Any] = {**trial.metrics, names[0]: trial.final}
     return ", ".join(f"{name}={number(values.get(name), 12 if name == names[0] else 6)}" for name in names)
 
 
@@ -95,11 +96,11 @@ def rationale(trial: TrialView) -> str:
 
 def result(trial: TrialView) -> str:
     """How a trial ended, without any `key=value` that a reader of the log could take for a metric."""
-    if trial.state is State.open:
+    if trial.stage is Stage.open:
         return "not finished"
-    if trial.state is State.failed:
+    if trial.stage is Stage.failed:
         return f"failed: {one_line(trial.reason or 'no reason was left')}"
-    if trial.state.stopped:
-        return one_line(trial.reason or "stopped") + (", and may go on" if trial.state is State.paused else "")
-    part = f" {trial.sample}" if trial.sample else ""
-    return f"{kind_of_r2(trial)} {r2(trial.value)}{part}" + (f" ({one_line(trial.reason)})" if trial.reason else "")
+    if trial.stage.stopped:
+        return one_line(trial.reason or "stopped") + (", and may go on" if trial.stage is Stage.paused else "")
+    part = f" {trial.part}" if trial.part else ""
+    return f"{kind_of_r2(trial)} {r2(trial.final)}{part}" + (f" ({one_line(trial.reason)})" if trial.reason else "")

@@ -10,11 +10,11 @@ from optuna.study import Study
 
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import SweepPaths, replacing
+from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.record.analysis import analysis_text
 from siren_sweep.views.record.configs import config_text
 from siren_sweep.views.record.memory import memory_text, snapshot_text
 from siren_sweep.views.record.tree import ucb_text
-from siren_sweep.views.record.trials import BlockView, read_blocks
 
 
 def write_record(paths: SweepPaths, studies: Mapping[int, Study], validations: Mapping[int, Study]) -> None:
@@ -35,16 +35,15 @@ def write_record(paths: SweepPaths, studies: Mapping[int, Study], validations: M
 def record_files(name: str, blocks: Sequence[BlockView]) -> dict[str, str]:
     """Every file of the record, by its name below the record's folder."""
     files = {f"{name}_analysis.md": analysis_text(name, blocks), f"{name}_memory.md": memory_text(name, blocks)}
-    last = max((trial.place[0] for trial in blocks[-1].trials), default=0) if blocks else 0
+    last = max((trial.batch for trial in blocks[-1].trials), default=0) if blocks else 0
     for block in blocks:
         if block.ended:
             files[f"memory/block_{block.number:03d}_memory.md"] = snapshot_text(name, blocks, block.number)
         for trial in block.trials:
             text = config_text(trial, block)
             files[f"config/iter_{trial.plan.iteration:03d}_slot_{trial.plan.slot:02d}.yaml"] = text
-            batch, slot = trial.place
-            if block is blocks[-1] and batch == last:
-                files[f"{name}_{slot:02d}.yaml"] = text
+            if block is blocks[-1] and trial.batch == last:
+                files[f"{name}_{trial.slot:02d}.yaml"] = text
     if blocks:
         files[f"{name}_ucb_scores.txt"] = ucb_text(blocks[-1])
     return files

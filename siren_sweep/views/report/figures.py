@@ -14,9 +14,10 @@ from plotly.subplots import make_subplots
 
 from siren_sweep.search.tree import Node, visits
 from siren_sweep.study.records import Trial
+from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.grades import EXCELLENT
 from siren_sweep.views.report.scale import error, log_error, shown_r2
-from siren_sweep.views.report.view import ReportedBlock, curve_of, reason_of, spells, state_of
+from siren_sweep.views.report.view import curve_of, reason_of, spells, state_of
 from siren_sweep.views.sampled import part
 from siren_sweep.views.ucb import ranking
 
@@ -41,7 +42,7 @@ SEEDS = "#0b7fd1"
 TRACES = ("#8a939b", "#cf3f55")  # truth, prediction
 
 
-def r2_by_block(blocks: Sequence[ReportedBlock]) -> go.Figure:
+def r2_by_block(blocks: Sequence[BlockView]) -> go.Figure:
     """1 - R2 of every trial in the order of iterations, blocks side by side."""
     figure = go.Figure()
     for state, colour in STATES.items():
@@ -59,7 +60,7 @@ def r2_by_block(blocks: Sequence[ReportedBlock]) -> go.Figure:
     seeds = [
         (block.best.plan.iteration, value, f"seed {trial.plan.seed}: R² {shown_r2(value)} {trial.part}".strip())
         for block in blocks
-        for trial in block.validation
+        for trial in block.seeds
         if block.best and (value := trial.finite_value) is not None
     ]
     figure.add_scatter(
@@ -77,7 +78,7 @@ def r2_by_block(blocks: Sequence[ReportedBlock]) -> go.Figure:
     return figure
 
 
-def _mark_blocks(figure: go.Figure, blocks: Iterable[ReportedBlock]) -> None:
+def _mark_blocks(figure: go.Figure, blocks: Iterable[BlockView]) -> None:
     """Where each block begins; in a strip below the marks its number, and in two rows, since they are long, its
     frames."""
     strip = 0.17  # of the height
@@ -92,7 +93,7 @@ def _mark_blocks(figure: go.Figure, blocks: Iterable[ReportedBlock]) -> None:
     figure.update_xaxes(anchor="free", position=0)
 
 
-def learning_curves(block: ReportedBlock) -> go.Figure:
+def learning_curves(block: BlockView) -> go.Figure:
     """1 - R2 of each trial of a block at its reports; marked are the last report of one that did not finish, and those
     at which one paused and went on."""
     figure = go.Figure()
@@ -124,7 +125,7 @@ def learning_curves(block: ReportedBlock) -> go.Figure:
     return with_error_axis(figure)
 
 
-def tree(block: ReportedBlock) -> go.Figure:
+def tree(block: BlockView) -> go.Figure:
     """The tree of mutations: a row a trial, children to the right of and below their parent, its path to the best."""
     nodes = [Node(trial.number, trial.plan.parent, trial.finite_value) for trial in block.trials]
     visited, scores = visits(nodes), {score.id: score.ucb for score in ranking(nodes, block.settings)}
@@ -167,7 +168,7 @@ def tree(block: ReportedBlock) -> go.Figure:
     return figure
 
 
-def timeline(block: ReportedBlock) -> go.Figure:
+def timeline(block: BlockView) -> go.Figure:
     """When each slot trained what: the true start and end of the block's trials, in parts where one paused."""
     rows = [
         {"slot": f"slot {slot}", "begin": begin, "end": end, "state": _state(block, trial)}
@@ -217,7 +218,7 @@ def traces(frames: Sequence[int], series: Mapping[str, tuple[Sequence[float], Se
     return figure
 
 
-def trial_words(block: ReportedBlock, trial: Trial) -> str:
+def trial_words(block: BlockView, trial: Trial) -> str:
     """What a hover says of a trial, as HTML of plotly's."""
     lines = [f"block {block.number}, trial {trial.number}: {state_of(trial)}"]
     if trial.last_r2 is not None:
@@ -227,7 +228,7 @@ def trial_words(block: ReportedBlock, trial: Trial) -> str:
     return "<br>".join(html.escape(line[:160]) for line in lines if line)
 
 
-def _state(block: ReportedBlock, trial: Trial) -> str:
+def _state(block: BlockView, trial: Trial) -> str:
     known = "best" if trial is block.best else state_of(trial)
     return known if known in STATES else "running"
 

@@ -8,6 +8,7 @@ import functools
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,17 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths, replacing, trial_folder
-from siren_sweep.study.studies import instructions
+from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.frames import trials_frame
 from siren_sweep.views.grades import grade
 from siren_sweep.views.mlflow.client import run_pages
 from siren_sweep.views.record.evidence import current
-from siren_sweep.views.record.trials import read_blocks
 from siren_sweep.views.report import figures, search, tables
 from siren_sweep.views.report.beside import neighbours
 from siren_sweep.views.report.established import established, verdicts
 from siren_sweep.views.report.prediction import prediction
 from siren_sweep.views.report.scale import colour, shown_r2
-from siren_sweep.views.report.view import ReportedBlock, curve_of, spells, state_of, view_block
+from siren_sweep.views.report.view import curve_of, spells, state_of
 
 
 def write_report(
@@ -41,10 +41,10 @@ def write_report(
 
     Raises OutputError where the disk will not have it.
     """
-    asked = instructions(studies)
-    blocks = [view_block(study, validation.get(number), asked) for number, study in sorted(studies.items())]
+    blocks = read_blocks(studies, validation)
+    judged = current(blocks)
+    blocks = [replace(block, trials=sorted(block.trials, key=lambda trial: trial.number)) for block in blocks]
     table = trials_frame((block.block, trial) for block in blocks for trial in block.trials).to_csv(index=False)
-    judged = current(read_blocks(studies, validation))
     links = run_pages(outputs, paths.root.name, studies[1]) if 1 in studies else {}
     charts, importance = _charts(blocks)
     near = neighbours(paths, outputs, {block.n_frames: block.block.data_hash for block in blocks})
@@ -95,7 +95,7 @@ _BLOCK_FIGURES = {
 }
 
 
-def _charts(blocks: Sequence[ReportedBlock]) -> tuple[dict[str, go.Figure], str]:
+def _charts(blocks: Sequence[BlockView]) -> tuple[dict[str, go.Figure], str]:
     """Every chart by its name, and what is said of the importances."""
     charts = {"r2-by-block": figures.r2_by_block(blocks)}
     importances, ranked, told = search.parameter_importances(blocks)
@@ -134,14 +134,14 @@ def _packed(text: str) -> str:
 
 
 def _trials(
-    blocks: Sequence[ReportedBlock], judged: Mapping[tuple[int, int], Any], links: Mapping[str, str]
+    blocks: Sequence[BlockView], judged: Mapping[tuple[int, int], Any], links: Mapping[str, str]
 ) -> dict[str, Any]:
     """The trials' table: its heads, its rows, the parameters that never vary, and by what it can be filtered."""
     names, same = tables.parameters(blocks)
     rows = []
     for block in blocks:
         for trial in block.trials:
-            verdict, folder = judged.get((block.number, trial.number)), trial_folder(block.name, trial.number)
+            verdict, folder = judged.get((block.number, trial.number)), trial_folder(block.study, trial.number)
             rows.append(
                 {
                     "cells": tables.trial_cells(block, trial, names, verdict),
@@ -161,7 +161,7 @@ def _trials(
     return {"heads": tables.trial_columns(names, r2_name), "rows": rows, "same": same, "kinds": kinds}
 
 
-def _lead(blocks: Sequence[ReportedBlock]) -> str:
+def _lead(blocks: Sequence[BlockView]) -> str:
     ends = [trial.told for block in blocks if not block.block.imported for trial in block.trials if trial.told]
     told = [
         f"{len(blocks)} of {_n_blocks(blocks)} blocks begun",
@@ -172,14 +172,14 @@ def _lead(blocks: Sequence[ReportedBlock]) -> str:
     return f"SIREN hyperparameter sweep. {', '.join(told)}."
 
 
-def _n_blocks(blocks: Sequence[ReportedBlock]) -> int:
+def _n_blocks(blocks: Sequence[BlockView]) -> int:
     """Blocks of the schedule, or those there are where the settings name none."""
     names = (name for block in blocks[:1] for name in block.settings)
     scheduled = sum(name.startswith("blocks.schedule[") and name.endswith("n_training_frames") for name in names)
     return max(scheduled, len(blocks))
 
 
-def _card(block: ReportedBlock) -> dict[str, str]:
+def _card(block: BlockView) -> dict[str, str]:
     finished, pruned, failed = map(block.count, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     still_open = len(block.trials) - finished - pruned - failed
     counts = f"{finished} finished, {pruned} pruned, {failed} failed" + (f", {still_open} open" if still_open else "")
@@ -187,12 +187,12 @@ def _card(block: ReportedBlock) -> dict[str, str]:
         counts += f"; {block.n_planned} full trials planned"
     if block.best is None:
         return {"name": block.title, "r2": "no result", "counts": counts, "told": "", "colour": "var(--grid)"}
-    r2 = f"{block.r2_name} {shown_r2(block.r2)} {block.sample}".strip()
+    r2 = f"{block.r2_name} {shown_r2(block.r2)} {block.part}".strip()
     told = f"{grade(block.r2)}; with other seeds {tables.validated(block)}"
     return {"name": block.title, "r2": r2, "counts": counts, "told": told, "colour": colour(block.r2)}
 
 
-def _facts(blocks: Sequence[ReportedBlock]) -> dict[str, Any]:
+def _facts(blocks: Sequence[BlockView]) -> dict[str, Any]:
     """What the sweep was started with, on which data, and what a person asked for."""
     facts = {f"{block.title}: data hash": block.block.data_hash or "unknown" for block in blocks}
     for name, value in blocks[0].block.dataset.items() if blocks else ():

@@ -20,8 +20,8 @@ from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.train.pictures import TRACE_FRAMES, middle_frames, predict, trace_columns
 from siren_sweep.train.saved import described
 from siren_sweep.views.best import PICTURES, provenance
+from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.report import figures
-from siren_sweep.views.report.view import ReportedBlock
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Prediction:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def prediction(block: ReportedBlock, validation: Study | None, paths: SweepPaths, outputs: OutputPaths) -> Prediction:
+def prediction(block: BlockView, validation: Study | None, paths: SweepPaths, outputs: OutputPaths) -> Prediction:
     """What there is to show of a block's best model."""
     if block.winner is None:
         return Prediction("No trial of this block has finished, so there is no model to show.")
@@ -57,7 +57,7 @@ def prediction(block: ReportedBlock, validation: Study | None, paths: SweepPaths
         return Prediction(f"The best model (trial {block.winner.searched.number}) cannot be shown: {error}")
 
 
-def _traces(block: ReportedBlock, paths: SweepPaths, outputs: OutputPaths) -> go.Figure:
+def _traces(block: BlockView, paths: SweepPaths, outputs: OutputPaths) -> go.Figure:
     assert block.winner is not None
     saved = paths.trial(block.winner.study, block.winner.run.number)
     weights, cfg = load_file(saved.weights), read_config(saved.config)

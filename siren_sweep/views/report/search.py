@@ -19,8 +19,8 @@ from optuna.visualization import plot_contour, plot_parallel_coordinate, plot_pa
 from siren_sweep.config.parameters import WINDOW, short_name
 from siren_sweep.search.tree import rank_rewards
 from siren_sweep.study.records import Trial
+from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.report.scale import log_error
-from siren_sweep.views.report.view import ReportedBlock
 
 ERROR = "log10(1 - R²)"
 FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # fewer say nothing of importance: the forest then splits on chance
@@ -32,7 +32,7 @@ MOST_CONTOURED = 150  # trials: a panel is a matrix of all values of one paramet
 MOST_RANKED = 300  # trials of which importances are found: eleven forests of 2000 take minutes
 
 
-def block_figures(block: ReportedBlock, ranked: Sequence[str]) -> dict[str, go.Figure]:
+def block_figures(block: BlockView, ranked: Sequence[str]) -> dict[str, go.Figure]:
     """Parallel coordinates, slices and contours by name; `ranked` are short names, the most important parameter first.
 
     Empty before two trials with different values have finished.
@@ -71,7 +71,7 @@ def block_figures(block: ReportedBlock, ranked: Sequence[str]) -> dict[str, go.F
     return found
 
 
-def parameter_importances(blocks: Sequence[ReportedBlock]) -> tuple[go.Figure | None, list[str], str]:
+def parameter_importances(blocks: Sequence[BlockView]) -> tuple[go.Figure | None, list[str], str]:
     """A figure of the shares with their spread, the short names by importance, and how it came about; None and no names
     where there are too few trials.
 
@@ -132,7 +132,7 @@ def _ranks_study(rows: Sequence[tuple[dict[str, float], float]], names: Sequence
     return study
 
 
-def _ranked(block: ReportedBlock) -> list[tuple[dict[str, float], float]]:
+def _ranked(block: BlockView) -> list[tuple[dict[str, float], float]]:
     """(params by short name, rank in [0, 1]) of the trials that have a value; none of a block with a single one."""
     valued = {trial.number: (trial, value) for trial in block.trials if (value := trial.finite_value) is not None}
     if len(valued) < 2:

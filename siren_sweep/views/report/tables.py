@@ -11,10 +11,11 @@ from typing import Any
 from siren_sweep.config.parameters import EXPLORABLE, leaf, short_name
 from siren_sweep.search.proposal import shown
 from siren_sweep.study.records import Trial
+from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record.verdicts import Verdict
 from siren_sweep.views.report.scale import shown_r2
-from siren_sweep.views.report.view import ReportedBlock, reason_of, state_of
+from siren_sweep.views.report.view import reason_of, state_of
 from siren_sweep.views.sampled import part
 
 NOTHING = "—"
@@ -42,7 +43,7 @@ class Cell:
     kind: str = ""
 
 
-def best_rows(blocks: Sequence[ReportedBlock]) -> dict[str, list[Cell]]:
+def best_rows(blocks: Sequence[BlockView]) -> dict[str, list[Cell]]:
     """Results and config by the row's name, a cell a block; what differs from the block before is marked."""
     rows: dict[str, list[Cell]] = {
         "frames": [Cell(str(block.n_frames)) for block in blocks],
@@ -67,20 +68,20 @@ def _in_parts(text: str) -> str:
     return whole.replace("1 - ", "1\u00a0-\u2060\u00a0").replace("e-", "e-\u2060")  # behind a hyphen no line ends
 
 
-def validated(block: ReportedBlock) -> str:
+def validated(block: BlockView) -> str:
     """Mean R2 of the best config with other seeds, their standard deviation and number."""
-    values = [value for trial in block.validation if (value := trial.finite_value) is not None]
+    values = [value for trial in block.seeds if (value := trial.finite_value) is not None]
     if not values:
         return "none yet"
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     spread = f" ± {deviation:.4f}" if deviation >= 5e-4 else f" ± {deviation:.1e}"
-    failed = sum(trial.state.is_finished() for trial in block.validation) - len(values)
+    failed = sum(trial.state.is_finished() for trial in block.seeds) - len(values)
     seeds = f"{len(values)} seed{'s' if len(values) > 1 else ''}{f', {failed} without a result' if failed else ''}"
-    over = next((f" {trial.part}" for trial in block.validation if trial.part), "")
+    over = next((f" {trial.part}" for trial in block.seeds if trial.part), "")
     return _in_parts(f"{shown_r2(statistics.fmean(values))}{spread if len(values) > 1 else ''}{over} ({seeds})")
 
 
-def parameters(blocks: Sequence[ReportedBlock]) -> tuple[list[str], dict[str, str]]:
+def parameters(blocks: Sequence[BlockView]) -> tuple[list[str], dict[str, str]]:
     """The dotted names of the parameters that differ among trials; and by short name the values of the others."""
     configs = [trial.plan.config for block in blocks for trial in block.trials]
     values = {name: {config.get(name) for config in configs} for name in EXPLORABLE}
@@ -88,7 +89,7 @@ def parameters(blocks: Sequence[ReportedBlock]) -> tuple[list[str], dict[str, st
     return [name for name in EXPLORABLE if short_name(name) not in same], same
 
 
-def trial_cells(block: ReportedBlock, trial: Trial, names: Sequence[str], verdict: Verdict | None) -> list[Cell]:
+def trial_cells(block: BlockView, trial: Trial, names: Sequence[str], verdict: Verdict | None) -> list[Cell]:
     """A row of the trials' table, under `trial_columns`."""
     plan, value = trial.plan, trial.last_r2
     minutes = trial.metrics.get("training_time_min")
@@ -125,23 +126,23 @@ def _sort(value: Any) -> float | str:
     return float(value) if isinstance(value, int | float) else ""
 
 
-def _r2(block: ReportedBlock) -> str:
-    return f"{shown_r2(block.r2)} {block.sample}".strip() if block.result else NOTHING
+def _r2(block: BlockView) -> str:
+    return f"{shown_r2(block.r2)} {block.part}".strip() if block.result else NOTHING
 
 
-def _searched(block: ReportedBlock) -> str:
+def _searched(block: BlockView) -> str:
     """What the winner's own trial had shown, where that was over some of the windows."""
     outcome = block.best.outcome if block.best else None
     return _in_parts(f"{shown_r2(outcome.r2)} {outcome.part}") if outcome and outcome.sampled else NOTHING
 
 
-def _metric(block: ReportedBlock, name: str, form: str | None) -> str:
+def _metric(block: BlockView, name: str, form: str | None) -> str:
     metrics: Mapping[str, Any] = block.result.metrics if block.result else {}
     value = metrics.get(name)
     return NOTHING if value is None else shown_r2(value) if form is None else format(value, form)
 
 
-def _parameter_cells(blocks: Sequence[ReportedBlock], name: str) -> list[Cell]:
+def _parameter_cells(blocks: Sequence[BlockView], name: str) -> list[Cell]:
     cells, before = [], None
     for block in blocks:
         value = block.best.plan.config.get(name) if block.best else None

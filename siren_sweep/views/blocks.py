@@ -1,0 +1,285 @@
+"""The blocks of a sweep as its record and its report read them: light, immutable views of studies and trials."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from siren_sweep.config.parameters import EXPLORABLE, PARAMETERS
+from siren_sweep.config.schema import N_REPORTS
+from siren_sweep.search.tree import Node
+from siren_sweep.study.log_format import OLD_R2
+from siren_sweep.study.records import Block, Instruction, Outcome, Stop, Trial, finite, solved_r2_of
+from siren_sweep.study.stored import read_block, read_notes
+from siren_sweep.study.stored_trials import read_trial, read_trials
+from siren_sweep.study.studies import (
+    Winner,
+    best_trial,
+    instructions,
+    n_trials_of,
+    open_batches,
+    seed_runs,
+    whole_runs,
+    winner,
+)
+from siren_sweep.train.report import Status
+
+
+class Stage(StrEnum):
+    """How far a trial has come."""
+
+    open = "open"
+    complete = "complete"
+    paused = "paused"  # it may go on, or does
+    pruned = "pruned"
+    failed = "failed"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the pruner stopped it, so far or for good."""
+        return self in (Stage.paused, Stage.pruned)
+
+
+_STAGES = {TrialState.COMPLETE: Stage.complete, TrialState.PRUNED: Stage.pruned, TrialState.FAIL: Stage.failed}
+
+
+@dataclass(frozen=True)
+class TrialView(Trial):
+    """A trial with what its record says of it."""
+
+    @functools.cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The plan's config with every parameter: an older study knows fewer."""
+        return {name: self.plan.config.get(name, PARAMETERS[name].default) for name in EXPLORABLE}
+
+    @functools.cached_property
+    def stage(self) -> Stage:
+        """How far it has come. One whose R2 is no number has failed."""
+        if self.state is TrialState.COMPLETE and self.final is None:
+            return Stage.failed
+        return _STAGES.get(self.state, Stage.paused if self.paused or self.stints else Stage.open)
+
+    @property
+    def final(self) -> float | None:
+        """The R2 with which a complete trial ended."""
+        return finite(self.value) if self.state is TrialState.COMPLETE else None
+
+    @property
+    def r2(self) -> float | None:
+        """The final R2, or the last one seen of a trial that was stopped."""
+        return self.last_r2 if self.final is None else self.final
+
+    @property
+    def bound(self) -> float | None:
+        """What a stopped trial's final R2 is at most, where the pruner said so."""
+        return finite(self.stop.bound) if self.stop and self.stage.stopped else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended, or paused last."""
+        return self.outcome.reason if self.outcome else None
+
+    @functools.cached_property
+    def told_in(self) -> int | None:
+        """The batch after which it was told, None before."""
+        if not self.state.is_finished():
+            return None
+        return self.batch if self.given_up is None else self.given_up
+
+    @functools.cached_property
+    def node(self) -> Node:
+        """The trial in its block's tree; a stopped one's value is its last."""
+        value = self.r2 if self.stage is Stage.complete or self.stage.stopped else None
+        return Node(self.number, self.plan.parent, value)
+
+    def after(self, batch: int) -> TrialView:
+        """The trial as it stood when a batch was over: paused, where it was told later."""
+        if self.stage is Stage.open or (self.told_in is not None and self.told_in <= batch):
+            return self
+        later = next((stint for stint in self.stints if stint.batch > batch), None)
+        reports = self.reports[: round(later.fraction * N_REPORTS)] if later else self.reports
+        bound = later.bound if later else self.bound
+        return replace(
+            self,
+            state=TrialState.RUNNING,
+            value=None,
+            reports=reports,
+            stop=Stop(reports[-1].fraction, reports[-1].r2, bound) if reports else None,
+            outcome=Outcome(self.attempt, Status.stopped),
+            stints=(),
+        )
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """One block: its trials in the order of iterations, what won, and what its runs with other seeds reached.
+
+    `best` is the trial that won, None before one has finished; `winner` the run of its config over all frames, which is
+    that trial itself unless it trained some windows only. `seeds` are the runs of that config with other seeds, and
+    `validation` holds a list of R2 for each config that was trained again, its first run's among them. `whole` has the
+    final R2, by trial number, of configs that were trained in all their windows.
+
+    `told` are the batches that are over, `ended` says that nothing will be added. `asked` is what a person asked for in
+    this block; `notes` what an agent wrote into the memory, by section, None where none was asked. `study` is the
+    study's name, `frozen` its trials as Optuna has them.
+    """
+
+    block: Block
+    trials: Sequence[TrialView]
+    best: TrialView | None = None
+    winner: Winner | None = None
+    seeds: Sequence[Trial] = ()
+    validation: Sequence[Sequence[float]] = ()
+    whole: Mapping[int, float] | None = None
+    told: frozenset[int] = frozenset()
+    ended: bool = False
+    asked: Sequence[Instruction] = ()
+    notes: Mapping[str, str] | None = None
+    study: str = ""
+    frozen: Sequence[FrozenTrial] = ()
+
+    @property
+    def number(self) -> int:
+        return self.block.number
+
+    @property
+    def n_frames(self) -> int:
+        return self.block.n_training_frames
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.block.settings
+
+    @property
+    def title(self) -> str:
+        """How a reader calls it."""
+        return f"Block {self.number}, {self.n_frames} frames"
+
+    @property
+    def solved_r2(self) -> float | None:
+        """The R2 from which on a difference is of no practical meaning; None where there is none."""
+        return solved_r2_of(self.settings)
+
+    @property
+    def result(self) -> Trial | None:
+        """The run whose metrics are the block's: the winner, or the best trial while nothing was trained whole."""
+        return self.winner.run if self.winner else self.best
+
+    @property
+    def r2(self) -> float:
+        """The block's R2: `final_r2`, or that of the best trial's windows while nothing was trained whole."""
+        return self.result.outcome.r2 if self.result and self.result.outcome else 0.0
+
+    @property
+    def part(self) -> str:
+        """Over which windows `r2` is; empty where it is over all frames."""
+        return self.result.part if self.result else ""
+
+    @property
+    def r2_name(self) -> str:
+        """What its R2 is called: that of an imported log is another measure."""
+        return "R²" if self.block.imported is None else OLD_R2
+
+    @property
+    def n_planned(self) -> int:
+        """How many trials the block is to have."""
+        n_iter_block = self.settings.get("claude.n_iter_block", len(self.trials))
+        return n_trials_of(self.asked, self.number, int(n_iter_block))
+
+    @property
+    def best_path(self) -> set[int]:
+        """The best trial and its ancestors."""
+        parents = {trial.number: trial.plan.parent for trial in self.trials}
+        path: set[int] = set()
+        number = self.best.number if self.best else None
+        while number in parents and number not in path:
+            path.add(number)
+            number = parents[number]
+        return path
+
+    def final_r2(self, trial: TrialView) -> float | None:
+        """R2 over all frames: a trial's own, or, where that is over some windows, that of its config trained whole."""
+        return (self.whole or {}).get(trial.number) if trial.part else trial.final
+
+    def trial(self, number: int | None) -> TrialView | None:
+        """The trial of a number, None where the block has none such."""
+        return None if number is None else self._by_number.get(number)
+
+    @functools.cached_property
+    def _by_number(self) -> dict[int, TrialView]:
+        return {trial.number: trial for trial in self.trials}
+
+    def count(self, state: TrialState) -> int:
+        """How many trials are in a state."""
+        return sum(trial.state is state for trial in self.trials)
+
+    def entries(self) -> list[TrialView]:
+        """The trials that were told, in batches that are over."""
+        return [trial for trial in self.trials if trial.told_in in self.told]
+
+    def after(self, batch: int, among: Iterable[TrialView] | None = None) -> BlockView:
+        """The block, or these of its trials, as it stood when a batch was just over."""
+        trials = [
+            one if one.told_in is not None and one.told_in <= batch else one.after(batch)  # a call for few of many
+            for one in (self.trials if among is None else among)
+            if one.plan.batch <= batch
+        ]
+        return BlockView(self.block, trials, told=frozenset(known for known in self.told if known <= batch))
+
+
+def read_blocks(studies: Mapping[int, Study], validations: Mapping[int, Study]) -> list[BlockView]:
+    """The blocks that have begun, in order; a block ends when the next one begins, or when it was marked as ended."""
+    last, asked = max(studies, default=0), instructions(studies)
+    return [
+        _block(study, validations.get(number), number < last, [one for one in asked if one.block == number])
+        for number, study in sorted(studies.items())
+    ]
+
+
+def _block(study: Study, validation: Study | None, followed: bool, asked: Sequence[Instruction]) -> BlockView:
+    block, frozen = read_block(study), study.get_trials(deepcopy=False)
+    known = (TrialView(**vars(trial)) for trial in map(read_trial, frozen) if trial is not None)
+    trials = sorted(known, key=lambda trial: (trial.plan.iteration, trial.number))
+    won = winner(study, validation)
+    found = won.searched if won else best_trial(study)
+    best = next((trial for trial in trials if found and trial.number == found.number), None)
+    runs = read_trials(validation) if validation else []
+    return BlockView(
+        block,
+        trials,
+        best,
+        won,
+        [run for run in runs if best and run.plan.validation_of == best.number],
+        _validation(validation, trials),
+        {run.plan.whole_of: run.metrics["final_r2"] for run in whole_runs(validation) if run.plan.whole_of is not None},
+        _told(trials, study),
+        followed or block.ended,
+        asked,
+        read_notes(study),
+        study.study_name,
+        frozen,
+    )
+
+
+def _told(trials: Sequence[TrialView], study: Study) -> frozenset[int]:
+    """The batches that are over."""
+    known = {trial.plan.batch for trial in trials} | {trial.told_in for trial in trials if trial.told_in is not None}
+    trains = {trial.plan.batch for trial in trials if trial.stage is Stage.open} | {*open_batches(study)}
+    return frozenset(known - trains)
+
+
+def _validation(study: Study | None, trials: Sequence[TrialView]) -> list[list[float]]:
+    """R2 of every seed, by config."""
+    first = {trial.number: trial.final for trial in trials if trial.final is not None}
+    groups: dict[int, list[float]] = {}
+    for run in seed_runs(study):
+        value, origin = finite(run.value), run.plan.validation_of
+        if value is not None and origin is not None and origin in first:
+            groups.setdefault(origin, [first[origin]]).append(value)
+    return list(groups.values())
