@@ -236,9 +236,11 @@ class _Views:
 
             write_record(self._paths, blocks, validations)
         elif view.kind == "export":
+            from siren_sweep.views.blocks import read_blocks
             from siren_sweep.views.export import export_block
 
-            export_block(blocks[view.block], validations.get(view.block), self._paths, self._outputs)
+            (block,) = read_blocks({view.block: blocks[view.block]}, validations)
+            export_block(block, self._paths, self._outputs)
         else:
             from siren_sweep.views.report.page import write_report
 

@@ -167,6 +167,11 @@ class BlockView:
         return solved_r2_of(self.settings)
 
     @property
+    def finished_seeds(self) -> list[Trial]:
+        """The runs with other seeds that came to their end."""
+        return [run for run in self.seeds if run.state is TrialState.COMPLETE]
+
+    @property
     def result(self) -> Trial | None:
         """The run whose metrics are the block's: the winner, or the best trial while nothing was trained whole."""
         return self.winner.run if self.winner else self.best

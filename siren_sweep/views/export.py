@@ -25,9 +25,7 @@ from siren_sweep.errors import ConfigError, DataError, OutputError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, replacing
-from siren_sweep.study.records import Block
-from siren_sweep.study.stored import read_block
-from siren_sweep.study.studies import Winner, winner
+from siren_sweep.study.studies import Winner
 from siren_sweep.text import one_line
 from siren_sweep.train.model import Model
 from siren_sweep.train.pictures import prediction_figure, save_figure
@@ -35,6 +33,7 @@ from siren_sweep.train.report import shown_r2
 from siren_sweep.train.saved import Description, describe, described, saved_bytes
 from siren_sweep.train.siren import in_data_units
 from siren_sweep.views.best import PICTURES, best_entry, provenance
+from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.film import film_images, write_mp4, write_webp
 from siren_sweep.views.predicted import write_npz, write_zarr
 
@@ -51,29 +50,23 @@ HEADER = """\
 """
 
 
-def export_block(
-    study: Study, validation: Study | None, paths: SweepPaths, outputs: OutputPaths, anew: bool = False
-) -> None:
-    """Write config, weights, pictures and `best.json` for the block's best trial; nothing where none has finished.
+def export_block(block: BlockView, paths: SweepPaths, outputs: OutputPaths, anew: bool = False) -> None:
+    """Write config, weights, pictures and `best.json` for the block's winner; nothing where it has none.
 
     Pictures of the same run that are there already stay, unless all is to be made `anew`.
     """
-    best = winner(study, validation)
     entry = []
-    if best is not None:
-        origin = _write_files(study, best, validation, paths, outputs, anew)
-        entry = [best_entry(study, best, validation) | {"provenance": origin}]
-    others = [known for known in _known_entries(paths) if known["block"] != read_block(study).number]
+    if block.winner is not None:
+        origin = _write_files(block, block.winner, paths, outputs, anew)
+        entry = [best_entry(block, block.winner) | {"provenance": origin}]
+    others = [known for known in _known_entries(paths) if known["block"] != block.number]
     with replacing(paths.best_json) as file:
         file.write_text(json.dumps(sorted(others + entry, key=lambda known: known["block"]), indent=1) + "\n")
 
 
-def _write_files(
-    study: Study, best: Winner, validation: Study | None, paths: SweepPaths, outputs: OutputPaths, anew: bool
-) -> dict[str, Any]:
+def _write_files(block: BlockView, best: Winner, paths: SweepPaths, outputs: OutputPaths, anew: bool) -> dict[str, Any]:
     """Write config, weights, pictures and films; returns their provenance."""
-    block = read_block(study)
-    description, weights = _model(study, best, validation, paths, outputs)
+    description, weights = _model(block, best, paths, outputs)
     origin = dict(description.provenance)
     _write_config(block, best, description.config, origin, paths)
     for form in ("safetensors", "pt"):
@@ -81,7 +74,7 @@ def _write_files(
     text = json.dumps({name: value for name, value in origin.items() if name != "other_seeds"})  # what they show is one
     file = functools.partial(paths.best_file, block.number)
     if anew or not _shows(file, text):
-        title = f"block {block.number}: {block.n_training_frames} frames, final R2 {shown_r2(best.final_r2)}"
+        title = f"block {block.number}: {block.n_frames} frames, final R2 {shown_r2(best.final_r2)}"
         _write_pictures(description.config, weights, field_of(description.config, outputs), title, file, text)
     return origin
 
@@ -112,13 +105,15 @@ def _shows(file: Callable[[str], Path], text: str) -> bool:
         return False
 
 
-def _write_config(block: Block, best: Winner, cfg: TrialConfig, origin: Mapping[str, Any], paths: SweepPaths) -> None:
+def _write_config(
+    block: BlockView, best: Winner, cfg: TrialConfig, origin: Mapping[str, Any], paths: SweepPaths
+) -> None:
     file = paths.best_file(block.number, ".yaml")
     header = HEADER.format(
         block=block.number,
         sweep=paths.root.name,
         r2=best.final_r2,
-        frames=block.n_training_frames,
+        frames=block.n_frames,
         trial=best.searched.number,
         name=file.stem,
     )
@@ -151,7 +146,7 @@ def write_form(form: str, description: Description, weights: Mapping[str, Any], 
 
 
 def _model(
-    study: Study, best: Winner, validation: Study | None, paths: SweepPaths, outputs: OutputPaths
+    block: BlockView, best: Winner, paths: SweepPaths, outputs: OutputPaths
 ) -> tuple[Description, dict[str, Any]]:
     """The best model, with all that is known of where it comes from."""
     saved = paths.trial(best.study, best.run.number)
@@ -159,8 +154,8 @@ def _model(
         if not file.is_file():
             raise OutputError(f"a block is exported from the files of its best run, and there is no {file}")
     cfg, weights = read_config(saved.config), load_file(saved.weights)
-    description = described(saved.weights) or _description(study, best, cfg, outputs)
-    origin = provenance(read_block(study), best, validation, description.provenance)
+    description = described(saved.weights) or _description(block, best, cfg, outputs)
+    origin = provenance(block, best, description.provenance)
     return dataclasses.replace(description, config=cfg, provenance=origin), weights
 
 
@@ -174,9 +169,9 @@ def _write_state_dict(weights: Mapping[str, Any], description: Description, file
         torch.save(state, out)
 
 
-def _description(study: Study, best: Winner, cfg: TrialConfig, outputs: OutputPaths) -> Description:
+def _description(block: BlockView, best: Winner, cfg: TrialConfig, outputs: OutputPaths) -> Description:
     """Of a run whose weights say nothing of themselves: an older version trained it, which did not say where."""
-    field, expected = field_of(cfg, outputs), read_block(study).data_hash
+    field, expected = field_of(cfg, outputs), block.block.data_hash
     if field.data_hash != expected:
         raise DataError(f"the data at {cfg.dataset.path} must have the hash {expected}, got {field.data_hash}")
     return describe(cfg, field, best.final_r2, {"seed": cfg.training.seed})
@@ -201,15 +196,14 @@ def export_all(
     form: str | None = None,
 ) -> None:
     """Export every block of a sweep, and say what each has; with a `form` of `FORMS`, that file alone."""
-    for number, study in studies.items():
-        validation = validations.get(number)
-        best = winner(study, validation)
-        if read_block(study).imported is not None:
-            print(f"block {number}: an imported log has no models")
+    for block in read_blocks(studies, validations):
+        best = block.winner
+        if block.block.imported is not None:
+            print(f"block {block.number}: an imported log has no models")
             continue
         if form is None:
-            export_block(study, validation, paths, outputs, anew=True)
+            export_block(block, paths, outputs, anew=True)
         elif best is not None:
-            written = write_form(form, *_model(study, best, validation, paths, outputs), paths, number)
+            written = write_form(form, *_model(block, best, paths, outputs), paths, block.number)
             print(f"written to {written}")
-        print(f"block {number}: " + (f"final_r2 {best.final_r2:.8f}" if best else "no trial has finished"))
+        print(f"block {block.number}: " + (f"final_r2 {best.final_r2:.8f}" if best else "no trial has finished"))

@@ -12,13 +12,11 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from optuna.study import Study
 from optuna.trial import TrialState
 
 from siren_sweep.config.parameters import BATCH_SIZE, HIDDEN_DIM, N_LAYERS, PARAMETERS, TOTAL_STEPS, defaults, grouped
@@ -27,11 +25,10 @@ from siren_sweep.errors import ConfigError
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.log_format import OLD_R2
 from siren_sweep.study.records import Block, Trial, finite
-from siren_sweep.study.stored import read_block
-from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import Winner, read_folder, winner
+from siren_sweep.study.studies import Winner, read_folder
 from siren_sweep.train.size import arithmetic, n_networks
 from siren_sweep.views.best import best_entry
+from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.sampled import part
 
 if TYPE_CHECKING:
@@ -78,15 +75,6 @@ _COMPARED = {
 }
 
 
-@dataclass(frozen=True)
-class _Read:
-    """One block as it was read; `trials` in the order of their iterations."""
-
-    block: Block
-    trials: Sequence[Trial]
-    best: Mapping[str, Any] | None
-
-
 class Sweep:
     """A sweep as it stood when it was opened. Open it again to see what has come since."""
 
@@ -96,7 +84,8 @@ class Sweep:
     def __init__(self, folder: str | PathLike[str]) -> None:
         """`folder` is `outputs/NAME`. Raises OutputError where it holds no sweep, or none that can be read."""
         with read_folder(Path(folder)) as (paths, studies, validations):
-            self._read = {number: _read(paths, study, validations.get(number)) for number, study in studies.items()}
+            self._read = {block.number: block for block in read_blocks(studies, validations)}
+        self._best = {number: _best(paths, block, block.winner) for number, block in self._read.items() if block.winner}
         self.folder = Path(folder)
         self.blocks = [read.block for read in self._read.values()]
 
@@ -139,7 +128,7 @@ class Sweep:
         if block not in self._read:
             known = ", ".join(map(str, self._read)) or "none"
             raise ConfigError(f"block must be one that the sweep has begun ({known}), got {block!r}")
-        found = self._read[block].best
+        found = self._best.get(block)
         return dict(found) if found is not None else None
 
     def load(self, block: int, *, device: str = "cpu") -> Model:
@@ -208,8 +197,8 @@ def compared(sweeps: Sequence[Sweep]) -> pd.DataFrame:
             row["cost"] = sum(_costs(read))
             cost = least.get(read.block.n_training_frames, 0.0) * (1 + _ROUNDING)
             row["r2_at_equal_cost"] = max((r2 for spent, r2 in _best_by_cost(read) if spent <= cost), default=None)
-            if read.best is not None:
-                row |= {"final_r2": read.best["final_r2"], **_parameters(read.best["parameters"])}
+            if (best := sweep._best.get(read.number)) is not None:
+                row |= {"final_r2": best["final_r2"], **_parameters(best["parameters"])}
             rows.append(row)
     kinds = {item.leaf: "Int64" if item.kind is int else "float64" for item in PARAMETERS.values()}
     return _frame(rows, _COMPARED | kinds)
@@ -226,18 +215,11 @@ def trials_frame(trials: Iterable[tuple[Block, Trial]]) -> pd.DataFrame:
     )
 
 
-def _read(paths: SweepPaths, study: Study, validation: Study | None) -> _Read:
-    trials = sorted(read_trials(study), key=lambda trial: (trial.plan.iteration, trial.number))
-    best = winner(study, validation)
-    if best is None:
-        return _Read(read_block(study), trials, None)
-    entry = best_entry(study, best, validation)
-    return _Read(read_block(study), trials, {**entry, "config": _config(paths, best)})
-
-
-def _config(paths: SweepPaths, best: Winner) -> dict[str, dict[str, Any]]:
+def _best(paths: SweepPaths, block: BlockView, best: Winner) -> dict[str, Any]:
+    """What the export says of a block's winner, and its config; where its run left none, the explorable parameters."""
     file = paths.trial(best.study, best.run.number).config
-    return plain(read_config(file)) if file.is_file() else grouped(best.run.plan.config)
+    config = plain(read_config(file)) if file.is_file() else grouped(best.run.plan.config)
+    return {**best_entry(block, best), "config": config}
 
 
 def _trial_row(block: Block, trial: Trial) -> dict[str, Any]:
@@ -266,7 +248,7 @@ def _minutes(trial: Trial) -> float | None:
     return trial.reports[-1].elapsed_s / 60 if own is None and trial.reports else own
 
 
-def _costs(read: _Read) -> list[float]:
+def _costs(read: BlockView) -> list[float]:
     """What each trial of a block took, of the windows that its sweep trains; NaN where it is not known."""
     n_windows = read.block.settings.get("claude.search_windows") or 0
     return [_cost(trial, n_windows) for trial in read.trials]
@@ -281,7 +263,7 @@ def _cost(trial: Trial, n_windows: int) -> float:
     return arithmetic(config, n_networks(trial.plan.n_training_frames, config, n_windows), steps)
 
 
-def _best_by_cost(read: _Read) -> Iterator[tuple[float, float]]:
+def _best_by_cost(read: BlockView) -> Iterator[tuple[float, float]]:
     """What the search had cost after each trial that ran to its end, in its order, and the best R2 until then."""
     best = -math.inf
     for trial, spent in zip(read.trials, itertools.accumulate(_costs(read)), strict=True):

@@ -31,6 +31,7 @@ from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.studies import all_blocks, all_validations, open_storage
 from siren_sweep.train.pictures import save_figure
 from siren_sweep.train.saved import read_saved
+from siren_sweep.views.blocks import read_blocks
 from siren_sweep.views.export import export_block
 
 FIXED = {
@@ -390,7 +391,8 @@ def test_pictures_of_the_same_run_are_made_once(
     def export() -> list[bool]:
         before = [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
         own = all_validations(open_storage(None, paths))[1]
-        export_block(studies[1], own, paths, OutputPaths(home / "a b" / "it's"))
+        (block,) = read_blocks({1: studies[1]}, {1: own})
+        export_block(block, paths, OutputPaths(home / "a b" / "it's"))
         return [file.stat().st_mtime_ns > was for file, was in zip(files, before, strict=True)]
 
     assert export() == [False, False, False, True]

@@ -49,7 +49,7 @@ def write_report(
     charts, importance = _charts(blocks)
     near = neighbours(paths, outputs, {block.n_frames: block.block.data_hash for block in blocks})
     charts |= {f"beside-{number}": one.chart for number, one in enumerate(near.compared)}
-    shown = {block.number: prediction(block, validation.get(block.number), paths, outputs) for block in blocks}
+    shown = {block.number: prediction(block, paths, outputs) for block in blocks}
     charts |= {f"traces-{number}": one.traces for number, one in shown.items() if one.traces is not None}
     page = _template().render(
         name=paths.root.name,

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from optuna.study import Study
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -36,7 +35,7 @@ class Prediction:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def prediction(block: BlockView, validation: Study | None, paths: SweepPaths, outputs: OutputPaths) -> Prediction:
+def prediction(block: BlockView, paths: SweepPaths, outputs: OutputPaths) -> Prediction:
     """What there is to show of a block's best model."""
     if block.winner is None:
         return Prediction("No trial of this block has finished, so there is no model to show.")
@@ -50,7 +49,7 @@ def prediction(block: BlockView, validation: Study | None, paths: SweepPaths, ou
         return Prediction(
             traces=_traces(block, paths, outputs),
             film=f"data:image/webp;base64,{base64.b64encode(film.read_bytes()).decode()}" if film.is_file() else "",
-            provenance=provenance(block.block, block.winner, validation, said.provenance if said else {}),
+            provenance=provenance(block, block.winner, said.provenance if said else {}),
             files=tuple(str(file.relative_to(paths.root)) for file in files if file != film and file.is_file()),
         )
     except (SweepError, OSError, SafetensorError) as error:
