@@ -54,21 +54,29 @@ class Statement:
         return Level.established if len(self.better + self.worse) >= N_ESTABLISHED else Level.tentative
 
     @property
+    def act(self) -> str:
+        """`Raising omega_f`."""
+        return f"{'Raising' if self.raised else 'Lowering'} {leaf(self.parameter)}"
+
+    @property
+    def cases(self) -> list[Judged]:
+        """All that it rests on, in the order of iterations."""
+        return sorted(self.better + self.worse, key=lambda judged: judged.trial.plan.iteration)
+
+    @property
     def once_established(self) -> bool:
         """Whether it is contradicted, and was a principle until then."""
-        ordered = sorted(self.better + self.worse, key=lambda judged: judged.trial.plan.iteration)
-        first = [judged.verdict.call for judged in ordered[:N_ESTABLISHED]]
+        first = [judged.verdict.call for judged in self.cases[:N_ESTABLISHED]]
         return self.level is Level.contradicted and len(first) == N_ESTABLISHED and len(set(first)) == 1
 
     def __str__(self) -> str:
-        act = f"{'Raising' if self.raised else 'Lowering'} {leaf(self.parameter)}"
         parts = [
             f"{effect} final_r2 ({', '.join(self._case(judged) for judged in cases)})"
             for effect, cases in (("improves", self.better), ("lowers", self.worse))
             if cases
         ]
         after = ". It was established until it was contradicted" if self.once_established else ""
-        return f"{act} {', and '.join(parts)}{after}"
+        return f"{self.act} {', and '.join(parts)}{after}"
 
     def _case(self, judged: Judged) -> str:
         assert judged.parent is not None

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from optuna.study import Study
 
+from siren_sweep.config.parameters import grouped, leaf
+from siren_sweep.config.schema import TrialConfig
+from siren_sweep.config.written import yaml_text
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import SweepPaths, replacing
-from siren_sweep.views.blocks import BlockView, read_blocks
+from siren_sweep.text import one_line
+from siren_sweep.views.blocks import BlockView, TrialView, read_blocks
 from siren_sweep.views.record.analysis import analysis_text
-from siren_sweep.views.record.configs import config_text
 from siren_sweep.views.record.memory import memory_text, snapshot_text
 from siren_sweep.views.record.tree import ucb_text
 
@@ -40,13 +45,37 @@ def record_files(name: str, blocks: Sequence[BlockView]) -> dict[str, str]:
         if block.ended:
             files[f"memory/block_{block.number:03d}_memory.md"] = snapshot_text(name, blocks, block.number)
         for trial in block.trials:
-            text = config_text(trial, block)
+            text = _config_text(trial, block)
             files[f"config/iter_{trial.plan.iteration:03d}_slot_{trial.plan.slot:02d}.yaml"] = text
             if block is blocks[-1] and trial.batch == last:
                 files[f"{name}_{trial.slot:02d}.yaml"] = text
     if blocks:
         files[f"{name}_ucb_scores.txt"] = ucb_text(blocks[-1])
     return files
+
+
+def _config_text(trial: TrialView, block: BlockView) -> str:
+    """The YAML of one trial: the sweep's settings of what a training run reads, and the trial's own values.
+
+    `python -m siren_sweep --config-dir FOLDER --config-name NAME` runs it.
+    """
+    settings, values = grouped(block.settings), dict[str, dict[str, Any]]()
+    for group in dataclasses.fields(TrialConfig):
+        known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), group.name))}
+        values[group.name] = {key: value for key, value in settings.get(group.name, {}).items() if key in known}
+    values["dataset"] |= {**block.block.dataset, "generate": False}
+    values["training"] |= {"n_training_frames": trial.plan.n_training_frames, "seed": trial.plan.seed}
+    for name, own in grouped(trial.config).items():
+        values[name] |= own
+    values = {name: {key: value for key, value in own.items() if value is not None} for name, own in values.items()}
+    unknown = [leaf(name) for name, value in trial.config.items() if value is None]
+    what = one_line(trial.plan.mutation) or "a start of its own"
+    head = f"# Iteration {trial.plan.iteration}, slot {trial.plan.slot}: {what}.\n"
+    origin = {"data_hash": block.block.data_hash, "command": block.block.command}
+    head += "".join(f"# {name}: {one_line(value)}\n" for name, value in origin.items() if value)
+    if unknown:
+        head += f"# Not known, and left to its default: {', '.join(unknown)}.\n"
+    return yaml_text(values, head)
 
 
 def _write(file: Path, text: str) -> None:

@@ -25,10 +25,9 @@ from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.frames import trials_frame
 from siren_sweep.views.grades import grade
 from siren_sweep.views.mlflow.client import run_pages
-from siren_sweep.views.record.evidence import current
+from siren_sweep.views.record.evidence import Judged, current
 from siren_sweep.views.report import figures, search, tables
 from siren_sweep.views.report.beside import neighbours
-from siren_sweep.views.report.established import established, verdicts
 from siren_sweep.views.report.prediction import prediction
 from siren_sweep.views.report.scale import colour, shown_r2
 from siren_sweep.views.report.view import curve_of, spells, state_of
@@ -60,8 +59,8 @@ def write_report(
         best_heads=[f"block {block.number}" for block in blocks],
         importance=importance,
         near=near,
-        established=established(judged),
-        trials=_trials(blocks, verdicts(judged), links),
+        established=tables.established(judged),
+        trials=_trials(blocks, judged, links),
         predictions=shown,
         csv=base64.b64encode(table.encode()).decode(),
         charts=charts.keys(),
@@ -133,15 +132,14 @@ def _packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
-def _trials(
-    blocks: Sequence[BlockView], judged: Mapping[tuple[int, int], Any], links: Mapping[str, str]
-) -> dict[str, Any]:
+def _trials(blocks: Sequence[BlockView], judgements: Sequence[Judged], links: Mapping[str, str]) -> dict[str, Any]:
     """The trials' table: its heads, its rows, the parameters that never vary, and by what it can be filtered."""
     names, same = tables.parameters(blocks)
+    verdicts = {(one.trial.plan.block, one.trial.number): one.verdict for one in judgements if one.parent is not None}
     rows = []
     for block in blocks:
         for trial in block.trials:
-            verdict, folder = judged.get((block.number, trial.number)), trial_folder(block.study, trial.number)
+            verdict, folder = verdicts.get((block.number, trial.number)), trial_folder(block.study, trial.number)
             rows.append(
                 {
                     "cells": tables.trial_cells(block, trial, names, verdict),

@@ -1,4 +1,4 @@
-"""The report's tables as plain rows: the best config of each block, and every trial."""
+"""The report's tables as plain rows: the best config of each block, what is established, and every trial."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from siren_sweep.search.proposal import shown
 from siren_sweep.study.records import Trial
 from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.grades import grade
+from siren_sweep.views.record.evidence import Judged, Level, Statement, statements
 from siren_sweep.views.record.verdicts import Verdict
 from siren_sweep.views.report.scale import shown_r2
 from siren_sweep.views.report.view import reason_of, state_of
@@ -60,6 +61,34 @@ def best_rows(blocks: Sequence[BlockView]) -> dict[str, list[Cell]]:
     nothing = {name for name in _OF_WINDOWS if all(cell.text == NOTHING for cell in rows[name])}
     rows = {name: cells for name, cells in rows.items() if name not in nothing}
     return rows | {leaf(name): _parameter_cells(blocks, name) for name in EXPLORABLE}
+
+
+@dataclass(frozen=True)
+class Established:
+    """One statement of the record, and a line for each iteration that it rests on."""
+
+    level: Level
+    text: str
+    evidence: Sequence[str]
+
+
+def established(judgements: Sequence[Judged]) -> list[Established]:
+    """The statements, the best founded first."""
+    rows = []
+    for statement in sorted(statements(judgements), key=lambda one: list(Level).index(one.level)):
+        effect = "improves" if statement.better else "lowers"
+        if statement.level is Level.contradicted:
+            effect = "improves R² in some iterations and lowers"
+        evidence = [_case(judged, statement) for judged in statement.cases]
+        rows.append(Established(statement.level, f"{statement.act} {effect} R²", evidence))
+    return rows
+
+
+def _case(judged: Judged, statement: Statement) -> str:
+    assert judged.parent is not None
+    old, new = (shown(one.config[statement.parameter]) for one in (judged.parent, judged.trial))
+    where = f"iteration {judged.trial.plan.iteration}, {judged.trial.plan.n_training_frames} frames"
+    return f"{old} → {new}: {'better' if judged in statement.better else 'worse'} ({where})"
 
 
 def _in_parts(text: str) -> str:
