@@ -16,7 +16,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
@@ -40,6 +40,7 @@ ALSO_ASKED = {"get_trial_id_from_study_id_trial_number"}  # of the server; Optun
 _PSYCOPG = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "tcp_user_timeout": 60_000}
 _POSTGRES = "postgresql+psycopg"
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -80,22 +81,22 @@ def not_opened(error: Exception, address: str, file: Path | None = None) -> str:
     return f"the storage of the studies cannot be opened ({type(error).__name__}: {reason})"
 
 
-def wait_for(act: Callable[[], T]) -> T:
-    """What `act` returns; while the database server is gone it is tried again, for PATIENCE_S."""
+def wait_for(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `act` returns for these arguments; while the database server is gone it is tried again, for PATIENCE_S."""
     again = Retrying(
         retry=retry_if_exception(_server_is_gone),
         stop=stop_after_delay(PATIENCE_S),
         wait=wait_fixed(PAUSE_S),
         reraise=True,
     )
-    return again(act)
+    return again(act, *args, **kwargs)
 
 
 def patient(storage: BaseStorage) -> BaseStorage:
     """The storage, with each call that may be made twice tried again while its server is gone."""
     storage.get_all_trials = _uncollected(storage.get_all_trials)  # type: ignore[method-assign]
     for name in (BaseStorage.__abstractmethods__ | ALSO_ASKED) - NOT_REPEATED:
-        setattr(storage, name, _waiting(getattr(storage, name)))
+        setattr(storage, name, functools.partial(wait_for, getattr(storage, name)))
     return storage
 
 
@@ -111,14 +112,6 @@ def _uncollected(method: Callable[..., T]) -> Callable[..., T]:
         finally:
             if enabled:
                 gc.enable()
-
-    return call
-
-
-def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return wait_for(lambda: method(*args, **kwargs))
 
     return call
 

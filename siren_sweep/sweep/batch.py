@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
@@ -34,7 +33,7 @@ def enqueue_plan(storage: BaseStorage, study: Study, batch: int, distributions: 
             distributions={name: distributions[name] for name in one.params},
             user_attrs=trial_values(one.plan),
         )
-        wait_for(functools.partial(places.add, trial, (batch, one.plan.slot)))
+        wait_for(places.add, trial, (batch, one.plan.slot))
 
 
 class _Places:
@@ -109,14 +108,13 @@ def run_batch(study: Study, trials: OpenTrials, trainer: Trainer, n_threads: int
     for number, trial in trials.now(mine).items():
         if not trial.paused:
             trials.folder(number).checkpoint.unlink(missing_ok=True)  # where its worker did not come to it
-            wait_for(functools.partial(_tell, study, number, trial.current))
+            wait_for(_tell, study, number, trial.current)
     write_told(study, batch)
 
 
 def _tell(study: Study, number: int, outcome: Outcome | None) -> None:
     assert outcome is not None
-    tell = functools.partial(study.tell, number, skip_if_finished=True)
     if outcome.succeeded:
-        tell(outcome.r2)
+        study.tell(number, outcome.r2, skip_if_finished=True)
     else:
-        tell(state=TrialState.FAIL)
+        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -49,7 +48,7 @@ def _give_up(storage: BaseStorage, study: Study, trials: Sequence[Trial]) -> Non
     batch = max((trial.batch for trial in read_trials(study)), default=0)
     for trial in trials:
         TrialWriter(storage, trial_id(storage, study, trial.number)).given_up(batch)
-        wait_for(functools.partial(study.tell, trial.number, state=TrialState.PRUNED, skip_if_finished=True))
+        wait_for(study.tell, trial.number, state=TrialState.PRUNED, skip_if_finished=True)
 
 
 def _promise(trial: Trial) -> float:
