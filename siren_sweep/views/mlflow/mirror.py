@@ -112,9 +112,7 @@ class Mirror:
         return sent.run_id if sent and not sent.deleted else None
 
     def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], over: bool) -> None:
-        """Send what is new; `over` says that the sweep has come to its end."""
-        if not blocks:
-            return
+        """Send what is new of the blocks that have begun; `over` says that the sweep has come to its end."""
         self._looked = False
         self._send(blocks, validations, over)
         if self._sent.keys() - {*self._known.keys}:

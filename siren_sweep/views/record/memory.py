@@ -33,7 +33,7 @@ def memory_text(name: str, blocks: Sequence[BlockView]) -> str:
     sections = [
         f"# Working Memory: {one_line(name)} INR{_origin(blocks)}",
         f"## Paper Summary\n\n{_summary(blocks, judged)}",
-        f"## Knowledge Base\n\n### R2 Progression Table\n\n{_table(judged)}",
+        "\n".join(["## Knowledge Base\n\n### R2 Progression Table\n", _COLUMNS, *map(_row, judged)]),
         *_knowledge(judged),
         "---",
         f"## Previous Block Summary{_previous(blocks, judged)}",
@@ -64,20 +64,12 @@ def _summary(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
     optimization = "; ".join(best) or "[pending first results]"
     llm = "" if {AGENT, IMPORTED} & {*ways} else "no LLM took part; "
     exploration = (
-        f"{llm}{len(told)} trials in {_blocks(len(blocks))}, laid out by "
+        f"{llm}{len(told)} trials in {len(blocks)} block{'s' if len(blocks) > 1 else ''}, laid out by "
         f"{', '.join(ways) or 'hand'}; statements: {levels}"
         if told
         else "[pending first results]"
     )
     return f"- **INR optimization**: {optimization}\n- **LLM-driven exploration**: {exploration}"
-
-
-def _blocks(n: int) -> str:
-    return f"{n} block{'s' if n > 1 else ''}"
-
-
-def _table(judged: Sequence[Judged]) -> str:
-    return "\n".join([_COLUMNS, *(_row(one) for one in judged)])
 
 
 def _row(judged: Judged) -> str:
@@ -124,7 +116,7 @@ def _previous(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
         f"Block {block.number}, n_training_frames {block.n_frames}: {len(own)} trials, {_counts(own)}",
         f"Best: {_best_words(block)}",
         *(f"Validation: {text}" for text in seeds),
-        *_effects(own),
+        *map(str, statements(own)),
         *_asked(block),
     ]
     return _bullets(lines)
@@ -141,7 +133,7 @@ def _current_block(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> lis
     noise = noise_before(blocks, block.number + 1 if block.ended else block.number)
     observations = [
         f"Best so far: {_best_words(block)}",
-        *_effects(own),
+        *map(str, statements(own)),
         f"A difference counts from a factor of {noise.factor:.3g} in the unexplained variance on ({noise})",
         *(
             f"Iteration {one.plan.iteration} {words.result(one)}"
@@ -189,10 +181,6 @@ def _iteration(judged: Judged) -> str:
     trial, verdict = judged.trial, judged.verdict
     what = f"{words.mutation(trial, judged.parent)}; {words.result(trial)}; {verdict.call}: {verdict.why}"
     return f"Iter {trial.plan.iteration} ({grade(trial.r2)}): {what}"
-
-
-def _effects(own: Sequence[Judged]) -> list[str]:
-    return [str(one) for one in statements(own)]
 
 
 def _asked(block: BlockView) -> list[str]:
