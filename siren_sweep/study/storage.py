@@ -176,20 +176,13 @@ def snapshot(file: Path) -> Iterator[BaseStorage]:
         own = {"creator": lambda: memory, "poolclass": StaticPool}
         try:
             _read_into(memory, file)
-            with _of_another_optuna(file):
+            try:
                 storage = RDBStorage("sqlite://", engine_kwargs=own, skip_table_creation=True)
+            except RuntimeError as error:  # the tables are another Optuna's
+                raise OutputError(f"{file} cannot be read: {storage_reason(error, file)}") from None
             yield storage
         except STORAGE_ERRORS as error:
             raise OutputError(f"{file} must be a whole study file, and is not ({storage_reason(error)})") from None
-
-
-@contextlib.contextmanager
-def _of_another_optuna(file: Path) -> Iterator[None]:
-    """Raises OutputError, with the way there is, where another version's tables are opened."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise OutputError(f"{file} cannot be read: {storage_reason(error, file)}") from None
 
 
 def _read_into(memory: sqlite3.Connection, file: Path) -> None:

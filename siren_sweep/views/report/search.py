@@ -42,7 +42,9 @@ def block_figures(block: BlockView, ranked: Sequence[str]) -> dict[str, go.Figur
     known = dict.fromkeys(name for trial in trials for name in trial.params)
     values = {name: {trial.params.get(name) for trial in trials} for name in known}
     values = {name: found for name, found in values.items() if None not in found}  # known of all
-    names = sorted((name for name, found in values.items() if len(found) > 1), key=_place_in(ranked))
+    rank = {name: index for index, name in enumerate(ranked)}
+    varied = (name for name, found in values.items() if len(found) > 1)
+    names = sorted(varied, key=lambda name: (rank.get(name, len(rank)), name))
     if not names:
         return {}
     asked: dict[str, Any] = {"target": _target, "target_name": ERROR}
@@ -164,7 +166,3 @@ def _shown_study(trials: Sequence[FrozenTrial]) -> Study:
 
 def _target(trial: FrozenTrial) -> float:
     return log_error(float(trial.value or 0.0))
-
-
-def _place_in(ranked: Sequence[str]) -> Any:
-    return lambda name: (ranked.index(name) if name in ranked else len(ranked), name)
