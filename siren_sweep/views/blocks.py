@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -136,7 +136,7 @@ class BlockView:
     winner: Winner | None = None
     seeds: Sequence[Trial] = ()
     validation: Sequence[Sequence[float]] = ()
-    whole: Mapping[int, float] | None = None
+    whole: Mapping[int, float] = field(default_factory=dict)
     told: frozenset[int] = frozenset()
     ended: bool = False
     asked: Sequence[Instruction] = ()
@@ -210,7 +210,7 @@ class BlockView:
 
     def final_r2(self, trial: TrialView) -> float | None:
         """R2 over all frames: a trial's own, or, where that is over some windows, that of its config trained whole."""
-        return (self.whole or {}).get(trial.number) if trial.part else trial.final
+        return self.whole.get(trial.number) if trial.part else trial.final
 
     def trial(self, number: int | None) -> TrialView | None:
         """The trial of a number, None where the block has none such."""
