@@ -38,12 +38,12 @@ from siren_sweep.study.records import Block, Outcome, Stint, TrialPlan
 from siren_sweep.study.stored_trials import TrialWriter, trial_values
 from siren_sweep.study.studies import create, open_folder, open_storage, study_name, trial_id, validation_name
 from siren_sweep.train.pictures import lattice_raster
+from siren_sweep.train.report import shown_r2
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.grades import grade
 from siren_sweep.views.report.figures import timeline, traces
 from siren_sweep.views.report.page import write_report
-from siren_sweep.views.report.scale import shown_r2
 from siren_sweep.views.report.search import MOST_CONTOURED, MOST_RANKED, block_figures, parameter_importances
 
 NAME = """odd <b>"name" & it's $one"""

@@ -13,9 +13,10 @@ from siren_sweep.errors import SweepError
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study.studies import STORAGE_URL_VARIABLE
 from siren_sweep.text import one_line
+from siren_sweep.train.report import shown_r2
 from siren_sweep.views.frames import Sweep, compared
 from siren_sweep.views.report.figures import with_error_axis
-from siren_sweep.views.report.scale import error, shown_r2
+from siren_sweep.views.report.scale import error
 from siren_sweep.views.side_by_side import lines
 
 _MOST_READ, _MOST_SHOWN = 32, 5  # other sweeps, the newest first

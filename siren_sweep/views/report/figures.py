@@ -14,9 +14,10 @@ from plotly.subplots import make_subplots
 
 from siren_sweep.search.tree import Node, visits
 from siren_sweep.study.records import Trial
+from siren_sweep.train.report import shown_r2
 from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.grades import EXCELLENT
-from siren_sweep.views.report.scale import error, log_error, shown_r2
+from siren_sweep.views.report.scale import error, log_error
 from siren_sweep.views.report.view import curve_of, reason_of, spells, state_of
 from siren_sweep.views.sampled import part
 from siren_sweep.views.ucb import ranking

@@ -21,6 +21,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths, replacing, trial_folder
+from siren_sweep.train.report import shown_r2
 from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.frames import trials_frame
 from siren_sweep.views.grades import grade
@@ -29,7 +30,7 @@ from siren_sweep.views.record.evidence import Judged, current
 from siren_sweep.views.report import figures, search, tables
 from siren_sweep.views.report.beside import neighbours
 from siren_sweep.views.report.prediction import prediction
-from siren_sweep.views.report.scale import colour, shown_r2
+from siren_sweep.views.report.scale import colour
 from siren_sweep.views.report.view import curve_of, spells, state_of
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 
-from siren_sweep.train.report import shown_r2
 from siren_sweep.views.grades import Grade, grade
-
-__all__ = ["COLOURS", "colour", "error", "log_error", "shown_r2"]
 
 _LEAST = 1e-12  # of 1 - R2: the end of what sums in float64 tell
 COLOURS = {Grade.poor: "#9c4a2f", Grade.moderate: "#d98a4b", Grade.good: "#b58a00", Grade.excellent: "#2f8f6f"}

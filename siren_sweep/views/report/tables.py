@@ -11,11 +11,11 @@ from typing import Any
 from siren_sweep.config.parameters import EXPLORABLE, leaf, short_name
 from siren_sweep.search.proposal import shown
 from siren_sweep.study.records import Trial
+from siren_sweep.train.report import shown_r2
 from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record.evidence import Judged, Level, Statement, statements
 from siren_sweep.views.record.verdicts import Verdict
-from siren_sweep.views.report.scale import shown_r2
 from siren_sweep.views.report.view import reason_of, state_of
 from siren_sweep.views.sampled import part
 
