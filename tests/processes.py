@@ -19,7 +19,7 @@ import optuna
 import psutil
 
 from siren_sweep.paths import OutputPaths, SweepPaths
-from siren_sweep.study.studies import all_blocks, all_validations, open_storage
+from siren_sweep.study.studies import all_blocks, all_studies, open_storage
 
 WAIT_S = 600
 MARK = "SIREN_SWEEP_TEST_MARK"  # in the environment of all that a sweep starts, however it came to be
@@ -73,7 +73,7 @@ class Home:
         """What the sweep has found: a row a trial, those of the validation too."""
         storage = open_storage(self.env.get("SIREN_SWEEP_STORAGE_URL"), self.paths)
         try:
-            studies = [*all_blocks(storage).values(), *all_validations(storage).values()]
+            studies = [study for found in all_studies(storage) for study in found.values()]
             return [
                 (study.study_name, trial.number, trial.state, tuple(sorted(trial.params.items())), trial.value)
                 for study in studies

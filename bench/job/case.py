@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.config.overrides import of_text
 from siren_sweep.config.parameters import T_PERIOD, TOTAL_STEPS, WINDOW, defaults
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import StimulusField, open_field
@@ -43,10 +44,9 @@ class Case:
     @property
     def overrides(self) -> list[str]:
         """What a person types for a sweep of this one block."""
-        path = self.data.replace("\\", "\\\\").replace("'", "\\'")
         return [
             "dataset=flyvis",
-            f"dataset.path='{path}'",
+            of_text("dataset.path", self.data),
             f"dataset.n_input_neurons={self.n_neurons}",
             f"blocks.schedule=[{{n_training_frames:{self.n_frames},total_steps:{self.total_steps}}}]",
             f"training.seed={self.seed}",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -138,21 +137,16 @@ def all_blocks(storage: BaseStorage, known: Mapping[int, Study] | None = None) -
     One of which not all is written down yet, which takes its maker some writes, has not begun. To list the names of
     studies is to read all that is stored in each: who looks again asks for the one after those that it knows.
     """
-    blocks = dict(known or {})
-    names = set() if blocks else set(optuna.get_all_study_names(storage))
-    numbers = itertools.count(max(blocks) + 1) if blocks else (n for n in range(1, 1000) if study_name(n) in names)
-    for number in numbers:
-        study = load(storage, study_name(number))
-        if study is not None and has_settings(study):
-            blocks[number] = study
-        elif known:
-            break
+    if not known:
+        names = set(optuna.get_all_study_names(storage))
+        numbers = [number for number in range(1, 1000) if study_name(number) in names]
+        found = {number: optuna.load_study(study_name=study_name(number), storage=storage) for number in numbers}
+        return {number: study for number, study in found.items() if has_settings(study)}
+    blocks, number = dict(known), max(known) + 1
+    while (study := load(storage, study_name(number))) is not None and has_settings(study):
+        blocks[number] = study
+        number += 1
     return blocks
-
-
-def all_validations(storage: BaseStorage) -> dict[int, Study]:
-    """The validation studies that have begun, by block number."""
-    return all_studies(storage)[1]
 
 
 def all_studies(storage: BaseStorage, known: Studies = ({}, {})) -> Studies:

@@ -1,4 +1,4 @@
-"""The blocks of a sweep as its record and its report read them: light, immutable views of studies and trials."""
+"""The blocks of a sweep as the views read them: light, immutable, made from studies and trials."""
 
 from __future__ import annotations
 

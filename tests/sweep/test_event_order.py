@@ -30,7 +30,7 @@ from siren_sweep.study.stored import mark_shown, read_block
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import (
     all_blocks,
-    all_validations,
+    all_studies,
     load,
     n_left,
     open_batches,
@@ -213,7 +213,7 @@ def run(config: Config, storage: FragileStorage, deaths: set[int], order: int | 
 
 
 def table(storage: FragileStorage) -> Table:
-    studies = [*all_blocks(storage).values(), *all_validations(storage).values()]
+    studies = [study for found in all_studies(storage) for study in found.values()]
     return [
         (study.study_name, trial.number, trial.state, json.dumps(trial.params, sort_keys=True), trial.value)
         for study in studies
@@ -270,7 +270,7 @@ def test_a_sweep_that_is_extended_leads_to_the_same_table_wherever_it_is_cut_off
     assert [n_left(read_trials(study), 11) for study in blocks.values()] == [0, 0, 0]
     assert all(read_block(study).ended and read_block(study).shown for study in blocks.values())
     assert {read_block(study).settings["claude.n_iter_block"] for study in blocks.values()} == {11}
-    for number, study in all_validations(storage).items():
+    for number, study in all_studies(storage)[1].items():
         best = winner(blocks[number], study)
         assert best is not None
         assert sum(run.plan.validation_of == best.searched.number for run in read_trials(study)) == 2

@@ -28,7 +28,7 @@ from siren_sweep.config.checks import trial_config
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
-from siren_sweep.study.studies import all_blocks, all_validations, open_storage
+from siren_sweep.study.studies import all_blocks, all_studies, open_storage
 from siren_sweep.train.pictures import save_figure
 from siren_sweep.train.saved import read_saved
 from siren_sweep.views.blocks import read_blocks
@@ -245,7 +245,7 @@ def test_each_best_model_is_registered_once_and_gives_its_figure(
 
 def test_the_winner_is_trained_again_with_another_seed(paths: SweepPaths, mlflow_runs: dict) -> None:
     entries = json.loads(paths.best_json.read_text())
-    for number, study in all_validations(open_storage(None, paths)).items():
+    for number, study in all_studies(open_storage(None, paths))[1].items():
         (trial,) = study.trials
         assert trial.state is TrialState.COMPLETE
         assert trial.user_attrs["seed"] == 43
@@ -390,7 +390,7 @@ def test_pictures_of_the_same_run_are_made_once(
 
     def export() -> list[bool]:
         before = [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
-        own = all_validations(open_storage(None, paths))[1]
+        own = all_studies(open_storage(None, paths))[1][1]
         (block,) = read_blocks({1: studies[1]}, {1: own})
         export_block(block, paths, OutputPaths(home / "a b" / "it's"))
         return [file.stat().st_mtime_ns > was for file, was in zip(files, before, strict=True)]

@@ -28,15 +28,7 @@ from siren_sweep.errors import ConfigError, OutputError
 from siren_sweep.field import open_field
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import (
-    all_blocks,
-    all_validations,
-    open_folder,
-    open_storage,
-    seed_runs,
-    whole_runs,
-    winner,
-)
+from siren_sweep.study.studies import all_studies, open_folder, open_storage, seed_runs, whole_runs, winner
 from siren_sweep.train.fit import Fit
 from siren_sweep.train.saved import read_saved
 from siren_sweep.train.siren import Siren
@@ -97,7 +89,7 @@ def test_every_r2_of_a_sample_says_so(swept: subprocess.CompletedProcess[str], p
 
 def test_what_is_exported_was_trained_whole(paths: SweepPaths, entry: dict[str, Any]) -> None:
     storage = open_storage(None, paths)
-    study, validation = all_blocks(storage)[1], all_validations(storage)[1]
+    study, validation = (found[1] for found in all_studies(storage))
     best = winner(study, validation)
     assert best is not None
     assert best.run in whole_runs(validation)
