@@ -25,9 +25,12 @@ from siren_sweep.search.plan import Plan
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.study.seen import seen_trials
 from siren_sweep.study.stored_trials import sampler_state
+from siren_sweep.train.machine import n_gpus
 from siren_sweep.train.size import arithmetic, n_networks
 
-_SHORT = 1e9  # parameters x frames x steps that take a core about ten seconds, not much longer than to start again
+# parameters x frames x steps that take about ten seconds, not much longer than to start again
+_SHORT_ON_CPU = 1e9  # a core
+_SHORT_ON_GPU = 2e10  # an H100 that four trials share
 _REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
 
 
@@ -75,13 +78,20 @@ def make_pruner(cfg: Config, may_pause: bool = True) -> BasePruner:
 
 def pauses(cfg: Config, n_training_frames: int, config: Mapping[str, Any]) -> list[int]:
     """The reports at which a trial of a config (explorable parameters by dotted name) is paused: none where it is soon
-    over, with all the windows that a trial trains, nor where an agent or a layout fills each batch: nobody would say
-    which go on."""
+    over on what it trains on, with all the windows that a trial trains, nor where an agent or a layout fills each
+    batch: nobody would say which go on."""
     if cfg.agent.command or cfg.claude.strategy not in (Strategy.auto, Strategy.none):
         return []
     at: list[int] = cfg.pruner.get("pauses_at", [])
     work = arithmetic(config, n_networks(n_training_frames, config, cfg.claude.search_windows))
-    return at if work >= _SHORT else []
+    return at if work >= (_SHORT_ON_GPU if _on_gpu(cfg) else _SHORT_ON_CPU) else []
+
+
+def _on_gpu(cfg: Config) -> bool:
+    """Whether trials train on a GPU: a cluster's jobs where they have one, else those of this machine."""
+    if cfg.cluster.scheduler is not None:
+        return cfg.training.device != "cpu" and cfg.cluster.gpus > 0
+    return n_gpus(cfg.training.device) > 0
 
 
 def _instantiate(node: Mapping[str, Any], **more: Any) -> Any:

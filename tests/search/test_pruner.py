@@ -152,8 +152,24 @@ def test_every_trial_is_stopped_where_it_is_to_pause_and_the_best_one_nowhere_el
 )
 def test_trials_pause_only_where_a_sampler_is_asked_which_of_them_go_on(override: str | None, at: list[int]) -> None:
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        cfg = typed(compose("config", [override] if override else []))
+        cfg = typed(compose("config", ["training.device=cpu", *([override] if override else [])]))
     study, values = study_of(0.5, 1.0, 2.0, 3.0), curve(4.0)
     pruner = make_pruner(cfg)
     assert pauses(cfg, 100, defaults()) == at
     assert [k for k in range(1, N) if pruner.prune(study, running(values[:k]))] == at
+
+
+@pytest.mark.parametrize(
+    ("overrides", "at"),
+    [
+        (["cluster.gpus=0"], [1, 4]),
+        (["training.device=cpu"], [1, 4]),
+        (["cluster.gpus=1"], []),
+        (["cluster.gpus=1", "claude.total_steps=1000000"], [1, 4]),
+    ],
+)
+def test_a_trial_that_a_gpu_ends_soon_is_not_paused(overrides: list[str], at: list[int]) -> None:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        cfg = typed(compose("config", ["cluster=slurm", *overrides]))
+    config = defaults() | {"claude.total_steps": cfg.claude.total_steps}
+    assert pauses(cfg, 100, config) == at
