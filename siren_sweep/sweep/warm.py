@@ -1,5 +1,5 @@
 """What every worker needs, imported once by the server that workers are forked from, and what is slow the first time
-done once: a trial begins in a moment."""
+done once: a trial begins in a moment. Nothing here may call CUDA, which a process that is forked then cannot use."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 
 from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.train.machine import has_driver
 from siren_sweep.train.provenance import commit
 
+_ON_GPU = ["torch._dynamo"] if has_driver() else []  # a second or more of what an optimizer imports when it is made
 for _name in (
     "torch",
     "alembic.command",
@@ -27,6 +29,7 @@ for _name in (
     "siren_sweep.sweep.hydra_jobs",
     "siren_sweep.sweep.worker",
     "siren_sweep.train.engine.cpu",
+    *_ON_GPU,
 ):
     importlib.import_module(_name)
 Plugins.instance()  # looks for plugins, and imports what it finds

@@ -22,7 +22,7 @@ def n_threads(cfg: TrialConfig) -> int:
 
 def n_gpus(device: str) -> int:
     """GPUs that `training.device` lets a sweep use."""
-    if device == "cpu" or not _has_driver():
+    if device == "cpu" or not has_driver():
         return 0
     import torch
 
@@ -50,7 +50,7 @@ def resolve_device(device: str, slot: int = 0) -> str:
 
 
 @functools.cache
-def _has_driver() -> bool:
+def has_driver() -> bool:
     """Whether a GPU's driver is here: without one there is no need to import torch, which takes seconds."""
     if os.path.exists("/dev/kfd"):  # AMD's
         return True

@@ -335,7 +335,7 @@ def test_missing_device_is_told() -> None:
     ("device", "slot", "expected"), [("auto", 3, "cuda:1"), ("cuda", 2, "cuda:0"), ("cpu", 1, "cpu")]
 )
 def test_slots_take_the_gpus_in_turn(device: str, slot: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_has_driver", lambda: True)
+    monkeypatch.setattr(machine, "has_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device(device, slot) == expected
