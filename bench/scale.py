@@ -236,7 +236,7 @@ def measure_trials(paths: SweepPaths, sizes: Sequence[int]) -> None:
 def plant(cfg: Config, paths: SweepPaths, n_trials: int) -> None:
     """Fill the study with random configs, each trial told, with twenty reports."""
     study, start, *_ = begun(cfg, paths, "block_01")
-    params = start.space.distributions()
+    params = start.space.dimensions
     for number in range(n_trials):
         rng = optuna.samplers.RandomSampler(seed=number)
         ask = optuna.create_study(sampler=rng)

@@ -28,8 +28,6 @@ class FirstAgain(OneByOne):
 
     def propose(self, study: Study, distributions: Mapping[str, Any], n: int, **more: Any) -> list[Proposal]:
         again = [
-            Proposal(dict(one.params), None, "", "again", None, goes_on=one.number)
-            for one in paused_trials(study)
-            if one.number == 1
+            Proposal(dict(one.params), "again", goes_on=one.number) for one in paused_trials(study) if one.number == 1
         ]
         return again + super().propose(study, distributions, n - len(again), **more)

@@ -80,7 +80,7 @@ def search(options: argparse.Namespace, worker: int) -> None:
     scaled = dataclasses.replace(field, targets=field.scaling.learned(field.targets))
     space = case.start(case.one_network_space()).space
     while not any((trial.value or 0) >= SOLVED_R2 for trial in study.get_trials(deepcopy=False)):
-        trial = study.ask(space.distributions())
+        trial = study.ask(space.dimensions)
         r2 = run(trial, trial.number, case.config(space.config(trial.params)), scaled, options)
         if r2 is None:
             study.tell(trial, state=TrialState.PRUNED)

@@ -104,6 +104,16 @@ def axes(distributions: Mapping[str, BaseDistribution]) -> list[Axis]:
     return [Axis(name, distribution) for name, distribution in distributions.items()]
 
 
+def nearest(space: Sequence[Axis], params: Params) -> dict[str, Any]:
+    """The nearest config that a space allows; a nominal value that is no choice becomes the first choice."""
+    found = {}
+    for axis in space:
+        unit = axis.to_unit(params[axis.name])
+        allowed = not math.isnan(unit) if axis.nominal else axis.levels is None and 0 <= unit <= 1 and not axis.fixed
+        found[axis.name] = params[axis.name] if allowed else axis.from_unit(0.0 if math.isnan(unit) else unit)
+    return found
+
+
 def key_of(space: Sequence[Axis], params: Params) -> tuple[Any, ...]:
     """What makes two configs equal: the values of the searched parameters."""
     return tuple([params[axis.name] for axis in space])

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from siren_sweep.search import layouts
-from siren_sweep.search.encoding import Axis, Params, key_of
+from siren_sweep.search.encoding import Axis, Params, nearest
 from siren_sweep.search.proposal import changed
 
 _COUPLED = 300  # candidates that change a coupled pair
@@ -35,7 +34,7 @@ def mutations(
     A parent outside the space is first moved to its nearest point, which is a candidate too.
     """
     levels = {axis.name: axis.candidates() for axis in space if not axis.fixed}
-    moved = [(number, layouts.within(space, params)) for number, params in parents]
+    moved = [(number, nearest(space, params)) for number, params in parents]
     configs = moved + [
         (number, {**params, name: value})
         for number, params in moved
@@ -67,11 +66,6 @@ def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> 
     designs = [np.column_stack([np.empty((n, 0)), *own]) for own in columns]  # also where nothing varies
     best = max(designs, key=lambda units: _squares(units, units)[~np.eye(n, dtype=bool)].min(initial=np.inf))
     return [Candidate(_at(space, row), None) for row in best.tolist()]
-
-
-def unseen(space: Sequence[Axis], candidates: Sequence[Candidate], seen: set[tuple[Any, ...]]) -> list[Candidate]:
-    """The candidates whose config is not among the seen ones."""
-    return [candidate for candidate in candidates if key_of(space, candidate.params) not in seen]
 
 
 def _at(space: Sequence[Axis], units: Sequence[float]) -> dict[str, Any]:

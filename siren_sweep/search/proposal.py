@@ -1,16 +1,20 @@
-"""One planned config, and the words in which it is recorded."""
+"""One planned config, the words in which it is recorded, and a batch of them in the making."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import optuna
+
+from siren_sweep.config.choices import Strategy
 from siren_sweep.config.parameters import leaf
-from siren_sweep.search.encoding import Params
+from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.study.records import Hypothesis
 
-_WORSE = "a final R2 below the parent's by more than the noise"
+ASKED_FOR = "asked for"  # the strategy of a config that a person wanted
+WORSE = "a final R2 below the parent's by more than the noise"
 
 
 @dataclass(frozen=True)
@@ -24,46 +28,41 @@ class Proposal:
     """
 
     params: dict[str, Any]
-    parent: int | None
-    mutation: str
     strategy: str
-    hypothesis: Hypothesis | None
+    parent: int | None = None
+    mutation: str = ""
+    hypothesis: Hypothesis | None = None
     sampler_state: dict[str, Any] = field(default_factory=dict)
     note: str = ""
     goes_on: int | None = None
 
 
-def mutation_text(old: Params, new: Params) -> str:
-    """`omega_f: 80 -> 160`, several joined by commas; empty when nothing differs."""
-    return ", ".join(f"{leaf(name)}: {shown(old[name])} -> {shown(new[name])}" for name in changed(old, new))
-
-
-def hypothesis(
-    old: Params, new: Params, expectation: Mapping[str, Any] | None, rationale: str, falsified_by: str
-) -> Hypothesis:
-    """The record of what a mutation is to show."""
-    names = tuple(changed(old, new))
-    return Hypothesis(
-        rationale,
-        falsified_by,
-        names,
-        tuple(old[name] for name in names),
-        tuple(new[name] for name in names),
-        dict(expectation) if expectation else None,
+def child(
+    params: Params,
+    strategy: str,
+    parent: int,
+    old: Params,
+    rationale: str,
+    falsified_by: str = WORSE,
+    expectation: Mapping[str, Any] | None = None,
+) -> Proposal:
+    """A mutation of the config `old` of trial `parent`, with what it is to show: `omega_f: 80 -> 160`, several changes
+    joined by commas."""
+    names = tuple(changed(old, params))
+    text = ", ".join(f"{leaf(name)}: {shown(old[name])} -> {shown(params[name])}" for name in names)
+    before, after = (tuple(one[name] for name in names) for one in (old, params))
+    return Proposal(
+        dict(params), strategy, parent, text, Hypothesis(rationale, falsified_by, names, before, after, expectation)
     )
 
 
-def layout_hypothesis(old: Params, new: Params) -> Hypothesis:
-    """A layout's question: it expects nothing yet."""
-    names = " and ".join(leaf(name) for name in changed(old, new))
-    return hypothesis(
-        old, new, None, f"Values of {names} are laid out side by side, all else equal, to see its effect here.", _WORSE
-    )
+def is_start(strategy: str, parent: int | None) -> bool:
+    """Whether a config is what its block starts from: the root of a layout, which varies from it.
 
-
-def wanted_hypothesis(old: Params, new: Params) -> Hypothesis:
-    """The question of a config that a person asked for."""
-    return hypothesis(old, new, None, "A person asked for this change of the best config.", _WORSE)
+    It is run without a pause. A block's other configs are held against it, and where it is of another kind than they
+    are, such as a network for each window, its first reports say nothing of where it ends.
+    """
+    return parent is None and strategy in list(Strategy)
 
 
 def changed(old: Params, new: Params) -> list[str]:
@@ -74,3 +73,30 @@ def changed(old: Params, new: Params) -> list[str]:
 def shown(value: Any) -> str:
     """A value as people write it: no trailing zeros, at most six digits; None is not known."""
     return f"{value:.6g}" if isinstance(value, float) else "unknown" if value is None else str(value)
+
+
+class Batch:
+    """Up to n proposals of a space: no config twice, and none that is pending or in the study."""
+
+    def __init__(self, space: Sequence[Axis], study: optuna.Study, n: int, pending: Sequence[Params] = ()) -> None:
+        trials = study.get_trials(deepcopy=False)
+        self.space, self.n, self.first_number = space, n, len(trials)
+        self.proposals: list[Proposal] = []
+        known = [(trial.number, trial.params) for trial in trials if all(axis.name in trial.params for axis in space)]
+        known += enumerate(pending, len(trials))
+        self._numbers = {key_of(space, params): number for number, params in known}
+
+    @property
+    def full(self) -> bool:
+        """Whether it has n."""
+        return len(self.proposals) >= self.n
+
+    def number_of(self, params: Params) -> int | None:
+        """The number that a config has as a trial, or will have; None of a new one."""
+        return self._numbers.get(key_of(self.space, params))
+
+    def add(self, proposal: Proposal) -> None:
+        """Append a proposal if there is room for it, and its config is new."""
+        if not self.full and self.number_of(proposal.params) is None:
+            self._numbers[key_of(self.space, proposal.params)] = self.first_number + len(self.proposals)
+            self.proposals.append(proposal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import hydra
@@ -19,10 +19,8 @@ from optuna.trial import TrialState
 from siren_sweep.config.choices import Strategy
 from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.config.schema import Config
-from siren_sweep.search import layouts
-from siren_sweep.search.encoding import Axis, Params, axes
-from siren_sweep.search.plan import Plan
-from siren_sweep.search.proposal import Proposal
+from siren_sweep.search.encoding import Axis, Params, axes, nearest
+from siren_sweep.search.proposal import Batch, Proposal
 from siren_sweep.study.seen import seen_trials
 from siren_sweep.study.stored_trials import sampler_state
 from siren_sweep.train.machine import n_gpus
@@ -31,6 +29,7 @@ from siren_sweep.train.size import arithmetic, n_networks
 # parameters x frames x steps that take about ten seconds, not much longer than to start again
 _SHORT_ON_CPU = 1e9  # a core
 _SHORT_ON_GPU = 2e10  # an H100 that four trials share
+_DRAWS = 1000  # of these, enough to see most of a small space
 _REPEATS = 20  # a sampler that keeps repeating itself is asked this often before a random config takes the place
 
 
@@ -135,19 +134,21 @@ class OneByOne:
         """As `Proposer.propose`; a sampler that only repeats itself gives way to random configs. `earlier` and `left`
         are unused: what Optuna's samplers know is one study."""
         part = dict(within or distributions)
-        plan = Plan(axes(part), study, n, pending)
-        if plan.full:
+        batch = Batch(axes(part), study, n, pending)
+        if batch.full:
             return []
-        scratch = self._scratch(study, part, pending, plan.space)
+        scratch = self._scratch(study, part, pending, batch.space)
         for _ in range(_REPEATS * n):
             number = scratch.ask(part).number
             asked = scratch.get_trials(deepcopy=False)[number]
-            plan.add(asked.params, type(self._sampler).__name__, None, kept=asked.system_attrs)
-            if plan.full:
-                return plan.proposals
-        for params in _random_configs(plan):
-            plan.add(params, "random", None)
-        return plan.proposals
+            batch.add(Proposal(asked.params, type(self._sampler).__name__, sampler_state=asked.system_attrs))
+            if batch.full:
+                return batch.proposals
+        rng, levels = np.random.default_rng(batch.first_number), {one.name: one.candidates() for one in batch.space}
+        for _ in range(_DRAWS):
+            drawn = {name: values[rng.integers(len(values))] for name, values in levels.items()}
+            batch.add(Proposal(drawn, "random"))
+        return batch.proposals
 
     def _scratch(
         self,
@@ -174,11 +175,4 @@ class OneByOne:
 def _inside(space: Sequence[Axis], params: Params) -> bool:
     """Whether a config lies in a space."""
     known = {axis.name: params[axis.name] for axis in space if axis.name in params}
-    return len(known) == len(space) and layouts.within(space, known) == known
-
-
-def _random_configs(plan: Plan) -> Iterable[dict[str, Any]]:
-    """Random configs, as many as it takes to see most of a small space."""
-    rng = np.random.default_rng(plan.first_number)
-    for _ in range(1000):
-        yield {axis.name: axis.candidates()[rng.integers(len(axis.candidates()))] for axis in plan.space}
+    return len(known) == len(space) and nearest(space, known) == known

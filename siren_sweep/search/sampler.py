@@ -28,9 +28,8 @@ from siren_sweep.search.history import History, Lacked, Observation
 from siren_sweep.search.knowledge import Features, cost, couplings, footprint, has_windows
 from siren_sweep.search.model import Belief, Seen, Surrogate
 from siren_sweep.search.mutations import Candidate
-from siren_sweep.search.proposal import Proposal, changed, hypothesis, mutation_text
+from siren_sweep.search.proposal import Batch, Proposal, changed, child
 from siren_sweep.search.tree import Node, Reward, scores
-from siren_sweep.study.records import Hypothesis
 
 NAME, GOES_ON = "tree", "goes on"
 _N_START = 4  # trials from which on the model is asked
@@ -89,31 +88,31 @@ class UCBTreeSampler(BaseSampler):
         history = History(study, space, self._n_reports)
         before = [History(other, space, self._n_reports) for other in reversed(earlier)]
         rng = np.random.default_rng([self._seed, len(history.observations), history.n_seen, len(pending)])
-        batch = _Batch(space, axes(within or distributions), history, pending)
+        batch = Batch(axes(within or distributions), study, n, pending)
+        rules = _Rules(space, history)
         if sum(bool(seen.scores) for one in [history, *before] for seen in one.observations) < _N_START:
-            self._start(batch, n, rng)
+            self._start(batch, rules, len(history.observations) + len(pending), rng)
         else:
-            self._grow(batch, n, rng, _Model(batch, before), last=left <= n)
+            self._grow(batch, rules, rng, _Model(space, history, before), last=left <= n)
         return batch.proposals
 
-    def _start(self, batch: _Batch, n: int, rng: np.random.Generator) -> None:
+    def _start(self, batch: Batch, rules: _Rules, taken: int, rng: np.random.Generator) -> None:
         """Configs that are spread over the space, and random ones where some of those have run."""
-        taken = len(batch.history.observations) + len(batch.pending)
-        size = max(n, _N_START)
-        design = mutations.latin_hypercube(batch.part, size, np.random.default_rng([self._seed, taken // size]))
-        for candidate in design[taken % size :] + mutations.fresh(batch.part, rng, _N_RANDOM):
-            if len(batch.proposals) < n and batch.allowed([candidate]):
-                batch.add(candidate)
+        size = max(batch.n, _N_START)
+        design = mutations.latin_hypercube(batch.space, size, np.random.default_rng([self._seed, taken // size]))
+        for candidate in design[taken % size :] + mutations.fresh(batch.space, rng, _N_RANDOM):
+            if rules.feasible(candidate.params):
+                batch.add(Proposal(candidate.params, NAME))
 
-    def _grow(self, batch: _Batch, n: int, rng: np.random.Generator, model: _Model, *, last: bool) -> None:
+    def _grow(self, batch: Batch, rules: _Rules, rng: np.random.Generator, model: _Model, *, last: bool) -> None:
         """Children of the favoured nodes, fresh configs and paused trials; each taken as run before the next."""
-        observations = batch.history.observations
+        history, observations = rules.history, rules.history.observations
         nodes = [Node(seen.number, seen.parent, model.foreseen.get(seen.number)) for seen in observations]
         by_number = {seen.number: seen.params for seen in observations}
         parents = [(row.id, by_number[row.id]) for row in scores(nodes, self._c, self._reward)[:_N_PARENTS]]
-        pairs = [(first, second) for first, second, _ in couplings(batch.part)]
-        new = mutations.mutations(batch.part, parents, pairs, rng) + mutations.fresh(batch.part, rng, _N_FRESH)
-        new = batch.allowed(new)
+        pairs = [(first, second) for first, second, _ in couplings(batch.space)]
+        new = mutations.mutations(batch.space, parents, pairs, rng) + mutations.fresh(batch.space, rng, _N_FRESH)
+        new = [one for one in new if batch.number_of(one.params) is None and rules.feasible(one.params)]
         paused = [seen for seen in observations if seen.may_go_on]
         if not new and not paused:
             return
@@ -123,53 +122,33 @@ class UCBTreeSampler(BaseSampler):
         for index in range(len(running)):
             belief.pretend(len(configs) + index)
         mean, deviation = belief.moments()
-        best = batch.history.best if batch.history.best is not None else float(mean.max())
+        best = history.best if history.best is not None else float(mean.max())
         keys = [key_of(batch.space, params) for params in configs]
-        prices = batch.prices(configs)
+        prices = rules.prices(configs)
         open_ = prices < 1
-        while len(batch.proposals) < n and open_.any():
+        while not batch.full and open_.any():
             among = open_.copy()
             if last and open_[: len(paused)].any():
                 among[len(paused) :] = False
             aim = best + math.exp(rng.uniform(*np.log(_MARGINS)))
-            aim = min(aim, batch.history.solved_score)  # beyond it a config is better by its price alone
+            aim = min(aim, history.solved_score)  # beyond it a config is better by its price alone
             chances = belief.log_chances(aim)[: len(configs)] - np.log(prices)
             chosen = int(np.argmax(np.where(among, chances, -np.inf)))
             if chosen < len(paused):
-                batch.go_on(paused[chosen])
+                batch.proposals.append(Proposal(dict(configs[chosen]), GOES_ON, goes_on=paused[chosen].number))
             else:
-                candidate = new[chosen - len(paused)]
-                batch.add(candidate, model.hypothesis(candidate, float(mean[chosen]), float(deviation[chosen])))
+                batch.add(model.proposal(new[chosen - len(paused)], float(mean[chosen]), float(deviation[chosen])))
             open_ &= np.array([key != keys[chosen] for key in keys])
             belief.pretend(chosen)
 
 
-class _Batch:
-    """The proposals so far; new ones lie in a `part` of the space."""
+class _Rules:
+    """What is not worth its cost: more than what is solved takes, or than what did not fit its time or memory."""
 
-    def __init__(
-        self, space: Sequence[Axis], part: Sequence[Axis], history: History, pending: Sequence[Params]
-    ) -> None:
-        self.space, self.part, self.history, self.pending = space, part, history, list(pending)
-        self.proposals: list[Proposal] = []
-        self._seen = {key_of(space, seen.params) for seen in history.observations}
-        self._seen |= {key_of(space, params) for params in pending}
+    def __init__(self, space: Sequence[Axis], history: History) -> None:
+        self.history = history
+        self._free = [axis for axis in space if not axis.fixed]
         self._failed = [seen for seen in history.observations if seen.lacked]
-        self._by_number = {seen.number: seen.params for seen in history.observations}
-
-    def allowed(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """The candidates that are new and away from what was infeasible."""
-        new = mutations.unseen(self.space, candidates, self._seen)
-        return [candidate for candidate in new if self._feasible(candidate.params)] if self._failed else new
-
-    def add(self, candidate: Candidate, stated: Hypothesis | None = None) -> None:
-        parent = candidate.parent
-        text = mutation_text(self._by_number[parent], candidate.params) if parent is not None else ""
-        self.proposals.append(Proposal(candidate.params, parent, text, NAME, stated))
-        self._seen.add(key_of(self.space, candidate.params))
-
-    def go_on(self, seen: Observation) -> None:
-        self.proposals.append(Proposal(dict(seen.params), None, "", GOES_ON, None, goes_on=seen.number))
 
     def prices(self, configs: Sequence[Params]) -> np.ndarray:
         """The planned cost of configs (n,) in that of the cheapest solved trial of their kind, windows or none: from 1
@@ -189,7 +168,7 @@ class _Batch:
             ]
         )
 
-    def _feasible(self, params: Params) -> bool:
+    def feasible(self, params: Params) -> bool:
         """Below every config of its kind, windows or none, that lacked time or memory; where the names tell no cost,
         away from it."""
         for seen in (one for one in self._failed if has_windows(one.params) == has_windows(params)):
@@ -201,8 +180,9 @@ class _Batch:
 
     def _gap(self, params: Params, seen: Observation) -> float:
         """Distance from a trial, in ranges."""
-        free = [axis for axis in self.space if not axis.fixed]
-        return math.dist(*([axis.to_unit(config[axis.name]) for axis in free] for config in (params, seen.params)))
+        return math.dist(
+            *([axis.to_unit(config[axis.name]) for axis in self._free] for config in (params, seen.params))
+        )
 
 
 class _Model:
@@ -211,10 +191,10 @@ class _Model:
     `foreseen` are the final scores that it expects of the block's own trials, by number; a finished one's is its own.
     """
 
-    def __init__(self, batch: _Batch, earlier: Sequence[History]) -> None:
-        self._batch, self._features = batch, Features(batch.space)
+    def __init__(self, space: Sequence[Axis], history: History, earlier: Sequence[History]) -> None:
+        self._space, self._history, self._features = space, history, Features(space)
         self._aged = bool(earlier)
-        fitted = [one.fitted for one in [batch.history, *earlier]]
+        fitted = [one.fitted for one in [history, *earlier]]
         self._level = next((age for age, seen in enumerate(fitted) if seen), 0)  # of the last block that was seen
         self.n_trials = sum(len(seen) for seen in fitted)
         known = [score for seen in fitted for one in seen for score in one.scores.values()]
@@ -235,12 +215,12 @@ class _Model:
         """Final scores of configs in the block."""
         return self._surrogate.predict(self._columns(configs, np.ones(len(configs)), 0, np.zeros(len(configs))))
 
-    def hypothesis(self, candidate: Candidate, mean: float, deviation: float) -> Hypothesis | None:
-        """What a mutation is expected to show, in the model's own numbers; None for a fresh config."""
+    def proposal(self, candidate: Candidate, mean: float, deviation: float) -> Proposal:
+        """A candidate, and what it is expected to show if it is a mutation, in the model's own numbers."""
         if candidate.parent is None:
-            return None
-        scale, parent = self._batch.history.scale, self.foreseen[candidate.parent]
-        seen = next(seen for seen in self._batch.history.observations if seen.number == candidate.parent)
+            return Proposal(candidate.params, NAME)
+        scale, parent = self._history.scale, self.foreseen[candidate.parent]
+        seen = next(seen for seen in self._history.observations if seen.number == candidate.parent)
         measure, sign = ("log10(1 - R2)", -1.0) if scale.nines else ("score", 1.0)
         expectation = {
             "measure": measure,
@@ -255,15 +235,15 @@ class _Model:
             f"parent {standing} {sign * parent:.2f}; of what could come next this is likeliest to beat the best."
         )
         names = changed(seen.params, candidate.params)
-        for first, second, coupling in couplings(self._batch.space) if len(names) > 1 else []:
+        for first, second, coupling in couplings(self._space) if len(names) > 1 else []:
             if {first, second} == set(names):
                 rationale += f" {leaf(first)} and {leaf(second)} move together: {coupling.reason}."
         falsified = f"a final value no better than the parent's {scale.value(parent):.6g} by more than the noise"
-        return hypothesis(seen.params, candidate.params, expectation, rationale, falsified)
+        return child(candidate.params, NAME, candidate.parent, seen.params, rationale, falsified, expectation)
 
     def _seen(self, seen: Sequence[Observation], age: int, worst: float) -> Seen:
         """What was seen of trials; one that failed is as bad as any."""
-        n_reports = self._batch.history.n_reports
+        n_reports = self._history.n_reports
         rows = [(one, at, y) for one in seen for at, y in (one.scores or {n_reports: worst}).items()]
         time = np.log([at for _, at, _ in rows]) / math.log(n_reports)
         return self._columns([one.params for one, _, _ in rows], time, age, np.array([y for *_, y in rows]))

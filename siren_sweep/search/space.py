@@ -40,17 +40,13 @@ STARTS = (*(name for name in EXPLORABLE if name not in RATIOS.values()), *RATIOS
 class Space:
     """What may vary in one block, and how a point of it becomes a config.
 
-    `fixed` holds the explorable parameters that do not vary, by dotted name. Values in `distributions` are Optuna's;
+    `fixed` holds the explorable parameters that do not vary, by dotted name. Values in `dimensions` are Optuna's;
     values in a config are absolute.
     """
 
     block: Block
-    dimensions: Mapping[str, BaseDistribution]
+    dimensions: dict[str, BaseDistribution]
     fixed: Mapping[str, Any] = field(default_factory=dict)
-
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """Optuna distributions by dimension name."""
-        return dict(self.dimensions)
 
     def config(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The explorable parameters, absolute, by dotted name, of one point of the space."""

@@ -17,8 +17,7 @@ from optuna.study import Study
 from siren_sweep.config.parameters import RATIOS, WINDOW, leaf
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import SweepPaths
-from siren_sweep.search.encoding import axes, key_of
-from siren_sweep.search.layouts import within
+from siren_sweep.search.encoding import axes, key_of, nearest
 from siren_sweep.search.limits import Limit, dimension_of, fault, limit_text, limited, single, values_text
 from siren_sweep.search.space import Space
 from siren_sweep.study.records import Instruction
@@ -213,8 +212,8 @@ class _Block:
         self._refuse_at_end()
         space = self._start.space
         best = best_trial(self._study)
-        part = axes(limited(space, _limits(self.records)).distributions())
-        params = within(part, best.params if best else self._start.base)
+        part = axes(limited(space, _limits(self.records)).dimensions)
+        params = nearest(part, best.params if best else self._start.base)
         window = values.get(WINDOW, space.config(params)[WINDOW])
         own = limited(space, {WINDOW: Limit(window, window)})  # in whose windows a ratio's parameter is told
         where = f" with windows of {own.windows[0]} frames" if own.windows[0] else ""
@@ -233,7 +232,7 @@ class _Block:
 
     def _refuse_repeated(self, params: Mapping[str, Any]) -> int:
         """How many configs wait to be tried. Raises ValueError where this one does, or has run."""
-        space = axes(self._start.space.distributions())
+        space = axes(self._start.space.dimensions)
         run = {key_of(space, trial.params): trial.number for trial in self._study.get_trials(deepcopy=False)}
         own = [one.wanted for one in self.records if one.block == self._start.number and one.wanted is not None]
         waiting = {key_of(space, wanted) for wanted in own} - run.keys()

@@ -10,7 +10,7 @@ from optuna.study import Study
 
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.paths import SweepPaths, TrialPaths, trial_folder
-from siren_sweep.search.plan import ASKED_FOR
+from siren_sweep.search.proposal import ASKED_FOR
 from siren_sweep.study.dashboard import write_notes
 from siren_sweep.study.records import Outcome, Trial
 from siren_sweep.study.stored_trials import TrialWriter, read_trials

@@ -13,8 +13,7 @@ from optuna.study import Study
 from siren_sweep.config.schema import N_REPORTS, Config
 from siren_sweep.paths import SweepPaths
 from siren_sweep.search.encoding import Params
-from siren_sweep.search.plan import ASKED_FOR, is_start
-from siren_sweep.search.proposal import Proposal
+from siren_sweep.search.proposal import ASKED_FOR, Proposal, is_start
 from siren_sweep.search.proposer import Proposer, make_proposer, pauses
 from siren_sweep.search.space import Space
 from siren_sweep.search.strategy import plan_batch
@@ -41,7 +40,7 @@ class Planner:
     def resume(self, study: Study, start: BlockStart) -> None:
         """Enqueue what is left of the batches that are open: a sweep may have been cut off in the middle of it."""
         for batch in open_batches(study):
-            enqueue_plan(self._storage, study, batch, start.space.distributions())
+            enqueue_plan(self._storage, study, batch, start.space.dimensions)
 
     def plan(self, study: Study, start: BlockStart) -> bool:
         """Plan one more batch and enqueue it; False where no config is left to run, or no step to run it.
@@ -70,7 +69,7 @@ class Planner:
         if batch == 1:
             write_told(study, 0)
         write_plan(study, self._placed(study, start, batch, proposals))
-        enqueue_plan(self._storage, study, batch, start.space.distributions())
+        enqueue_plan(self._storage, study, batch, start.space.dimensions)
         return True
 
     def _pauses(self, start: BlockStart, params: Params) -> list[int]:
@@ -131,14 +130,14 @@ class Planner:
             proposer = self._agent(start, batch, part, carried or [start.base], proposer)
         return plan_batch(
             study,
-            start.space,
+            start.space.dimensions,
             proposer,
             n,
             strategy=self._cfg.claude.strategy,
             base=start.base,
             carried=carried,
             earlier=known + [blocks[number] for number in sorted(blocks) if number < start.number],
-            within=part,
+            within=part.dimensions,
             wanted=self._instructions.wanted(start.number),
             left=left,
         )

@@ -104,7 +104,7 @@ def earlier_study(imported: Study, space: Space) -> Study:
                     state=trial.state,
                     value=trial.value if trial.state is TrialState.COMPLETE else None,
                     params=params,
-                    distributions=space.distributions(),
+                    distributions=space.dimensions,
                     user_attrs=without_parent(trial),  # it may be one of those that are left out
                     intermediate_values=trial.intermediate_values,
                 )

@@ -17,7 +17,7 @@ from siren_sweep.config import parameters
 from siren_sweep.config.choices import Strategy
 from siren_sweep.config.schema import Block, Config
 from siren_sweep.search.limits import Limit, fault, limited, part_of
-from siren_sweep.search.plan import ASKED_FOR
+from siren_sweep.search.proposal import ASKED_FOR
 from siren_sweep.search.proposer import Proposer, make_proposer
 from siren_sweep.search.space import Space, make_space
 from siren_sweep.search.strategy import plan_batch
@@ -64,7 +64,7 @@ def proposer(name: str, batch: int) -> Proposer:
 
 def run(study: optuna.Study, whole: Space, params: dict[str, Any]) -> None:
     study.enqueue_trial(params)
-    trial = study.ask(whole.distributions())
+    trial = study.ask(whole.dimensions)
     assert trial.params == params  # which the study's own distributions hold
     study.tell(trial, 0.9 - 0.01 * abs(trial.number - 5))
 
@@ -79,7 +79,9 @@ def test_every_sampler_and_layout_stays_within_and_repeats_nothing(name: str, st
         run(study, whole, base | {OMEGA: omega})
     part = limited(whole, LIMITS)
     for batch in range(3):
-        proposals = plan_batch(study, whole, proposer(name, batch), 4, strategy=strategy, base=base, within=part)
+        proposals = plan_batch(
+            study, whole.dimensions, proposer(name, batch), 4, strategy=strategy, base=base, within=part.dimensions
+        )
         assert len(proposals) == 4
         for one in proposals:
             config = whole.config(one.params)
@@ -98,7 +100,15 @@ def test_a_parent_outside_a_limit_is_moved_in_and_the_mutation_says_so() -> None
     proposals = [
         one
         for seed in range(4)
-        for one in plan_batch(study, whole, proposer("ucb_tree", seed), 4, strategy=Strategy.auto, base={}, within=part)
+        for one in plan_batch(
+            study,
+            whole.dimensions,
+            proposer("ucb_tree", seed),
+            4,
+            strategy=Strategy.auto,
+            base={},
+            within=part.dimensions,
+        )
     ]
     children = [one for one in proposals if one.parent is not None]
     assert children
@@ -152,7 +162,14 @@ def test_a_config_that_is_wanted_comes_first_and_once() -> None:
     wanted = whole.nearest(BASE) | {OMEGA: 2000.0}
     for name in ("ucb_tree", "tpe", "random"):
         first, *rest = plan_batch(
-            study, whole, proposer(name, 0), 4, strategy=Strategy.auto, base={}, within=part, wanted=[wanted]
+            study,
+            whole.dimensions,
+            proposer(name, 0),
+            4,
+            strategy=Strategy.auto,
+            base={},
+            within=part.dimensions,
+            wanted=[wanted],
         )
         assert (first.params, first.strategy, first.parent) == (wanted, ASKED_FOR, 0)
         assert first.mutation == "omega_f: 30 -> 2000"
@@ -160,7 +177,9 @@ def test_a_config_that_is_wanted_comes_first_and_once() -> None:
         assert all(40 <= one.params[OMEGA] <= 90 for one in rest)
     run(study, whole, wanted)
     assert study.trials[1].state is TrialState.COMPLETE
-    again = plan_batch(study, whole, proposer("random", 0), 4, strategy=Strategy.auto, base={}, wanted=[wanted])
+    again = plan_batch(
+        study, whole.dimensions, proposer("random", 0), 4, strategy=Strategy.auto, base={}, wanted=[wanted]
+    )
     assert all(one.strategy != ASKED_FOR for one in again)
 
 

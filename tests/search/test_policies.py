@@ -36,11 +36,11 @@ def test_a_sampler_proposes_distinct_configs_batch_after_batch(name: str) -> Non
     study.add_trial(optuna.create_trial(value=0.9, params={"x": 1.0}, distributions={"x": FloatDistribution(0, 2)}))
     for batch in range(3):
         proposer = make_proposer(cfg, batch)
-        proposals = plan_batch(study, start.space, proposer, 4, strategy=Strategy.auto, base=start.base)
+        proposals = plan_batch(study, start.space.dimensions, proposer, 4, strategy=Strategy.auto, base=start.base)
         assert len(proposals) == 4
         for proposal in proposals:
             study.enqueue_trial(proposal.params)
-            trial = study.ask(start.space.distributions())
+            trial = study.ask(start.space.dimensions)
             study.tell(trial, 0.5 + 0.001 * trial.number)
     configs = [tuple(sorted(trial.params.items())) for trial in study.trials[1:]]
     assert len(set(configs)) == 12

@@ -72,21 +72,21 @@ def test_ratios_become_absolute_values_of_the_block() -> None:
 
 def test_a_pinned_parameter_does_not_vary_under_any_of_its_names() -> None:
     space = make_space(Block(1000, 20000), {"T_period_ratio": "interval(1,300)"}, BASE, {T_PERIOD})
-    assert space.distributions() == {}
+    assert space.dimensions == {}
     assert space.config({})[T_PERIOD] == BASE[T_PERIOD]
 
 
 def test_a_batch_holds_no_more_frames_than_the_block() -> None:
     text = {"training.inr_batch_size": "choice(4,8,16,32)"}
-    assert make_space(Block(10, 500), text, BASE, set()).distributions() == {
+    assert make_space(Block(10, 500), text, BASE, set()).dimensions == {
         "training.inr_batch_size": CategoricalDistribution([4, 8])
     }
     stepped = {"training.inr_batch_size": "range(4,33,4)"}
-    assert make_space(Block(10, 500), stepped, BASE, set()).distributions() == {
+    assert make_space(Block(10, 500), stepped, BASE, set()).dimensions == {
         "training.inr_batch_size": IntDistribution(4, 8, step=4)
     }
     ranged = {"training.inr_batch_size": "tag(log,interval(2,64))"}
-    assert make_space(Block(10, 500), ranged, BASE, set()).distributions() == {
+    assert make_space(Block(10, 500), ranged, BASE, set()).dimensions == {
         "training.inr_batch_size": IntDistribution(2, 10, log=True)
     }
 

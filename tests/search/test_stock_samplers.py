@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import optuna
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -14,11 +14,7 @@ from siren_sweep.study.records import Outcome, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 
 OMEGA = "graph_model.omega_f"
-
-
-class Space:
-    def distributions(self) -> dict[str, FloatDistribution]:
-        return {OMEGA: FloatDistribution(5, 2000, log=True)}
+SPACE: dict[str, BaseDistribution] = {OMEGA: FloatDistribution(5, 2000, log=True)}
 
 
 class Looks(RandomSampler):
@@ -38,13 +34,13 @@ def test_optunas_samplers_see_a_paused_trial_as_pruned_and_take_none_up() -> Non
                 state=state,
                 value=0.5 if state is TrialState.COMPLETE else None,
                 params={OMEGA: 10.0 + number},
-                distributions=Space().distributions(),
+                distributions=SPACE,
                 intermediate_values={1: 0.3, 2: 0.4},
                 user_attrs=trial_values(TrialPlan(1 + number, {}), Outcome(1, status), attempt=1),
             )
         )
     sampler = Looks(seed=0)
-    proposals = plan_batch(study, Space(), OneByOne(sampler), 4, strategy=Strategy.auto, base={OMEGA: 10.0})
+    proposals = plan_batch(study, SPACE, OneByOne(sampler), 4, strategy=Strategy.auto, base={OMEGA: 10.0})
     assert [one.goes_on for one in proposals] == [None] * 4
     assert sampler.states[1] == (TrialState.PRUNED, 0.4)
     assert study.trials[1].state is TrialState.RUNNING

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
@@ -27,25 +26,14 @@ OMEGA, RATE, WIDTH = "graph_model.omega_f", "training.learning_rate_NNR_f", "gra
 BASE: dict[str, Any] = {OMEGA: 80.0, RATE: 1e-4, WIDTH: 128, "kind": "a"}
 
 
-@dataclasses.dataclass
-class Space:
-    """What a batch needs of a space."""
-
-    dimensions: Mapping[str, BaseDistribution]
-
-    def distributions(self) -> Mapping[str, BaseDistribution]:
-        return self.dimensions
-
-
-SPACE = Space(
-    {
-        OMEGA: FloatDistribution(5, 2000, log=True),
-        RATE: FloatDistribution(1e-6, 1e-2, log=True),
-        WIDTH: IntDistribution(16, 1024, log=True),
-        "kind": CategoricalDistribution(["a", "b"]),
-    }
-)
-SMALL = Space({"a": IntDistribution(1, 3), "b": CategoricalDistribution([10, 20])})
+Space = dict[str, BaseDistribution]
+SPACE: Space = {
+    OMEGA: FloatDistribution(5, 2000, log=True),
+    RATE: FloatDistribution(1e-6, 1e-2, log=True),
+    WIDTH: IntDistribution(16, 1024, log=True),
+    "kind": CategoricalDistribution(["a", "b"]),
+}
+SMALL: Space = {"a": IntDistribution(1, 3), "b": CategoricalDistribution([10, 20])}
 
 
 def empty() -> optuna.Study:
@@ -56,7 +44,7 @@ def run(study: optuna.Study, proposals: Sequence[Proposal], space: Space, value:
     """Enqueue, start and tell a batch as a sweep does; each trial a little better than the one before."""
     for one in proposals:
         study.enqueue_trial(one.params, user_attrs={"parent": one.parent})
-        trial = study.ask(dict(space.distributions()))
+        trial = study.ask(space)
         study.tell(trial, value + 0.001 * trial.number)
 
 
@@ -155,7 +143,7 @@ def test_layouts_state_what_would_falsify_them() -> None:
 
 
 def test_base_outside_the_space_is_moved_into_it() -> None:
-    space = Space({OMEGA: CategoricalDistribution([30, 90]), RATE: FloatDistribution(1e-3, 1e-2, log=True)})
+    space: Space = {OMEGA: CategoricalDistribution([30, 90]), RATE: FloatDistribution(1e-3, 1e-2, log=True)}
     proposals = plan(empty(), space=space, base={OMEGA: 80.0, RATE: 1e-4})
     assert proposals[0].params == {OMEGA: 90, RATE: 1e-3}
 
@@ -167,16 +155,14 @@ def test_shorter_last_batch_is_as_long_as_asked_for() -> None:
 def test_failed_trials_are_not_run_again() -> None:
     study = empty()
     for one in plan(study):
-        study.add_trial(
-            create_trial(params=one.params, distributions=dict(SPACE.distributions()), state=TrialState.FAIL)
-        )
+        study.add_trial(create_trial(params=one.params, distributions=SPACE, state=TrialState.FAIL))
     again = plan(study)
     assert len(again) == 4
     assert not {one.params[OMEGA] for one in again} & {trial.params[OMEGA] for trial in study.trials}
 
 
 def test_a_sampler_that_keeps_its_state_in_its_trials_goes_on_from_batch_to_batch() -> None:
-    space = Space({OMEGA: FloatDistribution(5, 2000, log=True), RATE: FloatDistribution(1e-6, 1e-2, log=True)})
+    space: Space = {name: SPACE[name] for name in (OMEGA, RATE)}
     study, generations = empty(), []
     for batch in range(6):
         proposals = plan(study, stock(CmaEsSampler)(batch), space=space, base={OMEGA: 80.0, RATE: 1e-4})
@@ -184,7 +170,7 @@ def test_a_sampler_that_keeps_its_state_in_its_trials_goes_on_from_batch_to_batc
         for one in proposals:
             attributes = {"sampler_state": json.loads(json.dumps(one.sampler_state))}
             study.enqueue_trial(one.params, user_attrs=attributes)
-            trial = study.ask(dict(space.distributions()))
+            trial = study.ask(space)
             study.tell(trial, -(math.log10(one.params[OMEGA] / 100) ** 2))
     assert generations == sorted(generations)
     assert generations[-1] >= 2
@@ -192,12 +178,12 @@ def test_a_sampler_that_keeps_its_state_in_its_trials_goes_on_from_batch_to_batc
 
 def test_what_a_person_tries_is_a_child_of_the_config_that_it_changes() -> None:
     """Of two solved configs that is the cheaper one, though the other has the higher R2."""
-    space = Space({WIDTH: CategoricalDistribution([64, 256]), OMEGA: FloatDistribution(5, 500, log=True)})
+    space: Space = {WIDTH: CategoricalDistribution([64, 256]), OMEGA: FloatDistribution(5, 500, log=True)}
     study = empty()
     study.set_user_attr("settings", {"claude.solved_r2": 0.9999})
     for width, r2 in ((256, 0.999999), (64, 0.99995)):
         params = {WIDTH: width, OMEGA: 30.0}
         own = trial_values(TrialPlan(1, defaults() | params), Outcome(1, "finished", stop_step=100), 1)
-        study.add_trial(create_trial(value=r2, params=params, distributions=dict(space.dimensions), user_attrs=own))
+        study.add_trial(create_trial(value=r2, params=params, distributions=space, user_attrs=own))
     (asked,) = plan(study, n=1, space=space, base={}, wanted=[{WIDTH: 64, OMEGA: 60.0}])
     assert (asked.parent, asked.mutation) == (1, "omega_f: 30 -> 60")

@@ -141,7 +141,7 @@ def test_the_record_s_lines_show_windows_only_where_there_are_some() -> None:
 
 def test_optuna_searches_windows_as_any_choice() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
-    drawn = {study.ask(space().distributions()).params[WINDOW] for _ in range(30)}
+    drawn = {study.ask(space().dimensions).params[WINDOW] for _ in range(30)}
     assert drawn == {0, 125, 250}
 
 

@@ -412,9 +412,11 @@ def test_a_sweep_starts_where_a_log_was_best_and_its_model_knows_the_log(tmp_pat
     study.set_user_attr("n_training_frames", 10)
     for earlier, near in ((known, True), ([], False)):
         options = {"strategy": Strategy.auto, "base": space.nearest(OLD), "earlier": earlier}
-        proposals = UCBTreeSampler(0).propose(study, space.distributions(), 4, earlier=earlier)
+        proposals = UCBTreeSampler(0).propose(study, space.dimensions, 4, earlier=earlier)
         assert (proposals[0].params[OMEGA] == pytest.approx(1500, rel=0.5)) == near
-        first = plan_batch(study, space, UCBTreeSampler(0), 4, carried=[best] if earlier else [], **options)[0]
+        first = plan_batch(study, space.dimensions, UCBTreeSampler(0), 4, carried=[best] if earlier else [], **options)[
+            0
+        ]
         assert (first.params == best) == near
     assert all_blocks(storage) == {}  # nothing of it is a result of the sweep
 

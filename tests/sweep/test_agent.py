@@ -65,7 +65,7 @@ class Asking:
         place, sampler = (1, self.batch), make_proposer(self.cfg, self.batch)
         studies = {1: self.study}
         agent = AgentProposer(self.cfg, self.paths, (studies, {}), place, self.space, self.begins, sampler)
-        return agent.propose(self.study, self.space.distributions(), n, pending=pending)
+        return agent.propose(self.study, self.space.dimensions, n, pending=pending)
 
     def run(self, proposals: Sequence[Proposal], r2: Callable[[dict[str, Any]], float]) -> None:
         """Add them as trials that finished."""
@@ -78,7 +78,7 @@ class Asking:
                 create_trial(
                     value=r2(config),
                     params=one.params,
-                    distributions=self.space.distributions(),
+                    distributions=self.space.dimensions,
                     user_attrs=trial_values(plan, outcome, attempt=1),
                 )
             )
@@ -211,7 +211,7 @@ def test_what_has_run_and_what_a_person_asked_for_is_not_run_again(tmp_path: Pat
     proposals = asking.ask(3, pending=[asked])
     assert_full(proposals, 3)
     assert "s_01.yaml: must be another config, and is that of one that a person asked for" in proposals[0].note
-    asking.run([Proposal(asked, None, "", "asked for", None), *proposals], lambda _: 0.5)
+    asking.run([Proposal(asked, "asked for"), *proposals], lambda _: 0.5)
     assert "is that of iteration 1" in asking.ask(1)[0].note
 
 
@@ -238,7 +238,7 @@ def windowed() -> Space:
 
 
 def test_a_config_is_a_point_of_the_space_and_back(windowed: Space) -> None:
-    names = windowed.distributions()
+    names = windowed.dimensions
     rng = optuna.samplers.RandomSampler(seed=1)
     study = optuna.create_study(sampler=rng)
     for _ in range(50):

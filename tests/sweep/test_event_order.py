@@ -102,7 +102,7 @@ class TakesUp(OneByOne):
 
     def propose(self, study: Study, distributions: Mapping[str, Any], n: int, **more: Any) -> list[Proposal]:
         paused = [trial for trial in paused_trials(study) if trial.number % 3][:1]
-        again = [Proposal(dict(one.params), None, "", "again", None, goes_on=one.number) for one in paused]
+        again = [Proposal(dict(one.params), "again", goes_on=one.number) for one in paused]
         return again + super().propose(study, distributions, n - len(again), **more)
 
 

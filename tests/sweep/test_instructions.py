@@ -15,7 +15,7 @@ from untrained import pend, run
 from siren_sweep.config import parameters
 from siren_sweep.config.schema import Block
 from siren_sweep.paths import SweepPaths
-from siren_sweep.search.plan import ASKED_FOR
+from siren_sweep.search.proposal import ASKED_FOR
 from siren_sweep.search.space import make_space
 from siren_sweep.study import records
 from siren_sweep.study.stored_trials import trial_values
@@ -68,7 +68,7 @@ class Sweep:
             create_trial(
                 value=0.5 + 0.01 * len(self.study.trials),
                 params=params,
-                distributions=self.space.distributions(),
+                distributions=self.space.dimensions,
                 user_attrs=trial_values(records.TrialPlan(1, self.space.config(params))),
             )
         )

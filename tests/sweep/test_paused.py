@@ -26,8 +26,7 @@ from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.config.written import read_config
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
-from siren_sweep.search.plan import ASKED_FOR
-from siren_sweep.search.proposal import Proposal
+from siren_sweep.search.proposal import ASKED_FOR, Proposal
 from siren_sweep.study.records import Block, PlannedTrial, Stint, Trial, TrialPlan
 from siren_sweep.study.stored import write_plan
 from siren_sweep.study.stored_trials import read_trials, trial_values
@@ -161,7 +160,7 @@ def _goes_on(home: Home) -> bool:
 
 def test_a_parent_of_the_same_batch_is_found_beside_those_that_go_on() -> None:
     def proposal(parent: int | None, goes_on: int | None = None) -> Proposal:
-        return Proposal({}, parent, "", "", None, goes_on=goes_on)
+        return Proposal({}, "", parent, goes_on=goes_on)
 
     batch = [proposal(None, goes_on=3), proposal(2), proposal(None, goes_on=5), proposal(11), proposal(10)]
     assert [one.parent for one in renumbered(batch, 10)] == [None, 2, None, 10, 3]
@@ -182,7 +181,7 @@ def test_a_stint_begins_when_its_worker_does_and_not_when_it_was_planned(tmp_pat
 
 def test_what_is_left_of_a_budget_is_used_up_and_a_child_follows_its_parent(tmp_path: Path) -> None:
     study = PlantedSweep(tmp_path / "s").begin(1)
-    new = [Proposal({}, parent, "", "tree", None) for parent in (None, 0, 1, 0)]
+    new = [Proposal({}, "tree", parent) for parent in (None, 0, 1, 0)]
     long, short = [1, 4], []
     assert affordable(study, new, 1, [long, long, short, long]) == [new[0], new[1], replace(new[3], parent=0)]
     assert affordable(study, new, 2, [short, short, long, long]) == new[:2]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.distributions import BaseDistribution
 
 from siren_sweep.search.encoding import Params
-from siren_sweep.search.proposal import Proposal, changed, hypothesis, mutation_text
+from siren_sweep.search.proposal import WORSE, Proposal, changed, child
 from siren_sweep.study.records import Hypothesis
 from siren_sweep.sweep.agent.answer import Stated
 
-_WORSE = "a final R2 below the parent's by more than the noise"
 _UNSAID = "The agent stated no hypothesis."
 
 
@@ -38,18 +37,12 @@ def child_of(
     stated parent is another, a note says so.
     """
     parent = _parent(params, stated, known, sum(not one.single() for one in distributions.values()))
-    rationale, falsified = stated.hypothesis or _UNSAID, stated.falsified_by or _WORSE
+    rationale, falsified = stated.hypothesis or _UNSAID, stated.falsified_by or WORSE
     if parent is None:
-        question = Hypothesis(rationale, falsified)
-        return Proposal(dict(params), None, "", strategy, question, note=_note(params, stated, known, None))
-    return Proposal(
-        dict(params),
-        parent.number,
-        mutation_text(parent.params, params),
-        strategy,
-        hypothesis(parent.params, params, None, rationale, falsified),
-        note=_note(params, stated, known, parent),
-    )
+        made = Proposal(dict(params), strategy, hypothesis=Hypothesis(rationale, falsified))
+    else:
+        made = child(params, strategy, parent.number, parent.params, rationale, falsified)
+    return replace(made, note=_note(params, stated, known, parent))
 
 
 def _parent(params: Params, stated: Stated, known: Sequence[Known], n_free: int) -> Known | None:

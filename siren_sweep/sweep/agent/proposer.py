@@ -148,7 +148,7 @@ def _proposals(answer: Answer, request: Request, first: int) -> dict[int, Propos
     """The configs that hold, by slot, each a child of the one that it is nearest to; the batch's are numbered on from
     `first`, by slot."""
     known, proposals = list(request.known), dict[int, Proposal]()
-    distributions = request.space.distributions()
+    distributions = request.space.dimensions
     for slot, iteration in zip(request.batch.slots, request.batch.iterations, strict=True):
         if slot in answer.params:
             params, stated = answer.params[slot], answer.stated.get(slot, Stated())

@@ -45,7 +45,7 @@ class Answer:
 def read_answer(folder: AgentFolder, request: Request, ended: str) -> Answer:
     """What stands in the folder now. Where the program did not end well, a config that is as it was given is none."""
     answer = Answer(ended=ended)
-    space = axes(request.space.distributions())
+    space = axes(request.space.dimensions)
     taken, near = {key_of(space, one.params): one.name for one in request.known}, list(request.near)
     for slot, name in zip(request.batch.slots, request.batch.configs, strict=True):
         try:
