@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from siren_sweep.search.encoding import Axis, Params, nearest
+from siren_sweep.search.knowledge import couplings
 from siren_sweep.search.proposal import changed
 
 _COUPLED = 300  # candidates that change a coupled pair
 _DESIGNS = 40
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A config and the trial that it is a mutation of; without one it is fresh."""
 
     params: dict[str, Any]
@@ -24,10 +23,7 @@ class Candidate:
 
 
 def mutations(
-    space: Sequence[Axis],
-    parents: Sequence[tuple[int, Params]],
-    coupled: Sequence[tuple[str, str]],
-    rng: np.random.Generator,
+    space: Sequence[Axis], parents: Sequence[tuple[int, Params]], rng: np.random.Generator
 ) -> list[Candidate]:
     """All changes of one parameter of each parent (number, params), and a sample of those of two coupled ones.
 
@@ -42,7 +38,7 @@ def mutations(
         for value in values
         if value != params[name]
     ]
-    pairs = [(number, params, pair) for number, params in moved for pair in coupled]
+    pairs = [(number, params, (one.first, one.second)) for number, params in moved for one in couplings(space)]
     for index in rng.integers(len(pairs), size=_COUPLED) if pairs else []:
         number, params, pair = pairs[index]
         drawn = {name: levels[name][rng.integers(len(levels[name]))] for name in pair}
@@ -64,7 +60,7 @@ def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> 
     """
     columns = [[(rng.permutation(n) + 0.5) / n for _ in space] for _ in range(_DESIGNS)]
     designs = [np.column_stack([np.empty((n, 0)), *own]) for own in columns]  # also where nothing varies
-    best = max(designs, key=lambda units: _squares(units, units)[~np.eye(n, dtype=bool)].min(initial=np.inf))
+    best = max(designs, key=_nearest_pair)
     return [Candidate(_at(space, row), None) for row in best.tolist()]
 
 
@@ -79,6 +75,7 @@ def _at(space: Sequence[Axis], units: Sequence[float]) -> dict[str, Any]:
     return params
 
 
-def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances (n, m)."""
-    return np.asarray(np.square(a[:, None, :] - b[None, :, :]).sum(2))
+def _nearest_pair(units: np.ndarray) -> float:
+    """The smallest squared distance between two points (n, p)."""
+    squares = np.square(units[:, None, :] - units[None, :, :]).sum(2)
+    return float(squares[~np.eye(len(units), dtype=bool)].min(initial=np.inf))

@@ -82,9 +82,9 @@ class Batch:
         trials = study.get_trials(deepcopy=False)
         self.space, self.n, self.first_number = space, n, len(trials)
         self.proposals: list[Proposal] = []
-        known = [(trial.number, trial.params) for trial in trials if all(axis.name in trial.params for axis in space)]
-        known += enumerate(pending, len(trials))
-        self._numbers = {key_of(space, params): number for number, params in known}
+        known = [(trial.params, trial.number) for trial in trials if all(axis.name in trial.params for axis in space)]
+        self._numbers = {key_of(space, params): number for params, number in known}
+        self._numbers |= {key_of(space, params): number for number, params in enumerate(pending, len(trials))}
 
     @property
     def full(self) -> bool:
@@ -100,3 +100,7 @@ class Batch:
         if not self.full and self.number_of(proposal.params) is None:
             self._numbers[key_of(self.space, proposal.params)] = self.first_number + len(self.proposals)
             self.proposals.append(proposal)
+
+    def go_on(self, number: int, strategy: str, params: Params) -> None:
+        """Append a paused trial of the study."""
+        self.proposals.append(Proposal(dict(params), strategy, goes_on=number))

@@ -57,24 +57,23 @@ def test_fewer_finished_trials_than_asked_for_stop_nothing() -> None:
 def test_running_and_pruned_trials_are_no_evidence() -> None:
     study = study_of(1.0, 2.0, 3.0)
     study.add_trial(trial(curve(3.0)[:19], TrialState.PRUNED))
-    assert UCBPruner().explain(study, running([0.001] * 10)) is None
+    assert UCBPruner().bound_and_best(study, running([0.001] * 10)) is None
 
 
 def test_more_confidence_gives_a_higher_bound() -> None:
     study, values = study_of(0.5, 1.0, 2.0, 3.0), running(curve(1.0)[:6])
-    found = [UCBPruner(confidence).explain(study, values) for confidence in (0.5, 0.9, 0.99)]
-    bounds = [one["bound"] for one in found if one is not None]
+    found = [UCBPruner(confidence).bound_and_best(study, values) for confidence in (0.5, 0.9, 0.99)]
+    bounds = [one[0] for one in found if one is not None]
     assert len(bounds) == 3
     assert bounds == sorted(bounds)
 
 
-def test_it_says_bound_best_and_fraction() -> None:
-    study = study_of(0.5, 1.0, 2.0, 3.0)
-    found = UCBPruner().explain(study, running(curve(0.2)[:5]))
+def test_it_says_bound_and_best() -> None:
+    found = UCBPruner().bound_and_best(study_of(0.5, 1.0, 2.0, 3.0), running(curve(0.2)[:5]))
     assert found is not None
-    assert found["fraction"] == 0.25
-    assert found["best"] == pytest.approx(1 - 1e-3)
-    assert curve(0.2)[4] < found["bound"] < found["best"]
+    bound, best = found
+    assert best == pytest.approx(1 - 1e-3)
+    assert curve(0.2)[4] < bound < best
 
 
 def test_a_trial_that_may_still_be_solved_is_not_stopped_for_one_that_is_better_yet() -> None:
@@ -128,8 +127,8 @@ def test_coverage_of_its_bound_is_what_its_confidence_says() -> None:
         study = study_of()
         study.add_trials([trial(curve(rng.uniform(0.1, 3), rng.uniform(-1, 4))) for _ in range(6)])
         values = curve(rng.uniform(0.1, 3), rng.uniform(-1, 4))
-        found = [pruner.explain(study, running(values[:report])) for report in range(1, N)]
-        misses += any(one is not None and one["bound"] < values[-1] for one in found)
+        found = [pruner.bound_and_best(study, running(values[:report])) for report in range(1, N)]
+        misses += any(one is not None and one[0] < values[-1] for one in found)
     assert misses / 150 < 0.1
 
 

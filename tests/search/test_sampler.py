@@ -13,10 +13,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState, create_trial
 
 from siren_sweep.config.parameters import WINDOW
-from siren_sweep.search import mutations
 from siren_sweep.search.encoding import axes
 from siren_sweep.search.history import History
 from siren_sweep.search.knowledge import couplings
+from siren_sweep.search.mutations import mutations
 from siren_sweep.search.proposal import Proposal
 from siren_sweep.search.sampler import UCBTreeSampler
 from siren_sweep.study.records import Outcome, PlannedTrial, Stop, TrialPlan
@@ -139,10 +139,10 @@ def test_a_coupled_pair_moves_together_where_only_that_promises_more() -> None:
 def test_only_parameters_that_act_as_one_are_coupled() -> None:
     named = {*SPACE, "graph_model.nnr_f_xy_period", "T_period_ratio", "training.inr_batch_size", "total_steps_ratio"}
     space = axes({name: SPACE.get(name, FloatDistribution(1, 64, log=True)) for name in named})
-    pairs = [(first, second) for first, second, _ in couplings(space)]
+    pairs = [(one.first, one.second) for one in couplings(space)]
     assert sorted(pairs) == [(OMEGA, "T_period_ratio"), (OMEGA, "graph_model.nnr_f_xy_period"), (OMEGA, RATE)]
     parent = (0, {axis.name: axis.from_unit(0.3) for axis in space})
-    found = mutations.mutations(space, [parent], pairs, np.random.default_rng(0))
+    found = mutations(space, [parent], np.random.default_rng(0))
     doubles = {frozenset(name for name in named if one.params[name] != parent[1][name]) for one in found}
     assert {names for names in doubles if len(names) > 1} == {frozenset(pair) for pair in pairs}
 
@@ -315,7 +315,7 @@ def test_asking_for_four_grows_no_faster_than_linearly() -> None:
     first = searched(1).trials[0].params
     grid = [{**first, "graph_model.omega_f": 5.0 + index} for index in range(600)]
     study.add_trials([told(params, r2(params), SPACE) for params in grid])
-    assert len(History(study, axes(SPACE), 20).fitted) == 70
+    assert len(History(study, axes(SPACE)).fitted) == 70
 
 
 def test_new_configs_and_paused_trials_both_get_places_where_both_may_win() -> None:
