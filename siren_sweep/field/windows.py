@@ -7,6 +7,7 @@ networks.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,7 @@ def fits(n_frames: int, window_frames: int) -> bool:
     return 0 < window_frames <= n_frames // 2
 
 
+@functools.cache  # asked for of each trial in turn
 def cut(n_frames: int, window_frames: int) -> tuple[Window, ...]:
     """The windows of a field in order; one of all frames where none `fits`.
 

@@ -31,12 +31,20 @@ class Fit:
     The weights are constants: gradients are those with respect to t, x and y.
     """
 
-    def __init__(self, cfg: TrialConfig, weights: Mapping[str, Tensor], scaling: Scaling) -> None:
-        """`weights` (out, in) and (out,), as `TrainResult.state_dict` holds them; on the CPU until `to` moves it."""
+    def __init__(
+        self, cfg: TrialConfig, weights: Mapping[str, Tensor], scaling: Scaling, frames: np.ndarray | None = None
+    ) -> None:
+        """`weights` (out, in) and (out,), as `TrainResult.state_dict` holds them; on the CPU until `to` moves it.
+
+        With `frames` (n,) it answers for these alone, and makes no more networks than they need.
+        """
         self._graph, self._scaling = cfg.graph_model, scaling
         windows = cut(cfg.training.n_training_frames, cfg.graph_model.window_frames)
         self.windows: Sequence[Window] = [
-            window for window in windows if f"{key_prefix(window)}{FIRST_WEIGHT}" in weights
+            window
+            for window in windows
+            if f"{key_prefix(window)}{FIRST_WEIGHT}" in weights
+            and (frames is None or np.isin(frames, window.frames).any())
         ]
         self._starts = torch.tensor([window.start for window in self.windows], dtype=torch.float64)
         self._models = [self._model(window, weights) for window in self.windows]
@@ -113,6 +121,8 @@ class Fit:
         return output
 
     def _model(self, window: Window, weights: Mapping[str, Tensor]) -> Siren:
-        model = Siren(self._graph.hidden_dim_nnr_f, self._graph.n_layers_nnr_f, self._graph.omega_f)
-        model.load_state_dict({key: weights[f"{key_prefix(window)}{key}"] for key in model.state_dict()})
+        with torch.device("meta"):  # nothing is drawn, since every value is given
+            model = Siren(self._graph.hidden_dim_nnr_f, self._graph.n_layers_nnr_f, self._graph.omega_f)
+        own = {key: weights[f"{key_prefix(window)}{key}"] for key in model.state_dict()}
+        model.load_state_dict(own, assign=True)  # not a copy: there may be a thousand networks
         return model.requires_grad_(False)

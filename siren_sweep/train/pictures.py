@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,17 @@ _REACH = 0.6  # lattice spacings from a column's centre to its farthest pixels; 
 LUMINANCE, ERROR = "gray", "YlOrBr"  # of one lightness each way, so that they print in grey
 
 
-def predict(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField, frames: np.ndarray) -> np.ndarray:
-    """Luminance (n_frames, n_unique) of saved weights at whole frames, on the CPU."""
+def predict(
+    cfg: TrialConfig,
+    weights: Mapping[str, Any],
+    field: StimulusField,
+    frames: np.ndarray,
+    columns: Sequence[int] | slice = slice(None),
+) -> np.ndarray:
+    """Luminance (n_frames, n_columns) of saved weights at whole frames and some of the unique positions, on the CPU."""
     from siren_sweep.train.fit import Fit  # here, since it brings torch
 
-    return Fit(cfg, weights, field.scaling).frames(frames, field.positions)
+    return Fit(cfg, weights, field.scaling, frames).frames(frames, field.positions[columns])
 
 
 def prediction_figure(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField, title: str) -> Figure:
@@ -43,7 +49,8 @@ def prediction_figure(cfg: TrialConfig, weights: Mapping[str, Any], field: Stimu
     frames = np.linspace(0, field.n_frames - 1, min(N_LATTICES, field.n_frames)).astype(np.int64)
     _draw_lattices(figure.add_subfigure(parts[0]), field, frames, predict(cfg, weights, field, frames))
     window = middle_frames(field, TRACE_FRAMES)
-    _draw_traces(figure.add_subfigure(parts[1]), field, window, predict(cfg, weights, field, window))
+    shown = predict(cfg, weights, field, window, trace_columns(field))
+    _draw_traces(figure.add_subfigure(parts[1]), field, window, shown)
     figure.draw_without_rendering()  # lays it out
     figure.set_layout_engine("none")  # once, and not for each form in which it is saved
     return figure
@@ -137,12 +144,12 @@ def _draw_lattices(part: FigureBase, field: StimulusField, frames: np.ndarray, s
 
 
 def _draw_traces(part: FigureBase, field: StimulusField, window: np.ndarray, shown: np.ndarray) -> None:
-    """Truth and prediction `shown` (n_frames, n_unique) over `window`: a central, a middle, an outer column."""
+    """Truth, and of the same columns the prediction `shown` (n_frames, 3), over `window`."""
     grid = part.subplots(N_TRACES, 1, sharex=True)
-    for axes, column in zip(grid, trace_columns(field), strict=True):
+    for axes, column, predicted in zip(grid, trace_columns(field), shown.T, strict=True):
         x, y = field.positions[column]
         axes.plot(window, field.targets[window, column], color=TRUTH, linewidth=2.4, label="truth")
-        axes.plot(window, shown[:, column], color=PREDICTION, linewidth=1.1, linestyle="--", label="prediction")
+        axes.plot(window, predicted, color=PREDICTION, linewidth=1.1, linestyle="--", label="prediction")
         axes.set_ylabel("luminance")
         axes.set_title(f"column at ({x:.3g}, {y:.3g})", loc="left", fontsize="medium")
         axes.spines[["top", "right"]].set_visible(False)

@@ -146,6 +146,14 @@ def test_the_function_is_continuous_over_a_border_and_the_network_s_own_at_frame
     assert middle == pytest.approx(sum(ends) / 2, abs=1e-6)
 
 
+def test_a_fit_of_some_frames_makes_the_networks_of_those_alone(field: StimulusField) -> None:
+    weights, frames = make_engine(field, config(), "cpu").weights(), np.arange(13, 18)
+    some = Fit(config(), weights, field.scaling, frames)
+    assert [window.index for window in some.windows] == [0, 1]
+    whole = Fit(config(), weights, field.scaling).frames(frames, field.positions)
+    assert np.array_equal(some.frames(frames, field.positions), whole)
+
+
 def test_the_jump_at_borders_is_told_against_one_frame_s_change(field: StimulusField) -> None:
     """Two networks that are off by known amounts: what they differ by, over what the targets change by."""
     fit = Fit(config(), make_engine(field, config(), "cpu").weights(), field.scaling)

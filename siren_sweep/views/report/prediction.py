@@ -63,10 +63,10 @@ def _traces(block: BlockView, paths: SweepPaths, outputs: OutputPaths) -> go.Fig
     of = field_of(cfg, outputs)
     if of.data_hash != block.block.data_hash:
         raise DataError("the data are not those that it was trained on")
-    frames = middle_frames(of, TRACE_FRAMES)
-    shown, truth = predict(cfg, weights, of, frames), np.array(of.targets[frames])
+    frames, columns = middle_frames(of, TRACE_FRAMES), trace_columns(of)
+    shown, truth = predict(cfg, weights, of, frames, columns), np.array(of.targets[frames])[:, columns]
     series = {
-        "{:.3g}, {:.3g}".format(*of.positions[column]): (truth[:, column].tolist(), shown[:, column].tolist())
-        for column in trace_columns(of)
+        "{:.3g}, {:.3g}".format(*of.positions[column]): (truth[:, place].tolist(), shown[:, place].tolist())
+        for place, column in enumerate(columns)
     }
     return figures.traces(frames.tolist(), series)
