@@ -129,10 +129,21 @@ def test_report_fits_the_window(report: Browser, width: int) -> None:
 def test_no_block_s_name_lies_over_a_mark(report: Browser, width: int) -> None:
     report.size(width)
     boxes = "[...document.querySelectorAll('[data-chart=r2-by-block] {}')].map(one => one.getBoundingClientRect().{})"
-    names = boxes.format(".annotation-text[data-unformatted*=br]", "top")
+    names = boxes.format('.annotation-text[data-unformatted^="1<br>"]', "top")
     assert report.wait(f"{names}.length") == 1
     marks = boxes.format(".points path", "bottom")
     assert report.value(f"Math.min(...{names}) >= Math.max(...{marks})")
+
+
+@pytest.mark.parametrize("width", [420, 1300])
+@pytest.mark.parametrize("chart", ["r2-by-block", "curves-1"])
+def test_the_line_of_an_excellent_r2_is_named_beside_the_marks(report: Browser, chart: str, width: int) -> None:
+    report.size(width)
+    boxes = "[...document.querySelectorAll('[data-chart=" + chart + "] {}')].map(one => one.getBoundingClientRect().{})"
+    name = boxes.format(".annotation-text[data-unformatted*=R²]", "left")
+    assert report.wait(f"{name}.length") == 1
+    marks = boxes.format(".scatterlayer path", "right")
+    assert report.value(f"{name}[0] >= Math.max(...{marks})")
 
 
 def test_nothing_is_wider_than_a_sheet_of_letter_paper(report: Browser) -> None:

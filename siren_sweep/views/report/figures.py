@@ -41,6 +41,8 @@ SYMBOLS = {
 }
 SEEDS = "#0b7fd1"
 TRACES = ("#8a939b", "#cf3f55")  # truth, prediction
+_LETTER = 0.01  # of the width of a tree, at its narrowest
+_FEWEST_LEVELS = 10  # that a tree is drawn wide
 
 
 def r2_by_block(blocks: Sequence[BlockView]) -> go.Figure:
@@ -161,11 +163,12 @@ def tree(block: BlockView) -> go.Figure:
             },
             hovertemplate="%{customdata}<extra></extra>",
         )
-    deepest = max((depth for depth, _ in places.values()), default=0)
-    figure.update_xaxes(visible=False, range=[-0.3, deepest + 3])
+    # as many levels wide as leave to the right of each mark what its label takes
+    levels = [places[trial.number][0] / (1 - _LETTER * len(_label(trial))) for trial in block.trials]
+    figure.update_xaxes(visible=False, range=[-0.3, max([_FEWEST_LEVELS, *levels]) + 1])
     figure.update_traces(cliponaxis=False)
-    figure.update_yaxes(visible=False, autorange="reversed")
-    figure.update_layout(height=110 + 26 * max(len(places), 2))
+    figure.update_yaxes(visible=False, range=[len(places), -1])
+    figure.update_layout(height=110 + 24 * max(len(places) + 1, 2))
     return figure
 
 
@@ -179,17 +182,12 @@ def timeline(block: BlockView) -> go.Figure:
     ]
     frame = pd.DataFrame(rows, columns=["slot", "begin", "end", "state", "trial"])
     figure = px.timeline(
-        frame.sort_values("slot"),
-        x_start="begin",
-        x_end="end",
-        y="slot",
-        color="state",
-        color_discrete_map=STATES,
-        custom_data=["trial"],
+        frame, x_start="begin", x_end="end", y="slot", color="state", color_discrete_map=STATES, custom_data=["trial"]
     )
     figure.update_traces(hovertemplate="%{customdata[0]}<br>%{base|%H:%M:%S} to %{x|%H:%M:%S}<extra></extra>")
     figure.update_traces(marker_line={"color": "#ffffff", "width": 1})
-    figure.update_yaxes(title="", autorange="reversed")
+    names = [f"slot {slot}" for slot in sorted({slot for trial in block.trials for slot, _, _ in spells(trial)})]
+    figure.update_yaxes(title="", autorange="reversed", categoryorder="array", categoryarray=names)
     figure.update_layout(height=150 + 34 * max(1, frame.slot.nunique()), legend_title_text="")
     return figure
 
@@ -214,6 +212,7 @@ def traces(frames: Sequence[int], series: Mapping[str, tuple[Sequence[float], Se
                 col=1,
             )
         figure.update_yaxes(title=f"({place})", row=row, col=1)
+    figure.update_xaxes(exponentformat="none")  # a frame is a whole number, not 31.9k
     figure.update_xaxes(title="frame", row=len(series), col=1)
     figure.update_layout(height=440)
     return figure
@@ -235,11 +234,12 @@ def _state(block: BlockView, trial: Trial) -> str:
 
 
 def with_error_axis(figure: go.Figure) -> go.Figure:
-    """1 - R2 on a logarithmic axis, the better the higher, with a line at R2 = 0.95."""
+    """1 - R2 on a logarithmic axis, the better the higher, with a line at R2 = 0.95, which is named in the margin."""
     line = {"color": "#c0402b", "width": 1, "dash": "dash"}
     figure.add_hline(1 - EXCELLENT, line=line)
-    place = {"x": 1, "xref": "paper", "xanchor": "right", "y": log_error(EXCELLENT), "yanchor": "bottom"}
-    figure.add_annotation(text=f"R² {EXCELLENT}", showarrow=False, **place)
+    place = {"x": 1, "xref": "paper", "xanchor": "left", "y": log_error(EXCELLENT), "yanchor": "middle"}
+    figure.add_annotation(text=f"R²<br>{EXCELLENT}", showarrow=False, font_size=11, **place)
+    figure.update_layout(margin_r=40)
     values = [value for trace in figure.data for value in trace.y if value is not None] + [1 - EXCELLENT]
     low, high = (log_error(1 - end) for end in (min(values), max(values)))
     pad = 0.08 * max(high - low, 1)

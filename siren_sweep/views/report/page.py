@@ -79,6 +79,11 @@ def write_report(
 # The charts of a block, by the name under which they are stored, with what is said of each.
 _BLOCK_FIGURES = {
     "curves": ("Learning curves", "R² at the reports of each trial; the last of one that was stopped is marked."),
+    "Contours": (
+        "Contours",
+        f"Between the finished trials, the best {search.MOST_CONTOURED} of more, over pairs of the parameters that "
+        "mattered most.",
+    ),
     "tree": (
         "Search tree",
         "A trial stands to the right of the one it was mutated from. The larger its mark, the more visits it has: "
@@ -86,11 +91,6 @@ _BLOCK_FIGURES = {
     ),
     "Parallel coordinates": ("Parallel coordinates", "A line for each finished trial."),
     "Slices": ("Slices", "Each finished trial by one parameter; the darker, the later."),
-    "Contours": (
-        "Contours",
-        f"Between the finished trials, the best {search.MOST_CONTOURED} of more, over pairs of the parameters that "
-        "mattered most.",
-    ),
     "timeline": ("Timeline", "When each slot trained what."),
 }
 
@@ -120,7 +120,8 @@ def _plain(figure: go.Figure) -> Any:
         template="none", title=None, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font_size=13
     )
     layout = figure.layout
-    layout.update(height=layout.height or 400, margin={"t": layout.margin.t or 30, "l": 70, "r": 20, "b": 50})
+    layout.update(height=layout.height or 400, margin={"t": layout.margin.t or 30, "l": 70})
+    layout.margin.update(r=layout.margin.r or 20, b=layout.margin.b or 50)
     layout.update(legend={"orientation": "h", "y": 1, "yanchor": "bottom"}, hoverlabel_namelength=-1)
     layout.update(modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#8a939b", "activecolor": "#0b7fd1"})
     figure.update_xaxes(automargin=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna.visualization import plot_contour, plot_parallel_coordinate, plot_param_importances, plot_slice
+from plotly.colors import sample_colorscale
 
 from siren_sweep.config.parameters import WINDOW, short_name
 from siren_sweep.search.tree import rank_rewards
@@ -26,6 +27,7 @@ ERROR = "log10(1 - R²)"
 FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # fewer say nothing of importance: the forest then splits on chance
 N_RESAMPLED = 10  # sets of trials, drawn with replacement, by which the spread of importances is found
 N_TREES = 16
+_ERRORS = ["#0b7fd1", "#c3c9ce"]  # of lines, low to high; neither is the colour of a page, light or dark
 _MANY = 7  # panels of slices, whose numbers would touch
 _CONTOURS = 3  # parameters of the contour figure, those that mattered most
 MOST_CONTOURED = 150  # trials: a panel is a matrix of all values of one parameter by all of another
@@ -58,19 +60,35 @@ def block_figures(block: BlockView, ranked: Sequence[str]) -> dict[str, go.Figur
             best = optuna.create_study(direction="maximize")
             best.add_trials(sorted(trials, key=_target)[:MOST_CONTOURED])
             found["Contours"] = plot_contour(best, params=names[:_CONTOURS], **asked)
-    many = len(names) >= _MANY
-    found["Slices"].update_layout(width=None, height=370 if many else 350)
-    for place, trace in enumerate(found["Slices"].data):
-        axis = found["Slices"].layout[f"xaxis{(trace.xaxis or 'x')[1:]}"]
-        # A title may be longer than its panel is wide: it stands above or below its neighbours'.
-        axis.title.update(standoff=(4, 24)[place % 2] + (18 if many else 0), font_size=12)
-        axis.update(tickangle=-90 if many else 0)
-        if not any(isinstance(value, str) for value in trace.x):  # which are the choices of a list, few
-            ends = min(trace.x), max(trace.x)  # these alone have room
-            axis.update(tickvals=ends, ticktext=[f"{end:.3g}" for end in ends])
     if "Contours" in found:
         found["Contours"].update_layout(height=480)
+    for figure in (found[name] for name in ("Slices", "Contours") if name in found):
+        for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
+            _number_ends(axis, values.get(axis.title.text, ()))
+            axis.update(ticks="")
+    _name_panels(found["Slices"], many=len(names) >= _MANY)
+    for line in found["Parallel coordinates"].select_traces({"mode": "lines"}):
+        line.update(line={"color": sample_colorscale(_ERRORS, line.y[0])[0], "width": 1.8}, opacity=0.8)
+    bar = {"colorscale": _ERRORS, "reversescale": False}
+    found["Parallel coordinates"].update_traces(marker=bar, selector={"mode": "markers"})
     return found
+
+
+def _number_ends(axis: Any, values: Collection[Any]) -> None:
+    """Numbers at the ends of a panel's axis alone, which have room; the choices of a list, which are few, stay."""
+    if values and not any(isinstance(value, str) for value in values):
+        ends = min(values), max(values)
+        axis.update(tickvals=ends, ticktext=[f"{end:.3g}" for end in ends])
+
+
+def _name_panels(slices: go.Figure, many: bool) -> None:
+    """The name of a panel, which may be longer than that is wide, stands above or below its neighbours'."""
+    slices.update_layout(width=None, height=370 if many else 350, margin_b=90 if many else 70)
+    for place, axis in enumerate(slices.select_xaxes()):
+        below = {"y": 0, "yref": "paper", "yanchor": "top", "yshift": -(50 if many else 22) - (0, 18)[place % 2]}
+        middle = {"x": 0.5, "xref": f"{axis.plotly_name.replace('axis', '')} domain", "xanchor": "center"}
+        slices.add_annotation(text=axis.title.text, showarrow=False, font_size=12, **middle, **below)
+        axis.update(title="", tickangle=-90 if many else 0)
 
 
 def parameter_importances(blocks: Sequence[BlockView]) -> tuple[go.Figure | None, list[str], str]:

@@ -92,8 +92,8 @@ def _case(judged: Judged, statement: Statement) -> str:
 
 
 def _in_parts(text: str) -> str:
-    """A text that may be broken before `±` and brackets, not behind them, and in no number."""
-    whole = re.sub(r"(±|\(\d+) ", lambda part: part[0].replace(" ", "\u00a0"), text)
+    """A text that may be broken before `±`, brackets, `over 16 of` and `512 windows`, and nowhere else."""
+    whole = re.sub(r"(±|\(\d+|over \d+|\d+(?= windows)) ", lambda part: part[0].replace(" ", "\u00a0"), text)
     return whole.replace("1 - ", "1\u00a0-\u2060\u00a0").replace("e-", "e-\u2060")  # behind a hyphen no line ends
 
 
@@ -125,7 +125,7 @@ def trial_cells(block: BlockView, trial: Trial, names: Sequence[str], verdict: V
     own = [plan.config.get(name) for name in names]
     judged = f"{verdict.call}: {verdict.why}" if verdict else ""
     what = plan.mutation.replace("->", "→") or plan.strategy
-    said = ". ".join(filter(None, (what, reason_of(trial), judged)))
+    said = "; ".join(filter(None, (what, reason_of(trial), judged)))
     return [
         Cell(f"{block.number}.{trial.number}", plan.iteration, "number"),
         *(Cell(NOTHING if one is None else shown(one), _sort(one), "number") for one in own),
