@@ -256,7 +256,6 @@ class Config(TrialConfig):
     blocks: Blocks = field(default_factory=Blocks)
     search_space: SearchSpace = field(default_factory=SearchSpace)
     sampler: dict[str, Any] = field(default_factory=dict)
-    asked_by: str = "siren_sweep.search.proposer.OneByOne"  # how the sampler is asked for a batch
     agent: Agent = field(default_factory=Agent)
     pauses_at: list[int] = field(default_factory=list)  # reports where a trial waits for the sampler to say: go on
     pruner: dict[str, Any] = field(default_factory=dict)

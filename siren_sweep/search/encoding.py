@@ -1,8 +1,7 @@
 """Search parameters as coordinates in [0, 1], on the scale on which they act.
 
-A logarithmic distribution is taken by its logarithm; a categorical one of numbers keeps their order (and is
-logarithmic where they span a factor of four or more); one of other choices is nominal: all its choices are equally far
-apart.
+A logarithmic distribution is taken by its logarithm; a list of numbers keeps their order, and is logarithmic where they
+span a factor of four or more; a list of anything else is taken by its own order.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from siren_sweep.config.parameters import WINDOW, leaf
 
@@ -23,42 +22,36 @@ _DIGITS = 2  # significant digits of a proposed float: people read and type thes
 
 
 class Axis:
-    """One parameter: its distribution, and the map between its values and [0, 1]."""
+    """One parameter: its distribution, and the map between its values and [0, 1].
+
+    `levels` are all its values in order, None where there are too many; `fixed`, whether there is only one; `positive`,
+    whether all are numbers above zero.
+    """
 
     def __init__(self, name: str, distribution: BaseDistribution) -> None:
-        self.name = name
-        self.distribution = distribution
-        self.nominal = isinstance(distribution, CategoricalDistribution) and not _numeric(distribution.choices)
-        self.levels: list[Any] | None = _levels(distribution)
-        self._ranks: dict[Any, int] | None = None
-        if leaf(name) == leaf(WINDOW) and self.levels is not None and 0 in self.levels:
+        self.name, self.distribution, self.fixed = name, distribution, distribution.single()
+        own: Any = distribution
+        listed = isinstance(own, CategoricalDistribution)
+        self.levels = _levels(own)
+        self._ranked = listed and not _numeric(own.choices)  # values count by their place among the levels
+        if leaf(name) == leaf(WINDOW) and self.levels and 0 in self.levels:
             self.levels = [*self.levels[1:], 0]  # one network over all frames lies beyond the longest window
-            self._ranks = {level: index for index, level in enumerate(self.levels)}
-        low, high = self._bounds()
-        self._log = not self.nominal and low > 0 and self._is_log(low, high)
+            self._ranked = True
+        ends = (own.low, own.high) if self.levels is None else (self.levels[0], self.levels[-1])
+        low, high = ends if not self._ranked else (0, len(self.levels or ()) - 1)
+        self.positive = not self._ranked and low > 0
+        self._log = self.positive and (high / low >= _LOG_SPAN if listed else getattr(own, "log", False))
         span = (high - low) / max(abs(low), abs(high), 1e-300)
         self._digits = _DIGITS + max(0, math.floor(-math.log10(span))) if span else _DIGITS
-        self._low, self._high = (math.log(low), math.log(high)) if self._log else (low, high)
-
-    @property
-    def fixed(self) -> bool:
-        """Whether it has a single value, so that nothing can be searched."""
-        return self.distribution.single()
-
-    @property
-    def positive(self) -> bool:
-        """Whether all its values are numbers above zero."""
-        return not self.nominal and self._ranks is None and self._bounds()[0] > 0
+        self._low: float = math.log(low) if self._log else low
+        self._high: float = math.log(high) if self._log else high
 
     def to_unit(self, value: Any) -> float:
-        """The coordinate of a value; values outside the bounds lie outside [0, 1]. A nominal one: its index."""
-        if self.nominal:
-            return float(self.levels.index(value)) if self.levels and value in self.levels else math.nan
+        """The coordinate of a value; values outside the bounds lie outside [0, 1]."""
         if self._high == self._low:
             return 0.0
-        if self._ranks is not None:
-            return self._ranks[self._nearest_rank(value)] / (len(self._ranks) - 1)
-        number = math.log(max(float(value), 1e-300)) if self._log else float(value)
+        number = float(self._rank(value) if self._ranked else value)
+        number = math.log(max(number, 1e-300)) if self._log else number
         return (number - self._low) / (self._high - self._low)
 
     def from_unit(self, unit: float) -> Any:
@@ -67,12 +60,15 @@ class Axis:
             return min(self.levels, key=lambda level: abs(self.to_unit(level) - unit))
         number = self._low + min(max(unit, 0.0), 1.0) * (self._high - self._low)
         number = math.exp(number) if self._log else number
-        dist = self.distribution
-        assert isinstance(dist, FloatDistribution | IntDistribution)
-        step = dist.step or (0 if isinstance(dist, FloatDistribution) else 1)
-        number = dist.low + round((number - dist.low) / step) * step if step else float(f"{number:.{self._digits}g}")
-        number = min(max(number, dist.low), dist.high)
-        return int(number) if isinstance(dist, IntDistribution) else float(number)
+        own: Any = self.distribution
+        number = own.low + round((number - own.low) / own.step) * own.step if own.step else self._rounded(number)
+        number = min(max(number, own.low), own.high)
+        return int(number) if isinstance(own, IntDistribution) else float(number)
+
+    def nearest(self, value: Any) -> Any:
+        """The allowed value nearest to a value, which is itself where it is allowed."""
+        unit = self.to_unit(value)
+        return value if self.levels is None and 0 <= unit <= 1 and not self.fixed else self.from_unit(unit)
 
     def candidates(self, n: int = 17) -> list[Any]:
         """Values to consider: every level, or n spread evenly on the axis."""
@@ -80,23 +76,14 @@ class Axis:
             return list(self.levels)
         return list(dict.fromkeys(self.from_unit(unit) for unit in np.linspace(0, 1, n)))
 
-    def _nearest_rank(self, value: Any) -> Any:
-        """The length of windows that comes nearest to a value."""
-        known = self._ranks or {}
-        return value if value in known else min((level for level in known if level), key=lambda one: abs(one - value))
+    def _rank(self, value: Any) -> int:
+        """The place of a value among the levels, or of the length of windows that comes nearest to it."""
+        levels = self.levels or []
+        lengths = [level for level in levels if level]
+        return levels.index(value if value in levels else min(lengths, key=lambda one: abs(one - value)))
 
-    def _bounds(self) -> tuple[float, float]:
-        if self.nominal:
-            return 0.0, 1.0
-        if isinstance(self.distribution, CategoricalDistribution):
-            return float(min(self.distribution.choices)), float(max(self.distribution.choices))  # type: ignore
-        assert isinstance(self.distribution, FloatDistribution | IntDistribution)
-        return float(self.distribution.low), float(self.distribution.high)
-
-    def _is_log(self, low: float, high: float) -> bool:
-        if isinstance(self.distribution, CategoricalDistribution):
-            return high / low >= _LOG_SPAN
-        return bool(getattr(self.distribution, "log", False))
+    def _rounded(self, number: float) -> float:
+        return float(f"{number:.{self._digits}g}")
 
 
 def axes(distributions: Mapping[str, BaseDistribution]) -> list[Axis]:
@@ -105,13 +92,8 @@ def axes(distributions: Mapping[str, BaseDistribution]) -> list[Axis]:
 
 
 def nearest(space: Sequence[Axis], params: Params) -> dict[str, Any]:
-    """The nearest config that a space allows; a nominal value that is no choice becomes the first choice."""
-    found = {}
-    for axis in space:
-        unit = axis.to_unit(params[axis.name])
-        allowed = not math.isnan(unit) if axis.nominal else axis.levels is None and 0 <= unit <= 1 and not axis.fixed
-        found[axis.name] = params[axis.name] if allowed else axis.from_unit(0.0 if math.isnan(unit) else unit)
-    return found
+    """The nearest config that a space allows."""
+    return {axis.name: axis.nearest(params[axis.name]) for axis in space}
 
 
 def key_of(space: Sequence[Axis], params: Params) -> tuple[Any, ...]:
@@ -123,16 +105,10 @@ def _numeric(choices: Sequence[Any]) -> bool:
     return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices)
 
 
-def _levels(distribution: BaseDistribution) -> list[Any] | None:
-    """All values in order, or None where there are too many."""
+def _levels(distribution: Any) -> list[Any] | None:
     if isinstance(distribution, CategoricalDistribution):
         choices: list[Any] = list(distribution.choices)
         return sorted(choices) if _numeric(choices) else choices
-    if isinstance(distribution, IntDistribution):
-        values = range(distribution.low, distribution.high + 1, distribution.step)
-        return list(values) if len(values) <= MAX_LEVELS else None
-    if isinstance(distribution, FloatDistribution) and distribution.step:
-        count = round((distribution.high - distribution.low) / distribution.step) + 1
-        if count <= MAX_LEVELS:
-            return [distribution.low + index * distribution.step for index in range(count)]
-    return None
+    low, high, step = distribution.low, distribution.high, distribution.step
+    count = round((high - low) / step) + 1 if step else math.inf
+    return [low + index * step for index in range(int(count))] if count <= MAX_LEVELS else None

@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial
 
-from siren_sweep.search.encoding import axes, key_of
+from siren_sweep.search.encoding import Axis, axes, key_of
 
 _LISTED = 100_000  # points of a grid up to which those that have not run are listed
 
@@ -38,7 +38,7 @@ class GridSampler(BaseSampler):
     ) -> dict[str, Any]:
         """A random one of the points that have not run; nothing where the grid is too long to be listed, or over."""
         space = axes(search_space)
-        levels = [self._values(distribution, name) for name, distribution in search_space.items()]
+        levels = [self._values(axis) for axis in space]
         if not space or np.prod([float(len(values)) for values in levels]) > _LISTED:
             return {}
         others = (other for other in study.get_trials(deepcopy=False) if other.number != trial.number)
@@ -51,11 +51,9 @@ class GridSampler(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        values = self._values(param_distribution, param_name)
+        values = self._values(Axis(param_name, param_distribution))
         rng = np.random.default_rng([self._seed, trial.number, *param_name.encode()])
         return values[rng.integers(len(values))]
 
-    def _values(self, distribution: BaseDistribution, name: str) -> list[Any]:
-        (axis,) = axes({name: distribution})
-        units = np.linspace(0, 1, self._n_values)
-        return list(dict.fromkeys(axis.candidates() if axis.nominal else map(axis.from_unit, units)))
+    def _values(self, axis: Axis) -> list[Any]:
+        return list(dict.fromkeys(axis.from_unit(unit) for unit in np.linspace(0, 1, self._n_values)))

@@ -171,17 +171,9 @@ class Belief:
 
 
 def features(space: Sequence[Axis], configs: Sequence[Params]) -> np.ndarray:
-    """(n, d) float64, each column about [0, 1]: the parameters' coordinates, and those of the products that act as one.
-
-    A nominal parameter has one column a choice, half apart.
-    """
+    """(n, d), each column about [0, 1]: the coordinates of the parameters, and of the products that act as one."""
     free = {axis.name: axis for axis in space if not axis.fixed}
-    columns: list[list[float]] = []
-    for name, axis in free.items():
-        if axis.nominal:
-            columns += [[0.5 * (params[name] == choice) for params in configs] for choice in axis.levels or []]
-        else:
-            columns.append([axis.to_unit(params[name]) for params in configs])
+    columns = [[axis.to_unit(params[name]) for params in configs] for name, axis in free.items()]
     for one in couplings(space):
         powers = {one.first: 1, one.second: one.power}
         ends = [sorted(n * math.log(free[name].from_unit(end)) for end in (0.0, 1.0)) for name, n in powers.items()]

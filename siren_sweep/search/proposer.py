@@ -1,4 +1,4 @@
-"""Who proposes the configs of a batch: the one way in which a sampler is asked, and how any of Optuna's is asked so."""
+"""The sampler and the pruner that the config names; how any of Optuna's samplers is asked for a batch."""
 
 from __future__ import annotations
 
@@ -60,9 +60,10 @@ class Proposer(Protocol):
 
 
 def make_proposer(cfg: Config, seed: int = 0) -> Proposer:
-    """What `sampler` and `asked_by` of the config name. Raises whatever a person's class raises."""
-    proposer: Proposer = hydra.utils.get_method(cfg.asked_by)(_instantiate(cfg.sampler, seed=seed))
-    return proposer
+    """What `sampler` of the config names: it plans whole batches where it has a `propose`, else it is asked for one
+    config after the other. Raises whatever a person's class raises."""
+    sampler = _instantiate(cfg.sampler, seed=seed)
+    return sampler if hasattr(sampler, "propose") else OneByOne(sampler)
 
 
 def make_pruner(cfg: Config, may_pause: bool = True) -> BasePruner:
@@ -99,15 +100,6 @@ def _instantiate(node: Mapping[str, Any], **more: Any) -> Any:
         return hydra.utils.instantiate(node, **more)
 
 
-class WholeBatches:
-    """A sampler that plans whole batches by a `propose` of its own. Raises AttributeError where it has none."""
-
-    learns = True
-
-    def __init__(self, sampler: Proposer) -> None:
-        self.propose = sampler.propose
-
-
 class OneByOne:
     """Any Optuna sampler, asked for one config after the other.
 
@@ -137,7 +129,7 @@ class OneByOne:
         batch = Batch(axes(part), study, n, pending)
         if batch.full:
             return []
-        scratch = self._scratch(study, part, pending, batch.space)
+        scratch = self._scratch(study, batch.space, pending)
         for _ in range(_REPEATS * n):
             number = scratch.ask(part).number
             asked = scratch.get_trials(deepcopy=False)[number]
@@ -150,14 +142,9 @@ class OneByOne:
             batch.add(Proposal(drawn, "random"))
         return batch.proposals
 
-    def _scratch(
-        self,
-        study: optuna.Study,
-        distributions: dict[str, BaseDistribution],
-        pending: Sequence[Params],
-        space: Sequence[Axis],
-    ) -> optuna.Study:
-        """A study of the same trials, those that are pending among them as running ones."""
+    def _scratch(self, study: optuna.Study, space: Sequence[Axis], pending: Sequence[Params]) -> optuna.Study:
+        """A study of the trials that lie in a space, those that are pending among them as running ones."""
+        distributions = {axis.name: axis.distribution for axis in space}
         scratch = optuna.create_study(direction=study.direction, sampler=self._sampler)
         for trial in copy.deepcopy(seen_trials(study)):
             if trial.state is not TrialState.WAITING and _inside(space, trial.params):

@@ -102,8 +102,6 @@ def _around(axis: Axis, value: Any, n: int) -> list[Any]:
     """Up to n values on an axis: of a window around a value, or the nearest levels of a short axis."""
     if axis.levels is not None and len(axis.levels) <= n:
         return list(axis.levels)
-    if axis.nominal:
-        return list(axis.levels or [])[:n]
     unit, step = axis.to_unit(value), _SPANNED / (n - 1 or 1)
     if axis.levels is not None:
         step = max(step, 1 / (len(axis.levels) - 1))
@@ -117,8 +115,6 @@ def _step(axis: Axis, value: Any, width: float = 0.25) -> Any:
     others = [level for level in axis.candidates(33) if level != value]
     if not others:
         return value
-    if axis.nominal:
-        return others[int(abs(width) * 8) % len(others)]
     unit = axis.to_unit(value)
     target = unit + width if 0 <= unit + width <= 1 else unit - width
     return min(others, key=lambda level: abs(axis.to_unit(level) - target))
