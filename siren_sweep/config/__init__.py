@@ -1,1 +1,1 @@
-"""What a run may be told: the schema with its bounds, composing with Hydra, and a person's existing YAML as base."""
+"""The settings of a run: their schema and bounds, their composition with Hydra, an existing YAML file as the base."""

@@ -1,7 +1,7 @@
-"""`base=PATH.yaml`: a config of the field's existing system as the base of a run or a sweep.
+"""`base=PATH.yaml`: an existing config file as the base of a run or a sweep.
 
-Its `graph_model`, `training` and `claude` values stand between the config groups and what is typed. Hydra finds them
-as the choice `given` of the group `base`.
+Its `graph_model`, `training` and `claude` values replace those of the config groups; overrides on the command line
+replace them in turn. Hydra gets them as the choice `given` of the config group `base`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from siren_sweep.config.written import read_values
 from siren_sweep.errors import ConfigError
 
 SECTIONS = ("graph_model", "training", "claude")
-_MANY_FRAMES = 10**9
+_MANY_FRAMES = 10**9  # in place of the n_training_frames that the file does not name
 _OPTION, _CHOICE = "base=", "given"
-_files: list[Path] = []  # that were given
-_TYPED_WRONG = 0.85  # how like a known name, of difflib's ratio, one is that was meant to be it
+_files: list[Path] = []  # given as `base=`
+_TYPED_WRONG = 0.85  # difflib's ratio to a known name; from it on, an unknown name counts as mistyped
 
 
 def with_base(arguments: Sequence[str]) -> list[str]:
-    """The command's arguments with `base=PATH` replaced by the choice that Hydra now knows; what of the file is not
-    understood is printed. Raises ConfigError."""
+    """The command's arguments, with `base=PATH` replaced by the choice under which Hydra now has the file's values.
+
+    Prints the keys of the file that are not understood. Raises ConfigError.
+    """
     given = []
     for argument in arguments:
         if argument.startswith(_OPTION) and argument != f"{_OPTION}null":
@@ -46,7 +48,7 @@ def with_base(arguments: Sequence[str]) -> list[str]:
 
 
 def retyped(overrides: Sequence[str]) -> list[str]:
-    """Overrides as another process can take them, which knows nothing of what `with_base` has told Hydra here."""
+    """The overrides for another process, where `with_base` has not run yet: with `base=PATH` again."""
     return [f"{_OPTION}{_files[-1]}" if text == f"{_OPTION}{_CHOICE}" else text for text in overrides]
 
 
@@ -64,7 +66,7 @@ def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:
         if not isinstance(values, Mapping):
             raise ConfigError(f"{section} of base must hold names and values, got {values!r} in {str(file)!r}")
         known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), section))}
-        for name in [one for one in values if one not in known]:  # what an existing config may well have is left out
+        for name in [one for one in values if one not in known]:  # left out, unless mistyped
             near = nearest(f"{section}.{name}", [f"{section}.{one}" for one in known], at_least=_TYPED_WRONG)
             if near is not None and near.rpartition(".")[2] not in values:
                 wrong.append(f"there is no setting {section}.{name}; the nearest is {near}, in {str(file)!r}")
@@ -76,9 +78,9 @@ def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _checked(given: Mapping[str, Mapping[str, Any]], file: Path, wrong: list[str]) -> dict[str, dict[str, Any]]:
-    """The values in their parameters' types; the faults are told together with those known before.
+    """The values in their parameters' types. Raises ConfigError with all faults, those in `wrong` first.
 
-    How many frames a batch may have, a file that names no n_training_frames does not say.
+    A file without n_training_frames sets no upper limit to the batch size.
     """
     frames = {"n_training_frames": _MANY_FRAMES}
     try:

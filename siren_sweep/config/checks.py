@@ -1,4 +1,4 @@
-"""The rules of a config: types and bounds of every value, and what holds for several together, all faults at once."""
+"""Checks a config: the type and bounds of each value, and the rules between values. It reports all faults at once."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def bound_fault(value: Any, bounds: Mapping[str, Any]) -> str | None:
 
 
 def _joint_faults(cfg: TrialConfig) -> Iterator[str]:
+    """The broken rules that are not bounds of a single number."""
     if cfg.graph_model.inr_type != "siren_txy":
         yield f"graph_model.inr_type must be siren_txy, got {cfg.graph_model.inr_type!r}"
     frames, window = cfg.training.n_training_frames, cfg.graph_model.window_frames

@@ -1,4 +1,4 @@
-"""What a setting may be that is one of a few words."""
+"""The settings whose value is one of a few words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Scheduler(StrEnum):
-    """What gives the jobs of a cluster their machines."""
+    """The program that runs a cluster's jobs."""
 
     slurm = "slurm"
     lsf = "lsf"
@@ -20,7 +20,7 @@ class Sampling(StrEnum):
 
 
 class LrSchedule(StrEnum):
-    """The learning rate over a run: constant; half a cosine down to zero; or that, after a linear rise."""
+    """The learning rate over a run: constant; half a cosine, down to 0; or this cosine with a linear rise before it."""
 
     constant = "constant"
     cosine = "cosine"
@@ -28,21 +28,21 @@ class LrSchedule(StrEnum):
 
 
 class FirstLayerInit(StrEnum):
-    """The first layer's frequencies in t at the start: over many scales of time, or all of one."""
+    """The first layer's initial frequencies in t: spread over many time scales, or all of one scale."""
 
     multiscale = "multiscale"
     plain = "plain"
 
 
 class FirstLayerRate(StrEnum):
-    """How far a step moves the first layer: less where coordinates exceed 1, or as far as any other layer."""
+    """How far a step moves the first layer's weights: less where coordinates exceed 1, or as far as other weights."""
 
     scaled = "scaled"
     plain = "plain"
 
 
 class Precision(StrEnum):
-    """The hidden layers' matrix products in training: float32, or what the device does much faster (TF32, bfloat16)."""
+    """The hidden layers' matrix products in training: in float32, or in the device's faster TF32 or bfloat16."""
 
     reduced = "reduced"
     float32 = "float32"

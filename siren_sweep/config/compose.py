@@ -15,13 +15,13 @@ ConfigStore.instance().store(name="schema", node=Config, provider="siren_sweep")
 
 
 def conf_dir() -> str:
-    """The config groups: inside the package when it was installed, beside it in a checkout."""
+    """The folder of the config groups: inside the package where it is installed, beside the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
     return str(next(path for path in (package / "conf", package.parent / "conf") if path.is_dir()))
 
 
 def typed(cfg: DictConfig) -> Config:
-    """The composed config as the dataclasses that it was checked against, its paths absolute."""
+    """The composed config as a `Config`, with absolute paths."""
     bare = copy.deepcopy(cfg)
     with open_dict(bare):
         bare.pop("hydra", None)

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, told whole: Hydra stops at the first fault, this looks at every override."""
+"""Finds every fault of a command line. Hydra stops at the first one, so each override is tried here on its own."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from siren_sweep.config.unknown import names, unknown, unknown_keys
 from siren_sweep.config.written import read_values
 from siren_sweep.errors import ConfigError
 
-WITH_VALUE = {
+WITH_VALUE = {  # Hydra's options that take a value
     *("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package", "-p"),
     *("--info", "-i", "--cfg", "-c"),
 }
+# Settings whose value is free text, which Hydra's grammar may take for something else.
 TEXTS = {*ADDRESSES, "dataset.path", "dataset.name", "outputs_dir", "sweep.name", "sweep.learn_from"}
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str | None:
-    """The message for a fault of the command line or of a config file; None where the fault is ours."""
+    """The message for a fault of the command line or of a config file; None where this program is at fault."""
     folder = _option(arguments, "--config-dir", "-cd")
     if isinstance(error, UnicodeDecodeError) and folder is not None and (files := _no_text(Path(folder))):
         return f"a config file must be text in UTF-8, and {', '.join(files)} is not ({error})"
@@ -43,7 +44,7 @@ def explain(error: Exception, arguments: Sequence[str]) -> str | None:
 
 
 def _raised_in_hydra(error: Exception) -> bool:
-    """Whether Hydra's own code fell over what it was given; it does not tell every fault in its own kinds of error."""
+    """Whether Hydra's own code raised the error: for some faults of an override it raises Python's exceptions."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] in ("hydra", "omegaconf")
 
@@ -68,23 +69,23 @@ def _option(arguments: Sequence[str], *names: str) -> str | None:
 
 
 def _no_text(folder: Path) -> list[str]:
-    """The config files of a folder that are no UTF-8."""
+    """The config files below a folder that are not UTF-8."""
     found = []
     for file in sorted(folder.rglob("*.yaml")):
         try:
             file.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             found.append(str(file))
-        except OSError:  # which Hydra tells
+        except OSError:  # Hydra reports it
             continue
     return found
 
 
 def _faults_of_file(file: Path) -> list[str]:
-    """A line for each setting of a primary config file that there is not; Hydra tells the first alone."""
+    """A line for each unknown setting in a primary config file. Hydra reports only the first."""
     try:
         values = read_values(file, "a config file")
-    except ConfigError:  # which Hydra tells
+    except ConfigError:  # Hydra reports it
         return []
     known = list(names(Config()))
     own = {key: value for key, value in values.items() if key not in ("defaults", "hydra")}
@@ -92,7 +93,7 @@ def _faults_of_file(file: Path) -> list[str]:
 
 
 def faults_of(overrides: Sequence[str], folder: str | None = None) -> list[str]:
-    """A line for each override that Hydra would not take on its own; a sweep is tried at each of its values.
+    """A line for each override that Hydra refuses when it is given alone; a sweep is tried at each of its values.
 
     `folder` holds a person's own config files.
     """
@@ -104,18 +105,18 @@ def faults_of(overrides: Sequence[str], folder: str | None = None) -> list[str]:
             try:
                 for single in _singles(text):
                     wrong += faults(typed(compose("config", [single, *more, "dataset.path=unused"])))
-            except Exception as error:  # Hydra has faults of its own kinds, and some of Python's
+            except Exception as error:  # Hydra raises its own exceptions, and some of Python's
                 wrong.append(_unquoted(text) or f"{text}: {_text(error)}")
     return wrong
 
 
 def _unquoted(text: str) -> str | None:
-    """What to type instead of a text that Hydra's grammar takes in quotes only; None of any other override."""
+    """The fault of a text that Hydra's grammar takes only in quotes, with what to type; None for other overrides."""
     name, _, value = text.partition("=")
     quoted = _quoted(name, value)
     if name.lstrip("+") not in TEXTS or not value or _is_override(text) or not _is_override(quoted):
         return None
-    if name.lstrip("+") in ADDRESSES:  # which may hold a password
+    if name.lstrip("+") in ADDRESSES:  # they may hold a password
         quoted = value = f"{name}='...'"
     typed_so = shlex.quote(quoted) if any(mark in value for mark in '"$`\\!') else f'"{quoted}"'
     return (
@@ -125,7 +126,7 @@ def _unquoted(text: str) -> str | None:
 
 
 def of_text(name: str, value: str) -> str:
-    """The override that sets a text, in quotes where Hydra's grammar would take it for something else."""
+    """The override that sets `name` to a text, in quotes where Hydra's grammar would read another value."""
     plain = f"{name}={value}"
     return plain if _is_override(plain) and parse(plain).value() == value else _quoted(name, value)
 
@@ -143,11 +144,12 @@ def _is_override(text: str) -> bool:
 
 
 def parse(text: str) -> Override:
-    """One override in Hydra's grammar."""
+    """One override, parsed by Hydra. Raises HydraException where it is not in Hydra's grammar."""
     return OverridesParser.create().parse_override(text)
 
 
 def _singles(text: str) -> list[str]:
+    """The plain overrides that a sweep stands for, up to 1000; none of a sweep over a continuous range."""
     override = parse(text)
     if override.is_discrete_sweep() and not override.is_hydra_override():
         return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()][:1000]
@@ -155,7 +157,7 @@ def _singles(text: str) -> list[str]:
 
 
 def _text(error: BaseException) -> str:
-    """Hydra's own words, with the cause that it hides, on one line."""
+    """Hydra's message and that of the error's cause, on one line."""
     parts = [str(error).strip()]
     if error.__cause__ is not None and str(error.__cause__).strip() not in (*parts, "None"):
         parts.append(str(error.__cause__).strip())

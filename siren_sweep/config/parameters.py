@@ -1,6 +1,6 @@
-"""The explorable parameters, as the schema declares them: what a search may vary, how, and what a record calls it.
+"""The explorable parameters: those that a search may vary, as the schema declares them.
 
-A new one is a field of the schema, declared with `explorable`, and its line in `conf/search_space`.
+To add one, declare a field of the schema with `explorable`, and add its line to `conf/search_space`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class Parameter:
     name: str
     kind: type  # int or float
     default: Any
-    bounds: Mapping[str, Any]
-    short: str  # in the record
-    about: str  # what it is, for an agent
+    bounds: Mapping[str, Any]  # `low`, `high`, `above`, `unit`; see `schema.bounded`
+    short: str  # its name in the record
+    about: str  # its description in an agent's instructions
     ratio: str | None = None  # the name of the dimension in which it is searched as a ratio
-    most: float = 0  # of that ratio
+    most: float = 0  # the highest value of that ratio
 
     @property
     def leaf(self) -> str:
-        """The last part of the name, by which people call it."""
+        """The last part of the name, such as `omega_f`."""
         return leaf(self.name)
 
     def value_in(self, cfg: TrialConfig) -> Any:
@@ -53,7 +53,7 @@ def leaf(name: str) -> str:
 
 
 def short_name(dimension: str) -> str:
-    """What a record calls a parameter; a ratio has its own name."""
+    """The name of a dimension in the record: a parameter's short name, or the ratio's own."""
     return PARAMETERS[dimension].short if dimension in PARAMETERS else leaf(dimension)
 
 

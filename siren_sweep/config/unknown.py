@@ -1,4 +1,4 @@
-"""Settings that do not exist: each is told with the known name that is nearest to it."""
+"""Settings that do not exist, each reported with the most similar known name."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-_NEAR = 0.6  # of difflib's ratio, which is 1 where two names are equal
+_NEAR = 0.6  # difflib's ratio from which names count as similar; it is 1 where they are equal
 
 
 def unknown_faults(cfg: Any) -> list[str]:
-    """A line for each value of a (nested) dataclass config that its classes do not have: OmegaConf, asked to add a
-    key, sets it as an attribute. What is inside a dictionary is free."""
+    """A line for each attribute of a (nested) dataclass config that is not a field of its class.
+
+    OmegaConf sets a key that an override adds (`+key=value`) as such an attribute. Dictionaries may hold any key.
+    """
     known = list(names(cfg))
     return [f"{unknown(name, known)}, got {value!r}" for name, value in _extra(cfg, "")]
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """What a person is told of a name that is not known."""
+    """The message about a name that is not known."""
     near = nearest(name, known)
     return f"there is no setting {name}" + (f"; the nearest is {near}" if near else "")
 
 
 def nearest(name: str, known: Iterable[str], at_least: float = _NEAR) -> str | None:
-    """The known dotted name that is most like another: of its own group first, else of any by the last part."""
+    """The known dotted name most similar to `name`, or None: one of its own group, else of any group by the last part.
+
+    `at_least` is the lowest difflib ratio of the last parts.
+    """
     group, _, own = name.rpartition(".")
     known = list(known)
     beside = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == group}

@@ -27,7 +27,7 @@ def plain(cfg: TrialConfig) -> dict[str, dict[str, Any]]:
 
 
 def yaml_text(values: Mapping[str, Mapping[str, Any]], head: str | None = None) -> str:
-    """The file's text. With a `head`, which says what it is, `python -m siren_sweep --config-name` runs it as well."""
+    """The file's text. With a `head`, a comment that says what the file is, `siren-sweep --config-name` can run it."""
     if head is None:
         return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
     runs = {"defaults": ["config", "_self_"], **values}
