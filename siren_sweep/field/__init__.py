@@ -1,4 +1,4 @@
-"""The stimulus field: from zarr stores to unique positions, targets and multiplicities, each fault of the data told."""
+"""The stimulus field: reads and checks zarr stores, and makes unique positions, targets and multiplicities of them."""
 
 from siren_sweep.field.scaling import UNSCALED, Scaling
 from siren_sweep.field.stimulus_field import StimulusField, cache_file, load_cached, open_field

@@ -18,32 +18,32 @@ from siren_sweep.errors import DataError
 from siren_sweep.field.layout import ArrayLayout, read_layout
 
 HDF5 = (".h5", ".hdf5")
-FILES = (".npy", ".npz", *HDF5)  # endings of what `find_array` takes in the place of a folder
-_N_TOLD = 3  # names told of many missing chunks
+FILES = (".npy", ".npz", *HDF5)  # endings of the files that `find_array` takes in place of a folder
+_N_TOLD = 3  # missing chunks that a message names
 
 
 class StoredArray(ABC):
-    """An array that is read by rows. Opening it reads no values; it raises DataError where there is none."""
+    """An array that is read by rows. Opening it reads no values, and raises DataError where there is no array."""
 
-    path: str  # as a person is told of it
+    path: str  # as messages name it
     shape: tuple[int, ...]
-    dtype: str  # numpy's name, of either byte order
-    rows_at_once: int  # what is unpacked together
+    dtype: str  # numpy's name of it, without the byte order
+    rows_at_once: int  # rows that are unpacked together
 
     @abstractmethod
     def inspect(self, n_rows: int, n_columns: int) -> tuple[list[Any], list[str]]:
-        """JSON values that change when the first rows and columns are written again; and what is missing of them."""
+        """JSON values that change when the first rows and columns are written again; messages about missing chunks."""
 
     @abstractmethod
     def read(self, start: int, stop: int, n_columns: int) -> np.ndarray:
-        """(stop - start, n_columns) as stored; DataError, naming the place, where that cannot be unpacked."""
+        """(stop - start, n_columns) in the stored type. Raises DataError, with the place, where it cannot be read."""
 
 
 def find_array(path: Path, name: str) -> StoredArray:
-    """The array `name` of the data at `path`; DataError where there is none.
+    """The array `name` of the data at `path`. Raises DataError where there is none.
 
-    The data are a folder with NAME.zarr or NAME.npy, a `.npz` or HDF5 file that holds NAME, or the stimulus itself as a
-    `.npy` file, beside which the positions are NAME.npy.
+    `path` is a folder with NAME.zarr or NAME.npy, or a `.npz` or HDF5 file that holds NAME. It may also be the stimulus
+    itself as a `.npy` file; the other array is then NAME.npy beside it.
     """
     if path.suffix == ".npz":
         return NpzArray(path, name)
@@ -57,7 +57,7 @@ def find_array(path: Path, name: str) -> StoredArray:
 
 
 class ZarrArray(StoredArray):
-    """An array of zarr format 2 or 3, each chunk of which must be there."""
+    """An array of zarr format 2 or 3. Every chunk that is read must be there."""
 
     def __init__(self, path: Path) -> None:
         self._layout: ArrayLayout = read_layout(path)
@@ -76,11 +76,11 @@ class ZarrArray(StoredArray):
         ] if missing else []
 
     def read(self, start: int, stop: int, n_columns: int) -> np.ndarray:
-        import zarr  # here, so that a field opened from its cache does without
+        import zarr  # here, so that a field can be opened from its cache without zarr
 
         try:
             array: Any = zarr.open_array(self._layout.path, mode="r")
-        except Exception as error:  # codecs and zarr's parser raise what they like
+        except Exception as error:  # zarr's parser and codecs raise exceptions of many types
             raise DataError(f"{self.path} cannot be opened: {type(error).__name__}: {error}") from error
         try:
             for _, name in self._layout.used_chunks((stop, n_columns), start):
@@ -103,7 +103,7 @@ class ZarrArray(StoredArray):
 
 
 class _FileArray(StoredArray):
-    """One array of one file."""
+    """One array in one file."""
 
     rows_at_once = 1
 
@@ -121,11 +121,11 @@ class _FileArray(StoredArray):
 
     @abstractmethod
     def _opened(self) -> Any:
-        """What has the array's shape and dtype."""
+        """An object with the array's `shape` and `dtype`."""
 
     @abstractmethod
     def _rows(self, start: int, stop: int) -> Any:
-        """Whole rows."""
+        """Rows start, ..., stop - 1 with all columns."""
 
     def _tried(self, act: Callable[[], Any]) -> Any:
         try:
@@ -148,7 +148,7 @@ class NpyArray(_FileArray):
 
 
 class NpzArray(_FileArray):
-    """An array of a `.npz` file, unpacked as a stream; one in Fortran's order is read whole."""
+    """An array of a `.npz` file, unpacked as a stream. An array in Fortran order is read whole."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._stream: IO[bytes] | None = None
@@ -160,7 +160,7 @@ class NpzArray(_FileArray):
             if f"{self._name}.npy" not in archive.namelist():
                 found = ", ".join(sorted(name.removesuffix(".npy") for name in archive.namelist()))
                 raise DataError(f"{self._file} must hold an array {self._name}, got {found or 'none'}")
-            self._stream, self._row = archive.open(f"{self._name}.npy"), 0  # which keeps the archive open for itself
+            self._stream, self._row = archive.open(f"{self._name}.npy"), 0  # it keeps the archive open
         version = np.lib.format.read_magic(self._stream)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         self.shape, fortran, self._type = header(self._stream)
@@ -183,7 +183,7 @@ class NpzArray(_FileArray):
 
 
 class Hdf5Array(_FileArray):
-    """A data set at the top of an HDF5 file, by h5py."""
+    """A data set at the top level of an HDF5 file, read by h5py."""
 
     def _opened(self) -> Any:
         with self._h5() as file:

@@ -1,8 +1,8 @@
-"""One file per stimulus field: what is known of it, and its targets, to be memory-mapped.
+"""The cache of a stimulus field: one file with its statistics and targets, which is memory-mapped.
 
 The layout is that of safetensors: the header's length as 8 bytes, little-endian; a JSON header with each array's type,
-shape and place; the arrays, little-endian, C order. The header is written last, into room kept for it, since what it
-tells is known only when all frames have streamed by.
+shape and offset; the arrays, little-endian, in C order. The header is written last, into space reserved for it, since
+its content is known only after all frames have been read.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from siren_sweep.errors import DataError
 from siren_sweep.paths import replacing
 
 _VERSION = 2
-_HEADER_BYTES = 4096  # with the 8 bytes of its length: a page, so that the arrays begin on one
+_HEADER_BYTES = 4096  # one page, with the 8 bytes of its length, so that the arrays begin on a page
 _TYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "F32": np.dtype("<f4")}
 
 
 def write_cache(
     file: Path, arrays: Mapping[str, np.ndarray], targets: Iterable[np.ndarray], known: Callable[[], Mapping[str, Any]]
 ) -> None:
-    """Write `arrays` (int64 or float32, of any shape), then `targets`, blocks (n, n_unique) float32 of one array, then
-    what is `known` after them.
+    """Write `arrays` (int64 or float32, of any shape), then `targets`, then what `known` returns, as JSON.
 
-    The file appears whole, by a rename: several processes may write it at once, and the last to finish stays.
-    OutputError where the folder cannot be written. Whatever is raised, nothing is left behind.
+    `targets` yields the rows of one array in blocks (n, n_unique) float32. `known` is called when all are written.
+
+    The file appears whole, by a rename: several processes may write it at once, and the last one's file stays. Raises
+    OutputError where the folder cannot be written; no part of a file is left then.
     """
     with replacing(file) as temporary, temporary.open("xb") as out:
         out.seek(_HEADER_BYTES)
@@ -41,7 +42,7 @@ def write_cache(
         out.write((_HEADER_BYTES - 8).to_bytes(8, "little"))
         out.write(json.dumps(header).encode().ljust(_HEADER_BYTES - 8))
         out.flush()
-        os.fsync(out.fileno())  # or a power cut may leave the name without the values
+        os.fsync(out.fileno())  # without it a power cut may leave the renamed file without its values
 
 
 def _written(out: IO[bytes], blocks: Iterable[np.ndarray]) -> dict[str, Any]:
@@ -55,7 +56,10 @@ def _written(out: IO[bytes], blocks: Iterable[np.ndarray]) -> dict[str, Any]:
 
 
 def read_cache(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arrays, as read-only views of one memory map, and what is known; DataError where the file is not whole."""
+    """The arrays by name, as read-only views of one memory map, and the values that `known` had returned.
+
+    Raises DataError where the file is missing or not whole.
+    """
     try:
         mapped = np.memmap(file, dtype=np.uint8, mode="r")
         length = int.from_bytes(mapped[:8].tobytes(), "little")

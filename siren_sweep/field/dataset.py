@@ -1,4 +1,4 @@
-"""The data that a config names, ready to read: the embedded stimulus is made when it is not there yet."""
+"""Opens the data that a config names, and makes the embedded stimulus where it does not exist yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from siren_sweep.paths import OutputPaths
 
 
 def ensure_data(cfg: Config) -> None:
-    """Make the embedded stimulus where the config asks for it and it is not there; shows its progress."""
+    """Make the embedded stimulus, with a progress bar, where the config asks for it and its folder does not exist.
+
+    Raises OutputError where the folder cannot be written.
+    """
     if not cfg.dataset.generate or cfg.dataset.path is None or Path(cfg.dataset.path).exists():
         return
     from siren_sweep.field.synthetic import write_synthetic
@@ -28,7 +31,7 @@ def ensure_data(cfg: Config) -> None:
 
 
 def field_of(cfg: TrialConfig, outputs: OutputPaths) -> StimulusField:
-    """The stimulus field of a config, through the cache of its outputs. Raises DataError."""
+    """The stimulus field of a config, cached in `outputs`. Raises DataError and OutputError; see `open_field`."""
     if cfg.dataset.path is None:
         raise DataError("dataset.path must name the folder that holds stimulus.zarr and pos.zarr, got null")
     return open_field(

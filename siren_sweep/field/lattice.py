@@ -1,16 +1,18 @@
-"""The hexagonal lattice of columns that a fly's eye samples the world with, and how its photoreceptors lie on it."""
+"""The hexagonal lattice of a fly eye's columns, and the photoreceptors of a column."""
 
 from __future__ import annotations
 
 import numpy as np
 
 EXTENT = 8
-N_TYPES = 8  # photoreceptors R1 to R8, which see their column's light; stored type by type
+N_TYPES = 8  # photoreceptors of a column, R1 to R8, which all see its light; stored type by type
 
 
 def hexagonal_lattice(extent: int = EXTENT) -> np.ndarray:
-    """(n_columns, 2) float32, x and y in column spacings: x = u + v / 2, y = v sqrt(3) / 2 of the axial coordinates
-    with |u|, |v|, |u + v| <= extent, by u, then v; 217 columns for extent 8.
+    """The columns' positions (n_columns, 2) float32, x and y in column spacings; 217 columns for extent 8.
+
+    x = u + v / 2 and y = v sqrt(3) / 2, for all whole axial coordinates with |u|, |v|, |u + v| <= extent, ordered by u,
+    then by v.
     """
     u, v = np.mgrid[-extent : extent + 1, -extent : extent + 1].reshape(2, -1)
     inside = np.abs(u + v) <= extent

@@ -1,6 +1,6 @@
-"""Which files hold a zarr array's values, read from zarr's own metadata without zarr.
+"""The files that hold a zarr array's values, found from the array's metadata without zarr.
 
-zarr reads a chunk that is not there as its fill value without a word, so the chunk files are looked for here.
+zarr reads a missing chunk as the fill value and gives no warning, so this module checks that each chunk's file exists.
 Formats: zarr specification 2 (`.zarray`), zarr core specification 3 (`zarr.json`) and its sharding codec 1.0.
 """
 
@@ -21,13 +21,13 @@ import numpy as np
 from siren_sweep.errors import DataError
 
 ChunkStat = tuple[str, int, int, int]
-"""Of a chunk's file: name, size in bytes, and in ns the times of change of its content, which an archive or a copy may
-set, and of anything about it, which nobody can."""
+"""A chunk's file: name, size in bytes, mtime, ctime (ns). An archive or a copy may set mtime; nothing sets ctime."""
 
 
 @dataclass(frozen=True)
 class ArrayLayout:
-    """One array: `chunks` is the shape of what one file holds, `inner` that of a chunk within it when it is a shard."""
+    """The layout of one array. `chunks` is the shape of the part in one file; where the files are shards, `inner` is
+    the shape of a chunk within one."""
 
     path: Path
     metadata: bytes
@@ -41,7 +41,7 @@ class ArrayLayout:
     separator: str
 
     def __post_init__(self) -> None:
-        """ValueError where the metadata's values make no layout."""
+        """Raises ValueError where the metadata's values are no valid layout."""
         inner = self.inner or self.chunks
         if not all(isinstance(n, int) and n >= 0 for n in self.shape):
             raise ValueError(f"the shape must be of whole numbers, got {self.shape}")
@@ -55,14 +55,14 @@ class ArrayLayout:
             raise ValueError(f"the separator in chunk keys must be / or ., got {self.separator!r}")
 
     def used_chunks(self, extent: Sequence[int], first_row: int = 0) -> Iterator[tuple[tuple[int, ...], str]]:
-        """Coordinates and file name of each chunk that holds a part of [first_row:extent[0], 0:extent[1], ...]."""
+        """The grid coordinates and file name of each chunk that overlaps [first_row:extent[0], 0:extent[1], ...]."""
         grid = [range(math.ceil(n / chunk)) for n, chunk in zip(extent, self.chunks, strict=True)]
         grid[0] = grid[0][first_row // self.chunks[0] :]
         for coordinates in itertools.product(*grid):
             yield coordinates, self.separator.join([*self.key_prefix, *map(str, coordinates)])
 
     def stat_chunks(self, extent: Sequence[int]) -> tuple[list[ChunkStat], list[str]]:
-        """The used chunks that are there, and the names of those that are not."""
+        """The `used_chunks` of `extent` that exist, and the names of those that are missing."""
         found: list[ChunkStat] = []
         missing: list[str] = []
         for coordinates, name in self.used_chunks(extent):
@@ -75,8 +75,9 @@ class ArrayLayout:
         return found, missing
 
     def check_blosc(self, name: str) -> None:
-        """ValueError where a chunk's file has another length than its blosc header says: blosc itself unpacks what is
-        truncated without a word, with whatever lies in memory after it.
+        """Raises ValueError where a chunk's file has another length than its blosc header says.
+
+        blosc itself gives no error for a truncated chunk: it unpacks whatever lies in memory after it.
         """
         if not self.blosc:
             return
@@ -87,7 +88,7 @@ class ArrayLayout:
             raise ValueError(f"its blosc header says {said} bytes, it has {n_bytes}")
 
     def _missing_in_shard(self, coordinates: tuple[int, ...], name: str, extent: Sequence[int]) -> list[str]:
-        """Inner chunks that hold a part of `extent` and by the shard's index are not written, or not in its file."""
+        """The inner chunks that overlap `extent` and that the shard's index calls unwritten, or "truncated"."""
         if self.inner is None:
             return []
         per_shard = [n // inner for n, inner in zip(self.chunks, self.inner, strict=True)]
@@ -111,7 +112,7 @@ class ArrayLayout:
 
 
 def read_layout(path: Path) -> ArrayLayout:
-    """The layout of the zarr array at `path`; DataError where there is none."""
+    """The layout of the zarr array at `path`. Raises DataError where there is none, or its metadata cannot be read."""
     try:
         if not path.is_dir():
             refuse_zipped(path)
@@ -131,7 +132,7 @@ def read_layout(path: Path) -> ArrayLayout:
 
 
 def refuse_zipped(folder: Path) -> None:
-    """Raises DataError, with the command that unpacks it, where a zip file is in a folder's place, or beside it."""
+    """Raises DataError, with the command that unpacks it, where `folder` is a zip file or FOLDER.zip lies beside it."""
     beside = folder.with_name(f"{folder.name}.zip")
     zipped = next((file for file in (folder, beside) if zipfile.is_zipfile(file)), None)
     if zipped is not None:

@@ -1,14 +1,15 @@
-"""A person's units against a network's: the numbers by which values and places are scaled, part of a trained model.
+"""Converts between the data's units and those that a network learns in. The numbers are a part of a trained model.
 
-Widths, rates and starts of a SIREN are found for one range of values, and for coordinates in lattice spacings. So a
-network is trained on values and places that are moved there, and what it says is moved back:
+The widths, learning rates and initial weights of a SIREN suit one range of values, and coordinates in lattice spacings.
+So a network is trained on scaled values and positions, and its outputs are scaled back:
 
-    what it learns = (value - mean) / spread          where = (place - centre) / spacing, in lattice spacings
+    learned value = (value - mean) / spread          learned position = (position - centre) / spacing
 
-**The rule.** The mean of the values becomes 0 and their standard deviation 1, also where they are light in [0, 1]: a
-SIREN starts about 0, and learns sooner what lies there (`bench/window_starts.py`). The spacing is the median distance
-of a position from its nearest neighbour; positions whose spacing is 1 within a hundredth, and that have the origin
-among them, are taken as they are; of others the middle of their range becomes the origin.
+**The rule.** Over the frames that are trained on, the mean of the values becomes 0 and their standard deviation 1, also
+where they are luminances in [0, 1]: an untrained SIREN's outputs lie around 0, and values around 0 are learned sooner
+(`bench/window_starts.py`). The spacing is the median distance of a position from its nearest neighbour. Positions stay
+as they are where the spacing is 1 within a hundredth and their range holds the origin; else the middle of their range
+becomes the origin.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-_ONE_PLACE = (
-    1e-3  # of how far positions lie from their middle: receptors of a column that are nearer are a rounding apart
-)
-_ROWS = 256  # positions whose distances to all are held at once
+# Positions nearer to each other than this share of their median distance from the middle count as one: they are
+# receptors of one column, told apart by rounding alone.
+_ONE_PLACE = 1e-3
+_ROWS = 256  # positions whose distances to all others are held in memory at once
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,15 @@ class Scaling:
     spacing: float = 1.0
 
     def learned(self, values: Any) -> Any:
-        """What a network learns of values, an array or a tensor of any shape and type, which it keeps."""
+        """The scaled values that a network learns, for an array or tensor of any shape, in its type."""
         return values if (self.mean, self.spread) == (0, 1) else (values - self.mean) / self.spread
 
     def told(self, outputs: Any) -> Any:
-        """The values that a network's outputs mean: `learned` the other way."""
+        """The values, in the data's unit, of a network's outputs of any shape: the inverse of `learned`."""
         return outputs if (self.mean, self.spread) == (0, 1) else outputs * self.spread + self.mean
 
     def places(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Places in lattice spacings from the centre, of x and y in the units of the positions."""
+        """x and y, of any shape and in the unit of the positions, as lattice spacings from the centre."""
         if (self.x, self.y, self.spacing) == (0, 0, 1):
             return x, y
         return (x - self.x) / self.spacing, (y - self.y) / self.spacing
@@ -53,7 +54,7 @@ UNSCALED = Scaling()
 
 
 def scaling_of(mean: float, std: float, positions: np.ndarray) -> Scaling:
-    """The scaling of values with this mean and standard deviation > 0, at the unique `positions` (n, 2)."""
+    """The scaling for values of this mean and standard deviation (> 0) at unique `positions` (n, 2)."""
     values = {"mean": float(np.float32(mean)), "spread": std}
     low, high = positions.min(axis=0).astype(float), positions.max(axis=0).astype(float)
     spacing = lattice_spacing(positions)
@@ -64,13 +65,13 @@ def scaling_of(mean: float, std: float, positions: np.ndarray) -> Scaling:
 
 
 def lattice_spacing(positions: np.ndarray) -> float:
-    """The median distance of positions (n, 2), all different, from their nearest neighbours; 1 where there is one.
+    """The median distance of a position to its nearest neighbour, in the unit of `positions` (n, 2); 1 for only one.
 
-    Positions that are much nearer than the field is wide count as one: receptors of a column, told with their rounding.
+    All positions differ. Those that only rounding tells apart, as of a column's receptors, count as one.
     """
     places = positions.astype(np.float64)
     away = np.linalg.norm(places - np.median(places, axis=0), axis=1) if len(places) else np.zeros(1)
-    grain = _ONE_PLACE * float(np.median(away))  # a place far off does not move it
+    grain = _ONE_PLACE * float(np.median(away))  # the median, so that one far position does not change it
     if grain > 0:
         places = places[np.unique(np.round(places / grain), axis=0, return_index=True)[1]]
     if len(places) < 2:

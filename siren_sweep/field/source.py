@@ -1,4 +1,4 @@
-"""A stimulus field as it lies on disk: what is wrong with it, its fingerprint, and its values frame by frame."""
+"""A stimulus field on disk: checks it, computes its fingerprint, and reads its values frame by frame."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from siren_sweep.errors import DataError, together
 from siren_sweep.field.arrays import FILES, StoredArray, find_array
 from siren_sweep.field.layout import refuse_zipped
 
-BLOCK_FRAMES = 1000  # frames handled at once: bounds the memory of all that streams
+BLOCK_FRAMES = 1000  # frames read at once; bounds the memory of a pass over all frames
 _NUMBERS = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 _DIMENSIONS = {"stimulus": ("frames", "columns"), "pos": ("positions", "coordinates")}
-# Which setting rules how many there must be.
+# The setting that says how many there must be.
 _RULED_BY = {
     "frames": "; training.n_training_frames says how many, and in a sweep n_training_frames of blocks.schedule",
     "columns": "; dataset.n_input_neurons says how many",
@@ -30,8 +30,8 @@ _RULED_BY = {
 class FieldSource:
     """The first `n_frames` frames and `n_neurons` columns of a stimulus, and their positions; see `find_array`.
 
-    Opening it reads no values; it raises one DataError with every fault that can be seen without them. `fingerprint`
-    changes whenever a file in use is written again: it covers names, sizes, times of change, and the metadata.
+    Opening it reads no values. It raises one DataError with every fault that can be found without them. `fingerprint`
+    changes whenever a file in use is written again: it is a hash of names, sizes, times of change, and the metadata.
     """
 
     def __init__(self, path: Path, n_frames: int, n_neurons: int) -> None:
@@ -52,7 +52,7 @@ class FieldSource:
         self.fingerprint = hashlib.sha256(said.encode()).hexdigest()
 
     def positions(self) -> np.ndarray:
-        """(n_neurons, 2) float32; DataError where one is not finite."""
+        """(n_neurons, 2) float32, in the data's unit. Raises DataError where one is not finite."""
         positions = _read(self._pos, 0, self.n_neurons, 2)
         finite = np.isfinite(positions).all(axis=1)
         if not finite.all():
@@ -63,17 +63,17 @@ class FieldSource:
         return positions
 
     def frame(self, frame: int) -> np.ndarray:
-        """One frame, (n_neurons,) float32 as stored."""
+        """One frame (n_neurons,) float32, in the data's unit. Raises DataError where it cannot be read."""
         (values,) = _read(self._stimulus, frame, frame + 1, self.n_neurons)
         return np.asarray(values)
 
     def left_out(self) -> str | None:
-        """What is to be said of columns beyond those in use that are not zero, by the first frame; None of none."""
+        """A message where the first frame has values other than 0 in columns that are not read; else None."""
         n_columns = self._stimulus.shape[1]
         try:
             if n_columns == self.n_neurons or not _read(self._stimulus, 0, 1, n_columns)[0, self.n_neurons :].any():
                 return None
-        except DataError:  # of columns that nobody wants
+        except DataError:  # in columns that are not used
             return None
         return (
             f"{self._stimulus.path} has {n_columns} columns with values, and dataset.n_input_neurons={self.n_neurons} "
@@ -81,7 +81,10 @@ class FieldSource:
         )
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """(up to BLOCK_FRAMES, n_neurons) float32, in order; each chunk is unpacked once. DataError at a NaN or inf."""
+        """All frames in order, in blocks (up to BLOCK_FRAMES, n_neurons) float32; each chunk is unpacked once.
+
+        Raises DataError at the first value that is not finite or cannot be read.
+        """
         rows = self._stimulus.rows_at_once
         step = rows * math.ceil(BLOCK_FRAMES / rows)
         for start in range(0, self.n_frames, step):
@@ -98,7 +101,7 @@ class FieldSource:
 
 
 def frames_in(path: Path) -> int:
-    """How many frames a stimulus has, of which no value is read. Raises DataError where it cannot be told."""
+    """How many frames the stimulus at `path` has; no value is read. Raises DataError where there is none."""
     _check_path(path)
     shape = find_array(path, "stimulus").shape
     if not shape:
@@ -107,6 +110,7 @@ def frames_in(path: Path) -> int:
 
 
 def _check_path(path: Path) -> None:
+    """Raises DataError where `path` is no folder or file that can hold a field."""
     try:
         if not path.is_dir() and path.suffix not in FILES:
             refuse_zipped(path)
@@ -126,7 +130,7 @@ def _check_path(path: Path) -> None:
 
 
 def _inspect(path: Path, name: str, n_rows: int, n_columns: int) -> tuple[StoredArray | None, list[Any], list[str]]:
-    """The array, what its fingerprint is made of, and every fault of its first rows and columns."""
+    """The array, the values for its fingerprint, and every fault of its first rows and columns."""
     try:
         array = find_array(path, name)
     except DataError as fault:
@@ -153,9 +157,9 @@ def _inspect(path: Path, name: str, n_rows: int, n_columns: int) -> tuple[Stored
 
 
 def _read(array: StoredArray, start: int, stop: int, n_columns: int) -> np.ndarray:
-    """(stop - start, n_columns) float32; DataError where a whole number would be rounded."""
+    """(stop - start, n_columns) float32. Raises DataError where that would round a whole number."""
     values = array.read(start, stop, n_columns)
-    with np.errstate(over="ignore"):  # beyond float32: becomes infinite, and is told as that
+    with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, and is reported so
         read = np.ascontiguousarray(values, dtype=np.float32)
     whole = read.astype(np.float64) if np.issubdtype(values.dtype, np.integer) else None
     if whole is not None and not (same := (whole == values) & (abs(whole) < 2**53)).all():

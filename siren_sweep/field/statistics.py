@@ -1,4 +1,4 @@
-"""What one pass over a stimulus field's frames tells: targets, sums of squares, ranks, hash."""
+"""Statistics of a stimulus field from one pass over its frames: targets, sums of squares, ranks, hash."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from siren_sweep.field.scaling import Scaling, scaling_of
 
 
 class FieldStatistics:
-    """Takes blocks of frames in order; keeps float64 sums whose size does not depend on the number of frames.
+    """Takes blocks of frames in order, and keeps float64 sums whose size does not depend on the number of frames.
 
-    Neurons of equal position share the network's input, so their mean is the exact target: in each frame the sum over a
-    position's m neurons of (prediction - value)^2 is m (prediction - mean)^2 plus a constant, summed in `ss_within`.
+    Neurons at one position have the same prediction, so their mean is the exact target: in each frame, the sum over a
+    position's m neurons of (prediction - value)^2 is m (prediction - mean)^2 plus a constant. `ss_within` is the sum of
+    these constants.
     """
 
     def __init__(self, positions: np.ndarray, n_frames: int) -> None:
@@ -37,7 +38,7 @@ class FieldStatistics:
         self.lowest, self.highest = np.inf, -np.inf
 
     def add(self, block: np.ndarray) -> np.ndarray:
-        """(n, n_neurons) float32, the next n frames -> (n, n_unique) float32, the mean over a position's neurons."""
+        """The next n frames, (n, n_neurons) float32 -> their targets (n, n_unique) float32, means over a position."""
         self._hash.update(block.astype("<f4", copy=False).data)
         self.lowest, self.highest = min(self.lowest, float(block.min())), max(self.highest, float(block.max()))
         unique = block[:, self._first]
@@ -53,8 +54,8 @@ class FieldStatistics:
         return means.astype(np.float32)
 
     def _add_moments(self, means: np.ndarray, within: float) -> None:
-        """Joins the block to the frames before it, stably: Chan, Golub & LeVeque (1979),
-        "Updating formulae and a pairwise algorithm for computing sample variances", eq. 2.1.
+        """Add a block's sums to those of the frames before it, in the numerically stable way of Chan, Golub & LeVeque
+        (1979), "Updating formulae and a pairwise algorithm for computing sample variances", eq. 2.1.
         """
         n = len(means) * int(self.multiplicity.sum())
         total = float((means @ self.multiplicity).sum())
@@ -78,22 +79,24 @@ class FieldStatistics:
         self._gram += values.T @ values
 
     def ranks(self, *shares: float) -> list[int]:
-        """For each share, the smallest k whose k largest squared singular values of the (n_frames, n_neurons) matrix,
-        not centred, sum to that share of all: exact, from the eigenvalues of its Gram matrix. Where the receptors of
-        a position are identical, the unique columns, weighted by the root of their multiplicity, have the same ones.
+        """For each share, the smallest k such that the k largest squared singular values sum to that share of all.
+
+        The matrix is (n_frames, n_neurons), not centred. Its squared singular values are the eigenvalues of its Gram
+        matrix, so the ranks are exact. Where the receptors of a position are identical, the unique columns, weighted by
+        the square root of their multiplicity, have the same singular values.
         """
         squared = np.maximum(np.linalg.eigvalsh(self._gram)[::-1], 0)
         cumulative = np.cumsum(squared)
         return [int(np.searchsorted(cumulative, share * cumulative[-1])) + 1 for share in shares]
 
     def scaling(self) -> Scaling:
-        """How a network is to learn the values and positions; see `scaling`."""
+        """The `Scaling` of the values and positions."""
         mean, std = self.total / self._n_values, math.sqrt(self.sst / self._n_values)
         return scaling_of(mean, std, self.positions)
 
     def data_hash(self) -> str:
-        """sha256, in hexadecimal, of: n_frames and n_neurons as little-endian int64; the values as little-endian
-        float32, frame by frame, a frame's neurons in their order; x and y of each neuron as little-endian float32.
+        """The sha256, in hexadecimal, of these bytes, all little-endian: n_frames and n_neurons as int64; the values as
+        float32, frame by frame, in the order of the neurons; x and y of each neuron as float32.
         """
         whole = self._hash.copy()
         whole.update(self._stored.astype("<f4", copy=False).data)

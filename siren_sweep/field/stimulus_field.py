@@ -1,4 +1,4 @@
-"""The stimulus field: what a SIREN is to learn, f(t, x, y), at the unique positions of the neurons."""
+"""The stimulus field: the function f(t, x, y) that a SIREN learns, at the unique positions of the neurons."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from siren_sweep.field.statistics import FieldStatistics
 
 @dataclass(frozen=True, eq=False)
 class StimulusField:
-    """The first frames and input neurons of a stimulus, each position once; arrays are read-only.
+    """The first frames and input neurons of a stimulus, each position once. The arrays are read-only.
 
-    SSE over all neurons = sum over frames and positions of multiplicity (prediction - target)^2, + ss_within.
+    The sum of squared errors over all frames and neurons is ss_within + the sum over frames and positions of
+    multiplicity * (prediction - target)^2.
     """
 
     positions: np.ndarray  # (n_unique, 2) float32, in the data's unit, in the order in which they first occur
     multiplicity: np.ndarray  # (n_unique,) int64, neurons at each position
-    inverse: np.ndarray  # (n_neurons,) int64, the position of each neuron
+    inverse: np.ndarray  # (n_neurons,) int64, each neuron's row in `positions`
     targets: np.ndarray  # (n_frames, n_unique) float32, mean over a position's neurons; memory-mapped from a cache file
     ss_within: float  # sum over frames and neurons of (value - its position's mean)^2
     total: float  # sum of all values
     total_sq: float  # sum of all squared values
     sst: float  # sum of squares about the mean of all values, > 0
-    rank_90: int  # smallest k with k squared singular values, not centred, at 0.90 of all
-    rank_99: int
+    rank_90: int  # smallest k such that the k largest squared singular values, not centred, sum to 0.90 of all
+    rank_99: int  # the same for 0.99
     data_hash: str  # sha256; see `FieldStatistics.data_hash`
-    scaling: Scaling = UNSCALED  # how a network learns the targets and positions
+    scaling: Scaling = UNSCALED  # between the data's units and the network's
 
     @property
     def n_frames(self) -> int:
@@ -52,9 +53,9 @@ class StimulusField:
         return len(self.positions)
 
     def part(self, frames: slice) -> StimulusField:
-        """Some frames in a row as a field; its ranks and its hash are the whole field's.
+        """Some consecutive frames as a field. It keeps the ranks and the hash of the whole field.
 
-        The spread within positions is known for the whole field only; the part gets its share of it, by its frames.
+        `ss_within` is known only for the whole field, so the part gets a share of it in proportion to its frames.
         """
         targets = self.targets[frames]
         values, weight = targets.astype(np.float64), self.multiplicity
@@ -71,10 +72,10 @@ class StimulusField:
         )
 
     def first(self, n_frames: int) -> StimulusField:
-        """The first frames as the field that `open_field` would make of them, statistics and hash and all.
+        """The first frames as the field that `open_field` would make of them, with its statistics and hash.
 
-        For that each neuron's values must be known, which they are where those of a position are alike: the whole
-        field's hash says whether they are. DataError where they are not.
+        The field keeps one value for each position. So the receptors of a position must have equal values; the field's
+        hash shows whether they have. Raises DataError where they differ.
         """
         positions = self.positions[self.inverse]
         whole, part = FieldStatistics(positions, self.n_frames), FieldStatistics(positions, n_frames)
@@ -89,18 +90,18 @@ class StimulusField:
 
     @property
     def r2_ceiling(self) -> float:
-        """The R2 of a perfect model: below 1 where neurons of one position see different values."""
+        """The highest R2 that any model can reach: below 1 where neurons of one position have different values."""
         return 1 - self.ss_within / self.sst
 
 
 def open_field(path: Path, *, n_frames: int, n_input_neurons: int, cache_dir: Path | None) -> StimulusField:
     """The first `n_frames` frames and `n_input_neurons` columns of the field in the folder `path`.
 
-    It is read once, by blocks of frames, into `cache_file`, and memory-mapped from there until a chunk file in use
-    changes; without a `cache_dir` it is read into memory. Columns with values that are not read are told.
+    It is read once, in blocks of frames, into `cache_file`, and memory-mapped from there until a file in use changes.
+    Without a `cache_dir` it is read into memory. A line on stderr tells of columns that have values and are not read.
 
-    DataError, with every fault that is found, where the data are missing, broken or too few; OutputError where the
-    cache cannot be written.
+    Raises DataError, with every fault that is found, where the data are missing, broken or too few, and OutputError
+    where the cache cannot be written.
     """
     source = FieldSource(Path(path), n_frames, n_input_neurons)
     file = cache_dir and cache_file(path, n_frames=n_frames, n_input_neurons=n_input_neurons, cache_dir=cache_dir)
@@ -134,7 +135,7 @@ def open_field(path: Path, *, n_frames: int, n_input_neurons: int, cache_dir: Pa
 
 
 def load_cached(file: Path) -> StimulusField:
-    """The field in one cache file, without its zarr stores; DataError where the file is missing or not whole."""
+    """The field in one cache file; its zarr stores need not exist. Raises DataError where the file is not whole."""
     arrays, known = read_cache(file)
     return _field(**arrays, **known)
 
@@ -146,10 +147,10 @@ def cache_file(path: Path, *, n_frames: int, n_input_neurons: int, cache_dir: Pa
 
 
 def _fresh(file: Path, fingerprint: str) -> StimulusField | None:
-    """The field in `file` if that was made of the chunk files that are there now."""
+    """The field in `file` where that was made of the present files of the data; else None."""
     try:
         arrays, known = read_cache(file)
-    except DataError:  # none yet, or one that cannot be read: it is made anew
+    except DataError:  # there is none yet, or it cannot be read
         return None
     return _field(**arrays, **known) if known["fingerprint"] == fingerprint else None
 

@@ -1,8 +1,8 @@
-"""Windows: the frames of a field cut along time, each stretch for a network of its own.
+"""Windows: the frames of a field, cut along time. Each window has a network of its own.
 
-One network over all frames costs steps times parameters, and both grow with the frames; cut along time, the cost grows
-with the frames alone. Compare Reiser et al., "KiloNeRF" (ICCV 2021), section 3.1, which cuts space into a grid of small
-networks.
+The cost of one network over all frames is steps times parameters, and both grow with the number of frames. The cost of
+windows grows only in proportion to the number of frames. Compare Reiser et al., "KiloNeRF" (ICCV 2021), section 3.1,
+which divides space into a grid of small networks.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-OVERLAP = 1  # frames beyond each end that a window's network is trained on as well
+OVERLAP = 1  # frames beyond each end of a window on which its network is trained as well
 
 
 @dataclass(frozen=True)
 class Window:
-    """Frames `start`, ..., `stop - 1` of a field of `n_frames`, counted as window `index` from 0.
+    """Window number `index`, from 0: the frames `start`, ..., `stop - 1` of a field of `n_frames`.
 
-    Its network is trained on `seen`: these frames and one more on either side, where there is one, so that it is right
-    up to the border and beyond. Time is counted from `start`: the frame before it is at -1.
+    Its network is trained on `seen`: these frames and the next one on either side, where there is one, so that it also
+    fits the time between two windows. The network's time is counted from `start`; the frame before it is at -1.
     """
 
     index: int
@@ -31,7 +31,7 @@ class Window:
 
     @property
     def frames(self) -> np.ndarray:
-        """The frames (n,) int64 that the network answers for."""
+        """The frames (n,) int64 that the network predicts."""
         return np.arange(self.start, self.stop)
 
     @property
@@ -46,15 +46,16 @@ class Window:
 
 
 def fits(n_frames: int, window_frames: int) -> bool:
-    """Whether frames are cut into windows of so many: where these fit twice; 0 stands for all frames."""
+    """Whether `n_frames` are cut into windows: at least two must fit; `window_frames` 0 means one window."""
     return 0 < window_frames <= n_frames // 2
 
 
 @functools.cache  # asked for of each trial in turn
 def cut(n_frames: int, window_frames: int) -> tuple[Window, ...]:
-    """The windows of a field in order; one of all frames where none `fits`.
+    """The windows of a field in order; one window of all frames where `fits` is false.
 
-    As many as fit whole; the frames left over make windows longer, and no two differ by more than a frame.
+    There are n_frames // window_frames of them. Frames that are left over make some windows longer, so that no two
+    differ by more than one frame.
     """
     n_windows = n_frames // window_frames if fits(n_frames, window_frames) else 1
     edges = np.arange(n_windows + 1) * n_frames // n_windows
@@ -62,12 +63,12 @@ def cut(n_frames: int, window_frames: int) -> tuple[Window, ...]:
 
 
 def spread(windows: Sequence[Window], n: int) -> tuple[Window, ...]:
-    """`n` of the windows, the middle ones of n equal stretches; all of them where there are no more, or n is 0."""
+    """`n` evenly spread windows: the middle one of each of n equal parts. All of them where n is 0 or too high."""
     if n == 0 or n >= len(windows):
         return tuple(windows)
     return tuple(windows[int((place + 0.5) * len(windows) / n)] for place in range(n))
 
 
 def frames_of(windows: Sequence[Window]) -> np.ndarray:
-    """The frames (n,) int64 that windows answer for, in order."""
+    """The frames (n,) int64 that the networks of `windows` predict, in order."""
     return np.concatenate([window.frames for window in windows])

@@ -1,4 +1,4 @@
-"""Writes a stimulus field in the layout of real data sets, in a folder that appears whole."""
+"""Writes a stimulus field, in the layout of real data sets, to a folder that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ CHUNK_FRAMES = 2000
 
 
 class FieldWriter:
-    """Takes a stimulus by frames, of which it keeps up to a chunk in memory.
+    """Writes a stimulus frame by frame; it keeps up to `CHUNK_FRAMES` frames in memory.
 
-    `lowest` and `highest` are of all values so far.
+    `lowest` and `highest` are the extremes of all values so far.
     """
 
     def __init__(self, folder: Path, positions: np.ndarray) -> None:
         """positions: (n_neurons, 2) float32; `pos.zarr` is written at once."""
         _array(folder / "pos.zarr", positions.shape, len(positions))[...] = positions
         self._path = folder / "stimulus.zarr"
-        # One array: small ones would lie between the buffers of a video's frames, which then find no room in between.
+        # One array for all: many small ones would fragment the memory, and the buffers of a video's frames need more.
         self._kept = np.empty((CHUNK_FRAMES, len(positions)), np.float32)
         self._n_kept, self._n_written = 0, 0
         self._stimulus: Any = None
@@ -35,11 +35,11 @@ class FieldWriter:
 
     @property
     def n_frames(self) -> int:
-        """How many frames it has been given."""
+        """How many frames were added."""
         return self._n_written + self._n_kept
 
     def add(self, frames: np.ndarray) -> None:
-        """frames: (n, n_neurons) float32, the next n."""
+        """Add the next n frames, (n, n_neurons) float32."""
         self.lowest, self.highest = min(self.lowest, float(frames.min())), max(self.highest, float(frames.max()))
         while len(frames):
             free = self._kept[self._n_kept :][: len(frames)]
@@ -50,12 +50,12 @@ class FieldWriter:
                 self._flush()
 
     def close(self) -> None:
-        """Write what is kept."""
+        """Write the frames that are still in memory."""
         if self._n_kept:
             self._flush()
 
     def stretch(self) -> None:
-        """Make the lowest value 0 and the highest 1, after `close`."""
+        """Rescale all values, so that the lowest is 0 and the highest 1. It is called after `close`."""
         for start in range(0, self._n_written, CHUNK_FRAMES):
             rows = slice(start, start + CHUNK_FRAMES)
             self._stimulus[rows] = (self._stimulus[rows] - self.lowest) / (self.highest - self.lowest)
@@ -72,11 +72,11 @@ class FieldWriter:
 
 @contextmanager
 def new_field(folder: Path, positions: np.ndarray, what: str) -> Iterator[FieldWriter]:
-    """A writer of the field that `folder` holds once the block has ended well; positions (n_neurons, 2) float32.
+    """A writer of the field in `folder`, with positions (n_neurons, 2) float32.
 
-    The folder appears by a rename when all is in it; of several processes that make it at once one wins, and the others
-    go on as if they had. OutputError, which names the field by `what`, where it cannot be written or already holds
-    something.
+    The folder appears, by a rename, when the `with` block has ended without an error. Where several processes make it
+    at once, the first one's folder stays, and the others go on without an error. Raises OutputError, whose message
+    calls the field `what`, where the folder cannot be written or is not empty.
     """
     folder = folder.absolute()
     unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")

@@ -1,4 +1,4 @@
-"""Makes a stimulus field: `write_synthetic`, a scene of natural motion, in the layout of real data sets."""
+"""The embedded stimulus: `write_synthetic` writes a synthetic scene of natural motion in the layout of real data."""
 
 from siren_sweep.field.synthetic.writer import write_synthetic
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import numpy as np
 
 PIXELS = 4  # per column spacing
-SIZE = 512  # pixels a side, of a torus, so that one can walk over it without an end
+SIZE = 512  # pixels a side; an image is a torus, so that the camera never comes to an edge
 ACCEPTANCE_SIGMA = 0.32  # column spacings, of a Gaussian; a square pixel as wide as a column has 0.29
 
 _N_LEAVES = 1000
 _SMALLEST, _LARGEST = 5.0, 160.0  # pixels
-_TEXTURE_CONTRAST = 0.01, 0.12
+_TEXTURE_CONTRAST = 0.01, 0.12  # lowest and highest standard deviation of a leaf's texture
 
 
 def still_image(rng: np.random.Generator) -> np.ndarray:
-    """(SIZE, SIZE) float32: luminance, as seen through the acceptance function."""
+    """The luminance (SIZE, SIZE) float32 of an image, blurred by the columns' Gaussian acceptance function."""
     texture = _texture(rng)
     image = 0.5 + 0.2 * texture
     for _ in range(_N_LEAVES):
@@ -28,20 +28,23 @@ def still_image(rng: np.random.Generator) -> np.ndarray:
 
 
 def random_luminance(rng: np.random.Generator) -> float:
-    """In [0, 1], dark and light more often than grey."""
+    """A luminance in [0, 1]; values near 0 and 1 are more frequent than those between."""
     return float(0.5 - 0.5 * np.cos(np.pi * rng.random()))
 
 
 def random_polygon(rng: np.random.Generator, radius: float) -> np.ndarray:
-    """(n_sides, 3) float32, a convex polygon about the origin: outward unit normals, and the sides' distances."""
+    """A convex polygon around the origin, (n_sides, 3) float32: each side's outward unit normal and distance."""
     n_sides = int(rng.integers(3, 7))
     angles = 2 * np.pi * (np.arange(n_sides) + rng.uniform(-0.2, 0.2, n_sides) + rng.random()) / n_sides
     return np.stack([np.cos(angles), np.sin(angles), radius * rng.uniform(0.4, 1, n_sides)], axis=1).astype(np.float32)
 
 
 def distance_outside(polygon: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far each point (x, y), arrays of one shape, lies outside a polygon, negative within; near a corner, of its
-    nearest side's line. A side is a row of `polygon` (n, 3): the normal's x and y, and its distance from the origin."""
+    """The signed distance of points (x, y), arrays of one shape, from a polygon: negative inside it.
+
+    It is the largest distance from a side's line, and so too small outside near a corner. A row of `polygon` (n, 3) is
+    a side: its normal's x and y, and its distance from the origin.
+    """
     distance: np.ndarray = polygon[0, 0] * x + polygon[0, 1] * y - polygon[0, 2]
     for normal_x, normal_y, side in polygon[1:]:
         np.maximum(distance, normal_x * x + normal_y * y - side, out=distance)
@@ -49,9 +52,9 @@ def distance_outside(polygon: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.nd
 
 
 def _lay_leaf(image: np.ndarray, texture: np.ndarray, rng: np.random.Generator) -> None:
-    """Lay one opaque leaf over the image, in place."""
+    """Draw one opaque leaf onto the image (SIZE, SIZE), in place."""
     ratio = _SMALLEST / _LARGEST
-    radius = _SMALLEST / np.sqrt(1 - rng.random() * (1 - ratio**2))  # inverse of the distribution of density r^-3
+    radius = _SMALLEST / np.sqrt(1 - rng.random() * (1 - ratio**2))  # inverse transform sampling of r^-3
     window = np.arange(-int(radius) * 2, int(radius) * 2 + 1, dtype=np.float32)
     inside = distance_outside(random_polygon(rng, radius), window[None, :], window[:, None]) < 0
     rows, columns = np.nonzero(inside)
@@ -62,7 +65,7 @@ def _lay_leaf(image: np.ndarray, texture: np.ndarray, rng: np.random.Generator) 
 
 
 def _texture(rng: np.random.Generator) -> np.ndarray:
-    """(SIZE, SIZE) of mean 0 and variance 1, with the amplitude spectrum 1/f."""
+    """Noise (SIZE, SIZE) of mean 0 and variance 1, with the amplitude spectrum 1/f."""
     frequency = _frequency()
     frequency[0, 0] = np.inf
     texture: np.ndarray = _filtered(rng.standard_normal((SIZE, SIZE)), 1 / frequency)
@@ -71,11 +74,12 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
 
 
 def _gaussian() -> np.ndarray:
+    """The Fourier transform (SIZE, SIZE // 2 + 1) of the acceptance function."""
     return np.asarray(np.exp(-2 * (np.pi * ACCEPTANCE_SIGMA * PIXELS * _frequency()) ** 2))
 
 
 def _frequency() -> np.ndarray:
-    """Cycles per pixel of each term of the real Fourier transform of an image."""
+    """The frequency, in cycles per pixel, of each term (SIZE, SIZE // 2 + 1) of an image's real Fourier transform."""
     return np.asarray(np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :]))
 
 

@@ -1,7 +1,7 @@
-"""A moving scene, seen by the columns of the lattice: a camera that wanders over an image, objects in front of it.
+"""A moving scene, as the columns of the lattice see it: a camera moves over an image, with moving objects before it.
 
-The numbers here and in `images` are chosen so that ranks, contrast, and correlations in time and space come out as
-those of real video on the same lattice.
+The constants here and in `images` are chosen so that the ranks, the contrast, and the correlations in time and space
+are near those of real video on the same lattice.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from siren_sweep.field.synthetic.images import (
 
 CLIP_FRAMES = 50, 80  # between two hard cuts
 _N_IMAGES = 16
-# Speeds are log-normal, since most video hardly moves and some moves a lot, up to what still reads as motion.
+# Speeds are log-normal, since most video moves little and some moves much. The highest is one still seen as motion.
 _MEDIAN_SPEED, _SPEED_SPREAD, _HIGHEST_SPEED = 0.05, 2.2, 1.5  # column spacings a frame
-_EDGE_WIDTH = np.float32(np.sqrt(20) * ACCEPTANCE_SIGMA)  # a smoothstep this wide blurs an edge as that Gaussian does
+_EDGE_WIDTH = np.float32(np.sqrt(20) * ACCEPTANCE_SIGMA)  # a smoothstep of this width has that Gaussian's variance
 
 
 class Scene:
-    """Clips of natural motion. Clip k is the same whichever others are made."""
+    """Clips of natural motion. Clip k depends on the seed alone, not on the other clips that are made."""
 
     def __init__(self, positions: np.ndarray, seed: int) -> None:
         """positions: (n_columns, 2), in column spacings."""
@@ -35,7 +35,7 @@ class Scene:
         self._images: dict[int, np.ndarray] = {}
 
     def clip(self, number: int) -> np.ndarray:
-        """(n_frames, n_columns) float32 in [0, 1]: luminance between two cuts."""
+        """The luminance (n_frames, n_columns) float32 in [0, 1] between two cuts; 50 to 80 frames."""
         rng = np.random.default_rng([self._seed, 1, number])
         n_frames = int(rng.integers(CLIP_FRAMES[0], CLIP_FRAMES[1] + 1))
         camera = _path(rng, n_frames)
@@ -48,9 +48,9 @@ class Scene:
         return np.clip(low + rng.uniform(0.75, 1.05) * (1 - low) * light, 0, 1).astype(np.float32)
 
     def _add_object(self, rng: np.random.Generator, light: np.ndarray, seen: np.ndarray, camera: np.ndarray) -> None:
-        """Put an opaque polygon, which moves on its own, in front of `light`, in place."""
+        """Draw an opaque polygon with a motion of its own onto `light` (n_frames, n_columns), in place."""
         n_frames = len(light)
-        nearness = rng.uniform(0.8, 1.8)  # how much more than the background it moves with the camera
+        nearness = rng.uniform(0.8, 1.8)  # how far it shifts with the camera, relative to the background
         frame, column = rng.integers(n_frames), rng.integers(len(self._columns))
         path = nearness * camera - _path(rng, n_frames)
         path -= path[frame] + seen[frame, column]  # so that it is in sight in that frame
@@ -64,7 +64,10 @@ class Scene:
         light[covered] += cover[covered] * (value - light[covered])
 
     def _luminance(self, rng: np.random.Generator, place: np.ndarray) -> np.ndarray:
-        """(..., 2) places in column spacings -> (...) float32 luminance there, of an image laid anyhow; bilinear."""
+        """The luminance (...) float32 at places (..., 2), in column spacings, of a random image at a random offset.
+
+        It is interpolated bilinearly.
+        """
         image = self._image(int(rng.integers(_N_IMAGES)))
         place = place * np.float32(PIXELS) + rng.uniform(0, SIZE, 2).astype(np.float32)
         corner = np.floor(place).astype(np.int32)
@@ -77,14 +80,14 @@ class Scene:
         return np.asarray(upper * (1 - down) + lower * down)
 
     def _image(self, number: int) -> np.ndarray:
-        """One of the scene's still images, made when it is first seen."""
+        """One of the scene's still images, made at its first use."""
         if number not in self._images:
             self._images[number] = still_image(np.random.default_rng([self._seed, 0, number]))
         return self._images[number]
 
 
 def _path(rng: np.random.Generator, n_frames: int) -> np.ndarray:
-    """(n_frames, 2) float32: a walk of smoothly changing velocity, in column spacings."""
+    """A path (n_frames, 2) float32 of smoothly changing velocity, in column spacings."""
     speed = min(_MEDIAN_SPEED * np.exp(_SPEED_SPREAD * rng.standard_normal()), _HIGHEST_SPEED)
     angle = rng.uniform(0, 2 * np.pi)
     velocity = np.stack([np.cos(angle) + _wobble(rng, n_frames), np.sin(angle) + _wobble(rng, n_frames)], axis=1)
@@ -92,20 +95,23 @@ def _path(rng: np.random.Generator, n_frames: int) -> np.ndarray:
 
 
 def _drift(rng: np.random.Generator, n_frames: int, spread: float) -> np.ndarray:
-    """(n_frames,) float32: a quantity that changes by about `spread` in ten frames, smoothly, from 0."""
+    """A number in each frame, (n_frames,) float32: about 0 at first, then changing by about `spread` in ten frames."""
     rate = spread / 10 * rng.standard_normal() * (1 + _wobble(rng, n_frames))
     return np.cumsum(rate).astype(np.float32)
 
 
 def _wobble(rng: np.random.Generator, n_frames: int) -> np.ndarray:
-    """(n_frames,): a smooth random function of variance about 1/2."""
+    """A smooth random function of time, (n_frames,) float64, of variance about 1/2."""
     t = np.arange(n_frames)
     periods, phases = rng.uniform(15, 100, 3), rng.uniform(0, 2 * np.pi, 3)
     return np.asarray(np.sin(2 * np.pi * t[:, None] / periods + phases).sum(axis=1) / np.sqrt(3))
 
 
 def _turned(places: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """(n_frames or none, n_columns, 2), turned by (n_frames,) angles in rad -> (n_frames, n_columns, 2)."""
+    """Places ([n_frames,] n_columns, 2), rotated by the angle (n_frames,) of each frame, in rad.
+
+    Returns (n_frames, n_columns, 2).
+    """
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     x, y = places[..., 0], places[..., 1]
     return np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)

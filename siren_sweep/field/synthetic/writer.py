@@ -12,7 +12,7 @@ from siren_sweep.field.lattice import N_TYPES, hexagonal_lattice
 from siren_sweep.field.synthetic.scene import Scene
 from siren_sweep.field.writer import new_field
 
-_LEVELS = 2**12 - 1  # steps of luminance: takes rounding that differs between machines away, and packs well
+_LEVELS = 2**12 - 1  # steps of luminance; they hide rounding that differs between machines, and compress well
 
 
 def write_synthetic(
@@ -21,7 +21,7 @@ def write_synthetic(
     """Write the synthetic scene: `stimulus.zarr` (n_frames, 1736) float32 in [0, 1], `pos.zarr` (1736, 2) float32.
 
     The same seed gives the same values, and a shorter field is the beginning of a longer one. `on_progress` is called
-    with the frames made and n_frames. See `new_field` for how the folder appears, and for OutputError.
+    with the frames made and n_frames. The folder appears whole, or not at all. Raises OutputError; see `new_field`.
     """
     columns = hexagonal_lattice()
     scene = Scene(columns, seed)

@@ -1,4 +1,4 @@
-"""The frames of a video file, one after the other, with the times at which they are shown; PyAV reads them."""
+"""The frames of a video file, in order, with the times at which they are shown. PyAV decodes them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ import numpy as np
 from siren_sweep.errors import DataError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-IMAGES_FPS = 25.0  # of a folder of images, where nobody says
-_MISSING_S = 0.1  # of a stream's length: beyond it the file has lost its end
+IMAGES_FPS = 25.0  # frames a second of a folder of images, by default
+_MISSING_S = 0.1  # a file whose frames end this long before its stated length has lost its end
 
 
 class Look:
-    """How the frames of one file are to be seen.
+    """How the frames of one file are converted to luminance: their rotation, and the shape of a pixel.
 
-    There is one for a file, since PyAV keeps a frame whose side data are asked for, and a converter its memory.
+    One object serves all frames of a file: PyAV keeps in memory each frame whose side data are read, and each
+    converter has buffers of its own.
     """
 
     def __init__(self, first: Any, aspect: float) -> None:
-        """first: the first av.VideoFrame; aspect: a pixel's width over its height, as stored.
+        """`first` is the first av.VideoFrame; `aspect` a stored pixel's width over its height.
 
-        DataError where the display matrix turns by no quarter. The matrix (a, b; c, d) takes a pixel (x, y) to
-        (a x + c y, b x + d y): libavutil/display.h.
+        Raises DataError where the display matrix does not rotate by a multiple of 90 degrees. The matrix (a, b; c, d)
+        takes a pixel (x, y) to (a x + c y, b x + d y): FFmpeg's libavutil/display.h.
         """
         from av.video.reformatter import VideoReformatter
 
@@ -43,9 +44,9 @@ class Look:
         self.aspect = 1 / aspect if self._lying else aspect
 
     def luminance(self, frame: Any) -> np.ndarray:
-        """(height, width) uint16 as a person sees it, black 0 and white 65535.
+        """The frame's luminance (height, width) uint16, upright, with black 0 and white 65535.
 
-        Luminance is the video's own luma, its range, depth and rotation allowed for.
+        It is the video's own luma, corrected for the video's range and bit depth.
         """
         grey = self._converter.reformat(frame, format="gray16le").to_ndarray()
         return np.asarray((grey.T if self._lying else grey)[self._turned])
@@ -53,7 +54,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame on show from `start_s` to `end_s` after the video's first."""
+    """A frame that is shown from `start_s` to `end_s`, in seconds after the first frame's start."""
 
     start_s: float
     end_s: float
@@ -62,9 +63,9 @@ class Shown:
 
 
 class Video:
-    """A video file, or a folder of images in the natural order of their names; DataError where it is neither.
+    """A video file, or a folder of images in the natural order of their names. Raises DataError where it is neither.
 
-    `fps` is its mean rate, `duration_s` its length, 0 where it does not say.
+    `fps` is its mean number of frames a second, `duration_s` its length; 0 where the file does not state it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +89,7 @@ class Video:
             raise DataError(f"{path} must say how many frames it shows a second, and does not")
 
     def frames(self) -> Iterator[Shown]:
-        """Every frame in order. DataError at one that cannot be decoded, and where the file ends before its end."""
+        """Every frame in order. Raises DataError at one that cannot be decoded, and where the file is truncated."""
         if self._images:
             for place, image in enumerate(self._images):
                 decoded = next(self._decoded(image), None)
@@ -103,7 +104,7 @@ class Video:
             start_s -= first_s
             if last is not None:
                 if start_s <= last.start_s:
-                    continue  # it is never on show
+                    continue  # it is never shown
                 yield replace(last, end_s=start_s)
             lasts_s = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 1 / self.fps
             last = Shown(start_s, start_s + lasts_s, frame, look)
@@ -154,13 +155,13 @@ class Video:
 
 
 def _duration_s(container: Any, stream: Any) -> float:
-    """How long the video says that it is; 0 where it does not."""
+    """The length that the file states for the video, in seconds; 0 where it states none."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    alone = len(container.streams) == 1  # else it may be the sound's
+    alone = len(container.streams) == 1  # else the container's length may be that of the sound
     return float(Fraction(container.duration, 1_000_000)) if container.duration and alone else 0.0
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:
-    """So that image 10 comes after image 9."""
+    """A key for sorting by the numbers in names: image 10 comes after image 9."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)]

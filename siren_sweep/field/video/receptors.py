@@ -1,9 +1,9 @@
-"""What the columns of the lattice see of a picture: the mean of its pixels over each column's receptive field.
+"""The light that the columns of the lattice get from a picture: the mean of its pixels over each receptive field.
 
-The lattice is laid over the middle of the picture as large as fits, with half a column's spacing around it. A column
-is `COLUMN_DEG` of the fly's visual field; the width of a receptive field is told in these degrees. Both shapes are
-products of a function of x and one of y, so the light is summed in two steps: the picture's rows to the lattice's, then
-its columns to the lattice's.
+The lattice lies over the middle of the picture, as large as fits, with a margin of half a column spacing. A column
+spacing is `COLUMN_DEG` degrees of the fly's visual field; the width of a receptive field is given in these degrees.
+Both shapes of a field are products of a function of x and one of y, so the pixels are summed in two steps: first along
+the picture's columns, to the rows of the lattice, then along these rows.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from siren_sweep.errors import DataError
 COLUMN_DEG = 5.0  # of Drosophila: Land, "Visual acuity in insects" (Annual Review of Entomology 1997), table 1
 
 
-_REACH = 4.0  # standard deviations of a Gaussian, beyond which nothing is seen
+_REACH = 4.0  # standard deviations at which a Gaussian is cut off
 
 
 class Shape(StrEnum):
-    """A receptive field's form: a square, or a Gaussian whose full width at half maximum is the width."""
+    """The shape of a receptive field: a square of a given width, or a Gaussian of that full width at half maximum."""
 
     box = "box"
     gauss = "gauss"
 
 
 class Receptors:
-    """The columns of a lattice over pictures of one size."""
+    """The receptive fields of a lattice's columns, over pictures of one size."""
 
     def __init__(
         self, columns: np.ndarray, height: int, width: int, *, aspect: float, shape: Shape, width_deg: float
     ) -> None:
-        """columns: (n_columns, 2), in column spacings, y upwards; `aspect` is a pixel's width over its height.
+        """`columns` are (n_columns, 2), in column spacings, y upwards. `height` and `width` are the picture's, in
+        pixels; `aspect` is a pixel's width over its height.
 
-        DataError where the picture has less than a pixel a column.
+        Raises DataError where the picture has less than a pixel for a column.
         """
         reach = np.abs(columns).max(axis=0)
         self.spacing = float(min(width * aspect / (2 * reach[0] + 1), height / (2 * reach[1] + 1)))  # pixels, in y
@@ -59,14 +60,17 @@ class Receptors:
         ]
 
     def light(self, picture: np.ndarray) -> np.ndarray:
-        """(height, width) pixels of any number type -> (n_columns,) float32: their means over the receptive fields."""
+        """Pixels (height, width) of any number type -> their weighted means (n_columns,) over the receptive fields."""
         rows = np.stack([(weights * picture[used]).sum(axis=0) for used, weights in self._rows])
-        seen = np.einsum("ru,cu->rc", rows, self._x)  # a matrix product's threads would wait for each other
+        seen = np.einsum("ru,cu->rc", rows, self._x)  # no matrix product: its threads would wait for each other
         return np.asarray(seen[self._down, self._across])
 
 
 def _weights(centres: np.ndarray, width: float, n: int, shape: Shape) -> np.ndarray:
-    """(n_centres, n) float32: the part of each of n pixels in a field of a width, of a sum of 1 within the picture."""
+    """The weight (n_centres, n) float32 of each of n pixels in the fields of a width, in pixels, at each centre.
+
+    The weights of a field sum to 1 within the picture.
+    """
     edges = np.arange(n + 1) - centres[:, None]
     if shape == Shape.box:
         below = np.clip(edges, -width / 2, width / 2)

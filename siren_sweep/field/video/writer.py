@@ -1,4 +1,4 @@
-"""Videos as a stimulus field: their frames, at the times that are asked for, as the lattice's columns see them."""
+"""Writes videos as a stimulus field: the light of the lattice's columns at each stimulus frame."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _WHITE = np.float32(65535)
 
 @dataclass(frozen=True)
 class Rendering:
-    """How a video is seen."""
+    """How a video becomes a stimulus: the lattice, the receptive fields, and the frames that are taken."""
 
     extent: int = 15  # columns from the lattice's centre to its rim; 15 are the 721 columns of a fly's eye
     shape: Shape = Shape.box
     width_deg: float = COLUMN_DEG  # of a receptive field
-    fps: float | None = None  # stimulus frames a second of video; None: as many as the first video has
-    crop: tuple[int, int, int, int] | None = None  # left, top, width, height, in pixels of the picture as it is shown
-    frames: int | None = None  # at most so many
+    fps: float | None = None  # stimulus frames for each second of video; None: the first video's own rate
+    crop: tuple[int, int, int, int] | None = None  # left, top, width, height, in pixels of the upright picture
+    frames: int | None = None  # at most so many stimulus frames
     stretch: bool = False  # the darkest value becomes 0, the brightest 1
 
     def __post_init__(self) -> None:
-        """ConfigError, with every fault."""
+        """Raises ConfigError, with every fault."""
         wrong = []
         if not 1 <= self.extent <= 100:
             wrong.append(f"--extent must be from 1 to 100, got {self.extent}")
@@ -49,14 +49,14 @@ class Rendering:
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """What was written: frames and photoreceptors, frames a second, and the first picture with the columns on it."""
+    """What was written: the numbers of frames and photoreceptors, and the first picture with the columns' places."""
 
     n_frames: int
     n_neurons: int
     fps: float
-    picture: np.ndarray  # (height, width) uint16, white 65535, as cropped
-    places: np.ndarray  # (n_columns, 2) in its pixels
-    spacing: float  # of columns, in its pixels
+    picture: np.ndarray  # (height, width) uint16, white 65535, after the crop
+    places: np.ndarray  # (n_columns, 2), in pixels from the picture's upper left corner
+    spacing: float  # of columns, in pixels of the picture's height
 
 
 def write_video(
@@ -65,11 +65,11 @@ def write_video(
     rendering: Rendering,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Written:
-    """Write the videos, one after the other, as a field of as many photoreceptors as the lattice has columns, times 8.
+    """Write the videos, one after the other, as one field with eight photoreceptors for each column of the lattice.
 
-    `on_progress` gets the frames done and about how many there will be. ConfigError and DataError where a video cannot
-    be used as asked; OutputError where the folder cannot be written or holds something. Memory does not grow with the
-    videos.
+    `on_progress` gets the number of frames written and about how many there will be. Memory does not grow with the
+    videos' length. Raises ConfigError and DataError where a video cannot be used as asked, and OutputError where the
+    folder cannot be written or is not empty.
     """
     columns = hexagonal_lattice(rendering.extent)
     videos = [Video(file) for file in files]
@@ -92,12 +92,15 @@ def write_video(
 
 
 def _resampled(videos: Sequence[Video], fps: float) -> Iterator[tuple[Shown, int]]:
-    """The frames that are on show in the middle of a stimulus frame, and of how many in a row; each video anew."""
+    """The video frames that the stimulus takes, each with the number of consecutive stimulus frames that show it.
+
+    A stimulus frame takes the video frame that is shown in its middle. Each video starts a stimulus frame of its own.
+    """
     for video in videos:
-        rate = video.fps if video.is_images else fps  # an image is a frame
+        rate = video.fps if video.is_images else fps  # each image is one stimulus frame
         done = 0
         for shown in video.frames():
-            until = math.ceil(shown.end_s * rate - 0.5 - 1e-6)  # stimulus frame k is the time (k + 1/2) / rate
+            until = math.ceil(shown.end_s * rate - 0.5 - 1e-6)  # the middle of stimulus frame k is (k + 1/2) / rate
             while done < until:
                 n = min(until - done, CHUNK_FRAMES)
                 yield shown, n
@@ -105,7 +108,7 @@ def _resampled(videos: Sequence[Video], fps: float) -> Iterator[tuple[Shown, int
 
 
 class _Eye:
-    """The columns over pictures, which may change their size."""
+    """The lattice's columns over pictures whose size may change from one to the next."""
 
     def __init__(self, columns: np.ndarray, rendering: Rendering) -> None:
         self._columns, self._rendering = columns, rendering
@@ -114,7 +117,7 @@ class _Eye:
         self.first: np.ndarray
 
     def light(self, shown: Shown) -> np.ndarray:
-        """(n_columns,) float32 in [0, 1]: what the columns see of a frame."""
+        """The light (n_columns,) float32 in [0, 1] of a frame."""
         picture, aspect = self._cropped(shown.look.luminance(shown.frame)), shown.look.aspect
         if self._known != (picture.shape, aspect):
             how, (height, width) = self._rendering, picture.shape
