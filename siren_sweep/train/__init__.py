@@ -1,1 +1,1 @@
-"""Training one config: the SIREN, its steps, exact metrics, pictures of the fit. No Hydra, Optuna or MLflow."""
+"""Trains one config: the SIREN, its steps, exact metrics, pictures of the fit. It needs no Hydra, Optuna or MLflow."""

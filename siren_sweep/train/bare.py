@@ -1,11 +1,12 @@
-"""The bare trainer's command line: one config trained and evaluated, with torch, numpy and PyYAML alone (and zarr where
-the field is not given as its cache file).
+"""The bare trainer's command line: it trains and evaluates one config with torch, numpy and PyYAML alone.
+
+It also needs zarr where the field is not given as its cache file.
 
     python -m siren_sweep.train block_03.yaml --field field.safetensors --device cuda --out run
 
-`--out` gets `weights.pt` (a bare state dict, whose output is in the data's unit), `result.json`, and, while the run
-lasts, `checkpoint`, from which the same command goes on. Exit code 1: the run did not come to its end; 2: a mistake in
-what was given.
+It writes to the folder `--out`: `weights.pt` (a bare state dict, whose output is in the data's unit), `result.json`,
+and during the run `checkpoint`, from which the same command goes on. Exit code 1 means that the run ended without a
+result, 2 a mistake of the person, 130 that it was interrupted.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from siren_sweep.train.siren import in_data_units
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and print the metrics; returns the exit code."""
     options = parse(arguments)
     try:
         cfg = read_config(options.config)
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """The options of a command line; None: of this process's."""
     parser = argparse.ArgumentParser(prog="siren-sweep train", description="Train and evaluate one config.")
     parser.add_argument("config", type=Path, help="YAML with the groups dataset, graph_model, training, claude")
     parser.add_argument(
@@ -66,8 +67,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def open_given(cfg: TrialConfig, file: Path | None) -> StimulusField:
-    """The field of a cache file, which may hold more frames, or of the folder that the config names; DataError where
-    that is not the config's."""
+    """The field in the cache file `file`, which may hold more frames than the config says; without it, the config's.
+
+    Raises DataError where its frames or neurons are not the config's, and ConfigError where neither is named.
+    """
     wanted = cfg.training.n_training_frames, cfg.dataset.n_input_neurons
     if file is None:
         if cfg.dataset.path is None:
@@ -83,7 +86,10 @@ def open_given(cfg: TrialConfig, file: Path | None) -> StimulusField:
 
 
 def run(cfg: TrialConfig, field_file: Path | None, device: str, paths: TrialPaths) -> dict[str, Any]:
-    """Train, tell progress on stderr, write weights and result; the result as plain values."""
+    """Train, print the progress to stderr, and write weights and result; returns the result as plain values.
+
+    Raises ConfigError, DataError and OutputError.
+    """
     device = resolve_device(device)
     field = open_given(cfg, field_file)
     make_writable(paths.root)
@@ -99,7 +105,7 @@ def run(cfg: TrialConfig, field_file: Path | None, device: str, paths: TrialPath
 
 
 def write(result: TrainResult, field: StimulusField, device: str, paths: TrialPaths) -> dict[str, Any]:
-    """Leave `weights.pt` and `result.json`; the latter's content."""
+    """Write `weights.pt` and `result.json`; returns the content of the latter. Raises OutputError."""
     known = {item.name: getattr(result, item.name) for item in dataclasses.fields(result)}
     weights = known.pop("state_dict")
     known["reports"] = [dataclasses.asdict(report) for report in result.reports]
@@ -111,7 +117,7 @@ def write(result: TrainResult, field: StimulusField, device: str, paths: TrialPa
         with replacing(paths.weights.with_suffix(".pt")) as file:
             try:
                 torch.save(in_data_units(weights, field.scaling), file)
-            except RuntimeError as error:  # torch's own way of telling of a full disk
+            except RuntimeError as error:  # torch raises it where the disk is full
                 raise OutputError(f"the weights could not be written to {paths.root}: {error}") from error
     with replacing(paths.result) as file:
         file.write_text(json.dumps(known, indent=1) + "\n")

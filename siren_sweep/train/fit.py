@@ -1,11 +1,11 @@
-"""A trained SIREN, or one for each window of frames, as a function of (t, x, y).
+"""A trained SIREN, or those of all windows, as one function of (t, x, y).
 
     fit = Fit(cfg, weights, field.scaling)
     fit(t, x, y)                     # luminance (n,) at times t (frames) and places x, y, all in the data's units
     fit.frames(frames, positions)    # luminance (n_frames, n_positions)
 
-Between the last frame of a window and the first one of the next the two networks are blended linearly, so that the
-function is continuous in t; at whole frames it is the network of the frame's window alone.
+Between the last frame of a window and the first frame of the next, the two networks are blended linearly, so that the
+function is continuous in t. At a whole frame it is the network of the frame's window alone.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from siren_sweep.train.engine.base import key_prefix
 from siren_sweep.train.engine.coordinates import FIRST_WEIGHT
 from siren_sweep.train.siren import Siren, normalised
 
-POINTS_AT_ONCE = 1 << 15  # of `Fit.frames`: bounds its memory
+POINTS_AT_ONCE = 1 << 15  # points that `Fit.frames` computes at once; bounds its memory
 
 
 class Fit:
-    """What a training run leaves. A run that trained some of its windows answers for those alone.
+    """The function that a training run has learned. Where the run trained only some windows, it holds in those alone.
 
-    The weights are constants: gradients are those with respect to t, x and y.
+    The weights are constants: gradients exist with respect to t, x and y only.
     """
 
     def __init__(
         self, cfg: TrialConfig, weights: Mapping[str, Tensor], scaling: Scaling, frames: np.ndarray | None = None
     ) -> None:
-        """`weights` (out, in) and (out,), as `TrainResult.state_dict` holds them; on the CPU until `to` moves it.
+        """`weights` are (out, in) and (out,), as in `TrainResult.state_dict`. The networks are on the CPU; see `to`.
 
-        With `frames` (n,) it answers for these alone, and makes no more networks than they need.
+        With `frames` (n,), only the networks of their windows are made. Raises KeyError or RuntimeError where the weights
+        are not those of the config.
         """
         self._graph, self._scaling = cfg.graph_model, scaling
         windows = cut(cfg.training.n_training_frames, cfg.graph_model.window_frames)
@@ -54,12 +55,12 @@ class Fit:
         return self._starts.device
 
     def to(self, device: torch.device) -> None:
-        """Move the networks to a device, where inputs must then lie and outputs will."""
-        models = [model.to(device) for model in self._models]  # which raises where there is no such device
+        """Move the networks to a device. Inputs must then be on it too. Raises torch's error where there is none."""
+        models = [model.to(device) for model in self._models]  # raises where there is no such device
         self._starts, self._models = self._starts.to(device), models
 
     def __call__(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Luminance (n,) at times t (n,), in frames, and places x, y (n,)."""
+        """Luminance (n,) float32 at times t (n,), in frames, and positions x, y (n,), in the data's unit."""
         if len(self.windows) == 1:
             return self._value(0, t, x, y)
         owner = (torch.searchsorted(self._starts, t.detach().double().contiguous(), right=True) - 1).clamp(min=0)
@@ -69,7 +70,7 @@ class Fit:
         return torch.cat(values or [self._value(0, t, x, y)])[torch.argsort(order)]
 
     def frames(self, frames: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Luminance (n_frames, n_positions) float32 at whole frames and positions (n_positions, 2)."""
+        """Luminance (n_frames, n_positions) float32 at frames (n_frames,) and positions (n_positions, 2)."""
         x, y = self._places(positions)
         rows = np.empty((len(frames), len(x)), np.float32)
         size = max(1, POINTS_AT_ONCE // max(1, len(x)))
@@ -82,10 +83,11 @@ class Fit:
         return rows
 
     def border_jump(self, targets: np.ndarray, positions: np.ndarray) -> float | None:
-        """How far neighbouring networks differ half a frame from either, against what one frame changes there.
+        """How much neighbouring networks differ half way between their windows, relative to the change of one frame.
 
-        The root mean square over borders and positions of the difference of the two networks, over that of the
-        difference of the two frames' targets (n_frames, n_positions). None without a border, or where nothing changes.
+        It is a ratio of root mean squares over all borders and positions: of the difference of the two networks'
+        predictions half way between the two frames at a border, over the difference of these frames' `targets`
+        (n_frames, n_positions). None where there is no border, or these targets do not change.
         """
         x, y = self._places(positions)
         jumps, changes = [], []
@@ -105,7 +107,7 @@ class Fit:
         return x, y
 
     def _blended(self, place: int, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """The network of a window, and beyond its last frame the next one's in proportion."""
+        """The output of a window's network; after its last frame it is blended with the next network's."""
         window, value = self.windows[place], self._value(place, t, x, y)
         beyond = (t - (window.stop - 1)).clamp(0, 1).to(value.dtype)
         follows = place + 1 < len(self.windows) and self.windows[place + 1].start == window.stop

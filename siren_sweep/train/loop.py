@@ -1,11 +1,11 @@
-"""One training run: steps, twenty reports, the best weights, and their exact metrics.
+"""One training run: its steps, twenty reports, the best weights, and their exact metrics.
 
     result = train(field, cfg, on_report=lambda report: None)
     result.final_r2, result.state_dict
 
-What decides (evaluation, report, choice of weights) happens at 20 equal fractions of the steps. A run
-that is told to ends at the report at which it is solved. The clock can only end a run: at once where it is foreseen not
-to fit its time budget, later where it runs over all the same.
+At 20 equal fractions of the steps the weights are evaluated, a report is made, and the best weights are kept. With
+`training.stop_when_solved` a run ends at the first report at which it is solved. The clock changes nothing but a run's
+end: a run that is forecast to exceed its time budget ends early, and one that exceeds it is truncated.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from siren_sweep.train.metrics import Metrics, Moments, pooled, r2_standard_erro
 from siren_sweep.train.report import Report, Sample, Status, TrainResult
 from siren_sweep.train.siren import n_parameters
 
-CALL_S = 0.1  # how long the engine runs between looks at the clock
-WARM_UP_S = 2.0
+CALL_S = 0.1  # the engine runs about so long between two looks at the clock
+WARM_UP_S = 2.0  # of training, before a run's whole time is forecast
 
 
 def train(
@@ -42,14 +42,14 @@ def train(
     checkpoint: Path | None = None,
     n_windows: int = 0,
 ) -> TrainResult:
-    """Train the `Siren` of `cfg` on `field`, going on from `checkpoint` where there is one of this very run.
+    """Train the networks of `cfg` on `field`. It goes on from `checkpoint` where that is a file of the same run.
 
-    Where `cfg` has more than `n_windows` windows, so many of them are trained, evenly spread; 0: all. The time budget
-    is held against what all would take.
+    `device` is "cpu" or "cuda:N". Where `cfg` has more than `n_windows` windows, only so many of them, evenly spread,
+    are trained; 0: all. The time budget is compared with the time that all windows would take.
 
-    `on_report` returns a reason to stop, or None. `on_step` is told the step about ten times a second; what it raises
-    ends the run, once the checkpoint is written. Raises ConfigError where `device` is not there. The checkpoint stays
-    until `checkpoint.discard`: what is cut off before its result is kept goes on from there.
+    `on_report` gets each report, and returns a reason to stop, or None. `on_step` gets the step's number about ten
+    times a second; where it raises, the checkpoint is written and the error goes on. The caller deletes the checkpoint
+    by `checkpoint.discard` once it has stored the result.
     """
     run = _Run(field, cfg, device, checkpoint, n_windows)
     status, reason = run.go(on_report or (lambda report: None), on_step or (lambda step: None))
@@ -68,7 +68,7 @@ class _Run:
         self._windows, self._n_windows = spread(every, n_windows), len(every)
         self._engine = make_engine(field, cfg, device, self._windows)
         self._frames = report_frames(self._windows, cfg)
-        kind = f"{type(self._engine).__name__} {self._engine.device.type}"  # on whichever of several GPUs
+        kind = f"{type(self._engine).__name__} {self._engine.device.type}"  # not the GPU's number: any GPU may go on
         self._identity = checkpoints.fingerprint(cfg, field.data_hash, kind, len(self._windows))
         self._reports: list[Report] = []
         self._stopped = False  # by `on_report`, at the last report
@@ -77,16 +77,16 @@ class _Run:
         self._best_weights = self._engine.weights()
         self._foreseen_min: float | None = None
         self._started = self._saved = monotonic()
-        self._warm_from: float | None = None  # the clock after the first call, which may compile
-        self._step_s = math.inf  # of the fastest call: what else the machine does may pass
+        self._warm_from: float | None = None  # time of the end of the first call, which may compile
+        self._step_s = math.inf  # seconds a step in the fastest call; slower ones may be due to other work
         self._calls = 0.0, 0  # seconds in the engine and steps since the last report
         if file is not None and (state := checkpoints.load(file, self._identity)):
             self._restore(state)
 
     def go(self, on_report: Callable[[Report], str | None], on_step: Callable[[int], None]) -> _Ending:
-        """Train to the end, or to the reason to stop before it."""
+        """Train to the end, or until there is a reason to stop; returns how it ended, and the reason."""
         total = self._cfg.claude.total_steps
-        if self._stopped and (reason := on_report(self._reports[-1])):  # whoever stopped it may have died of it
+        if self._stopped and (reason := on_report(self._reports[-1])):  # it may not be stored yet
             return Status.stopped, reason
         for index in range(len(self._reports) + 1, N_REPORTS + 1):
             if ending := self._advance(index * total // N_REPORTS, on_step):
@@ -95,7 +95,7 @@ class _Run:
             if not math.isfinite(metrics.r2):
                 return Status.diverged, f"R2 at step {self._engine.step} is {metrics.r2}"
             report = self._report(index, metrics)
-            if report.solved:  # over all frames, of which earlier weights may only have looked better on a part
+            if report.solved:  # over all frames; earlier weights may have been better on the report's frames alone
                 self._keep(index, metrics)
             self._reports.append(report)
             reason = on_report(report)
@@ -106,7 +106,7 @@ class _Run:
         return Status.finished, None
 
     def result(self, status: Status, reason: str | None) -> TrainResult:
-        """The result of the best weights seen; exact metrics where the run came to its end."""
+        """The result, with the best weights and, where the run was finished or truncated, their exact metrics."""
         final: Metrics | None = None
         sample: Sample | None = None
         jump: float | None = None
@@ -153,7 +153,7 @@ class _Run:
 
     @property
     def _whole_factor(self) -> float:
-        """How much longer the run would be with all windows; the whole run has all cores of the machine."""
+        """The time of a run of all windows over that of this run. A run of all windows has all cores of the machine."""
         if len(self._windows) == self._n_windows:
             return 1.0
         factor = self._n_windows / len(self._windows)
@@ -162,7 +162,7 @@ class _Run:
         return factor
 
     def _advance(self, last_step: int, on_step: Callable[[int], None]) -> _Ending | None:
-        """Carry the engine to `last_step`; an ending where it does not get there."""
+        """Run the engine up to `last_step`. Returns the run's ending where it does not get there, else None."""
         size = 1
         while self._engine.step < last_step:
             before, n_steps = monotonic(), min(size, last_step - self._engine.step)
@@ -174,7 +174,7 @@ class _Run:
                 return Status.diverged, f"the loss at step {exploded} is no number or has exploded"
             try:
                 on_step(self._engine.step)
-            except BaseException:  # between two steps, so that all is whole
+            except BaseException:  # the engine is between two steps, so its state is consistent
                 self._save()
                 raise
             if ending := self._out_of_time():
@@ -199,7 +199,7 @@ class _Run:
         return None
 
     def _foresee(self) -> float:
-        """Minutes for the whole run; a point evaluated costs about a third of a point trained on."""
+        """A forecast of the whole run's minutes. Evaluating a point costs about a third of training on it."""
         cfg = self._cfg
         trained = cfg.claude.total_steps - self._engine.step
         evaluated = (N_REPORTS - len(self._reports)) * len(self._frames) + len(frames_of(self._windows))
@@ -208,7 +208,7 @@ class _Run:
         return seconds / 60 * self._whole_factor
 
     def _look(self, index: int | None) -> Metrics:
-        """Evaluate the present weights, and keep them where they are the best so far."""
+        """Evaluate the present weights on the reports' frames, and keep them where they are the best so far."""
         metrics = evaluate(self._engine, self._field, self._frames)
         if metrics.r2 > self._best_r2:
             self._keep(index, metrics)
@@ -218,7 +218,7 @@ class _Run:
         self._best_r2, self._best_index, self._best_weights = metrics.r2, index, self._engine.weights()
 
     def _solved(self, metrics: Metrics) -> bool:
-        """Whether the present weights reach `claude.solved_r2`, by a report and by all frames of the windows."""
+        """Whether the present weights reach `claude.solved_r2`, on the report's frames and on all of the windows'."""
         goal = self._cfg.claude.solved_r2
         if not self._cfg.training.stop_when_solved or goal is None or metrics.r2 < goal:
             return False
@@ -263,5 +263,5 @@ class _Run:
         best = state["best"]
         self._best_r2, self._best_index, self._best_weights = best["r2"], best["index"], best["weights"]
         self._started -= state["elapsed_s"]
-        self._foreseen_min = state.get("foreseen_min")  # what is late is truncated, and not thrown away
+        self._foreseen_min = state.get("foreseen_min")  # not forecast anew: a late run is truncated, not refused
         self._stopped = state.get("stopped", False)

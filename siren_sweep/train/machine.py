@@ -1,4 +1,4 @@
-"""The cores and GPUs of this machine, and which of them a run gets; torch is imported where there may be a GPU."""
+"""The cores and GPUs of this machine, and which of them a run gets. torch is imported only where there may be a GPU."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def n_cores() -> int:
 
 
 def n_threads(cfg: TrialConfig) -> int:
-    """CPU threads of a run: as many as the config says, or as there are cores."""
+    """CPU threads of a run: the config's number, or as many as there are cores where that is 0."""
     return cfg.training.n_threads or n_cores()
 
 
 def n_gpus(device: str) -> int:
-    """GPUs that `training.device` lets a sweep use."""
+    """How many GPUs a sweep uses for a value of `training.device`."""
     if device == "cpu" or not has_driver():
         return 0
     import torch
@@ -31,10 +31,10 @@ def n_gpus(device: str) -> int:
 
 
 def resolve_device(device: str, slot: int = 0) -> str:
-    """ "cpu" or "cuda:N" for what a person writes.
+    """The device, "cpu" or "cuda:N", for a value of `training.device`.
 
-    `auto` and `cuda` become the slot's GPU, slot mod their number, where there is one; `auto` falls back to the CPU.
-    Raises ConfigError where there is no such device.
+    `auto` and `cuda` become the slot's GPU: its number is slot modulo the number of GPUs. Without a GPU `auto` is the
+    CPU. Raises ConfigError where the machine does not have the device.
     """
     count = n_gpus("cuda")
     if device == "auto":
@@ -51,8 +51,8 @@ def resolve_device(device: str, slot: int = 0) -> str:
 
 @functools.cache
 def has_driver() -> bool:
-    """Whether a GPU's driver is here: without one there is no need to import torch, which takes seconds."""
-    if os.path.exists("/dev/kfd"):  # AMD's
+    """Whether this machine has a GPU's driver. Without one torch, whose import takes seconds, need not be asked."""
+    if os.path.exists("/dev/kfd"):  # AMD's driver
         return True
     try:
         ctypes.CDLL("libcuda.so.1")

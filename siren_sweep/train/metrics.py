@@ -1,7 +1,7 @@
-"""R2, MSE and squared Pearson correlation over every frame and neuron, streamed in float64.
+"""R2, MSE and squared Pearson correlation over every frame and neuron, summed in float64 block by block.
 
-Predictions and targets come one a position; a position counts as often as it has neurons. What the neurons of a
-position differ among themselves (`ss_within`) no prediction can explain: it enters as a constant.
+There is one prediction and one target for each position, weighted by the position's number of neurons. Differences
+between the neurons of one position (`ss_within`) cannot be predicted: they are a constant in the sums of squares.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CONSTANT = 1e-9  # of the spread that is expected: less is float64's rounding, or as good as none
+CONSTANT = 1e-9  # targets whose SST is below this share of the expected SST count as constant
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """How well predictions meet targets."""
+    """How near predictions are to targets."""
 
     r2: float  # coefficient of determination, 1 - SSE / SST
-    mse: float
-    pearson_r2: float  # squared correlation: blind to scale and offset
+    mse: float  # in the square of the data's unit
+    pearson_r2: float  # squared Pearson correlation, which does not see errors of scale and offset
 
 
 class Moments:
-    """Weighted sums from which the metrics follow.
+    """The weighted sums from which the metrics follow.
 
-    Sums are of values less `pivot` (any value near the targets' mean), so that no digits cancel. `ss_within` is the
-    targets' spread within positions.
+    `pivot`, a value near the targets' mean, is subtracted from all values, so that the sums of squares lose no digits
+    by cancellation. `ss_within` is the sum of squared deviations of neurons from their position's mean.
     """
 
     def __init__(self, pivot: float, device: torch.device, ss_within: float = 0.0) -> None:
@@ -48,26 +48,28 @@ class Moments:
     def metrics(self, expected_sst: float = math.nan) -> Metrics:
         """The metrics over all that was added.
 
-        R2 of constant targets is against `expected_sst`, by default NaN, as the correlation of constant predictions is.
+        Where the targets are constant, R2 is relative to `expected_sst`; by default it is then NaN. The correlation is
+        NaN where the predictions are constant.
         """
         return _metrics(self.sums, self.ss_within, expected_sst)
 
     @property
     def sums(self) -> np.ndarray:
-        """(7,) float64: the weights, and weighted, p, y, p^2, y^2, p y and (p - y)^2."""
+        """The sums (7,) float64 of w, w p, w y, w p^2, w y^2, w p y and w (p - y)^2, with weights w, predictions p and
+        targets y."""
         return self._sums.cpu().numpy()
 
 
 def pooled(parts: Sequence[Moments]) -> Metrics:
-    """The metrics over all that was added to any of the parts, which have one pivot."""
+    """The metrics over all that was added to any of the parts. All parts must have the same pivot."""
     return _metrics(np.sum([part.sums for part in parts], axis=0), sum(part.ss_within for part in parts))
 
 
 def r2_standard_error(parts: Sequence[Moments], n_all: int) -> float:
-    """The standard error of the pooled R2 of some parts, as an estimate of that of all `n_all` of them.
+    """The standard error of the pooled R2 of a sample of parts, as an estimate of the R2 of all `n_all` parts.
 
-    1 - R2 is a ratio of two sums over the parts; its error follows from the parts' residuals (Cochran, "Sampling
-    Techniques", 3rd edition 1977, section 6.4). NaN of a single part.
+    1 - R2 is a ratio of two sums over the parts. The error of such a ratio follows from the parts' residuals (Cochran,
+    "Sampling Techniques", 3rd edition 1977, section 6.4). It is NaN for a single part.
     """
     n, sums = len(parts), np.array([part.sums for part in parts])  # (n, 7)
     within = np.array([part.ss_within for part in parts])

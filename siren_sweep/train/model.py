@@ -1,4 +1,4 @@
-"""A trained model from its file, without the libraries of the search.
+"""Loads a trained model from its file. It needs none of the search's libraries.
 
 model = load("outputs/demo/best/block_02")
 model(t, x, y)                   # luminance at any frame and place: numpy, or torch with gradients
@@ -30,34 +30,36 @@ from siren_sweep.train.saved import Data, Description, read_saved
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Of what an export writes for a block.
+# The endings of the files that an export writes for a block.
 ENDINGS = (".safetensors", ".yaml", ".pt", ".png", ".svg", ".pdf", ".mp4", ".webp")
-MLFLOW_FILE, MLFLOW_DATA = "MLmodel", "data"  # in the folder of a model of MLflow's
+MLFLOW_FILE, MLFLOW_DATA = "MLmodel", "data"  # in the folder of an MLflow model
 
 
 class Model:
-    """A trained SIREN, or one for each window of frames, as a function of time and place.
+    """A trained SIREN, or those of all windows, as one function of time and position.
 
-    Inputs are a frame t, counted from 0 and possibly between two, and a place x, y in the unit of the data's positions;
-    what it returns is in the data's unit. A network gets t_in = (frame - start of its window) * 2 pi / nnr_f_T_period
-    and x_in = (x - scaling.x) / scaling.spacing * 2 pi / nnr_f_xy_period, y_in likewise, and says
+    The input t is a frame, counted from 0, and may lie between two frames; x and y are in the unit of the data's
+    positions. The output is in the data's unit. A network's inputs are
+    t_in = (t - start of its window) * 2 pi / nnr_f_T_period and
+    x_in = (x - scaling.x) / scaling.spacing * 2 pi / nnr_f_xy_period, y_in likewise; its output is
     (luminance - scaling.mean) / scaling.spread.
-    Outside the frames and places that it was trained on, a value is whatever the network says there.
+
+    Outside the frames and positions that it was trained on, the values are extrapolated and mean nothing.
     """
 
     config: TrialConfig
     final_r2: float  # exact, over all frames and neurons of `data`
     data: Data  # path, n_input_neurons, n_training_frames, data_hash
     positions: np.ndarray  # (n_neurons, 2) float32, in the data's unit and order of neurons
-    scaling: Scaling  # between the data's units and the network's
+    scaling: Scaling  # converts between the data's units and the network's
     provenance: Mapping[str, Any]  # versions, seed, device and precision of the training
 
     def __init__(self, description: Description, weights: Mapping[str, Tensor]) -> None:
-        """On the CPU. Raises ConfigError where the weights are not those of the description's config."""
+        """A model on the CPU. Raises ConfigError where the weights do not fit the description's config."""
         self.config, self.final_r2, self.data = description.config, description.final_r2, description.data
         self.positions, self.provenance = description.positions, description.provenance
         self.scaling = description.scaling
-        self._unique, inverse = np.unique(self.positions, axis=0, return_inverse=True)  # each place is computed once
+        self._unique, inverse = np.unique(self.positions, axis=0, return_inverse=True)  # each position is computed once
         self._inverse = inverse.reshape(-1)
         try:
             self._fit = Fit(description.config, weights, self.scaling)
@@ -68,11 +70,11 @@ class Model:
             raise ConfigError(f"the weights must be those of all {n_frames} frames, got {n_windows} windows of them")
 
     def __call__(self, t: Any, x: Any, y: Any) -> Any:
-        """Luminance, float32, at frames t and places x, y: numbers, numpy arrays, or tensors, of one shape or scalars.
+        """Luminance, float32, at frames t and positions x, y: numbers, numpy arrays or tensors that broadcast together.
 
-        Where one of them is a tensor the result is one, on the model's device, with gradients with respect to t, x and
-        y; else it is a numpy array. Its shape is that to which the three broadcast. Raises ConfigError where they do
-        not.
+        Where one of them is a tensor, the result is a tensor on the model's device, with gradients with respect to t, x
+        and y; else it is a numpy array. Its shape is the broadcast shape of the three. Raises ConfigError where they do
+        not broadcast, or are not real numbers.
         """
         tensors = [self._tensor(name, value) for name, value in (("t", t), ("x", x), ("y", y))]
         try:
@@ -88,14 +90,20 @@ class Model:
             return torch.cat([self._fit(*part) for part in parts]).reshape(shape).cpu().numpy()
 
     def frame(self, k: int) -> np.ndarray:
-        """Luminance (n_neurons,) float32 of every neuron at frame k, in the data's order; ConfigError outside them."""
+        """Luminance (n_neurons,) float32 of every neuron at frame k, in the data's order of neurons.
+
+        Raises ConfigError unless k is a whole number with 0 <= k < n_frames.
+        """
         last = self.data.n_training_frames - 1
         k = self._whole("the frame", k, f"from 0 to {last}", 0, last)
         (values,) = self.frames(k, k + 1)
         return np.asarray(values)
 
     def frames(self, a: int, b: int) -> np.ndarray:
-        """Luminance (b - a, n_neurons) float32 at frames a, ..., b - 1; ConfigError unless 0 <= a <= b <= n_frames."""
+        """Luminance (b - a, n_neurons) float32 at frames a, ..., b - 1, in the data's order of neurons.
+
+        Raises ConfigError unless 0 <= a <= b <= n_frames.
+        """
         n = self.data.n_training_frames
         b = self._whole("the end of the frames", b, f"from 0 to {n}", 0, n)
         a = self._whole("the first frame", a, f"from 0 to the end, {b}", 0, b)
@@ -104,24 +112,26 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """The device of the networks."""
         return self._fit.device
 
     def to(self, device: str | torch.device) -> Model:
         """Move the networks to a device, and return this model. Raises ConfigError where there is no such device."""
         try:
             self._fit.to(torch.device(device))
-        except (RuntimeError, AssertionError) as error:  # torch's ways of saying so
+        except (RuntimeError, AssertionError) as error:  # torch raises either
             fault = f"device must be one that torch has here, got {str(device)!r} ({_said(error)})"
             raise ConfigError(fault) from None
         return self
 
     def plot(self, frame: int) -> Figure:
-        """A matplotlib figure of a frame on the lattice: the prediction, beside it the truth and the error where
-        the data are at hand, as they are now. Raises ConfigError outside the frames."""
+        """A matplotlib figure of a frame on the lattice: the prediction, with truth and error where the data are there.
+
+        Raises ConfigError unless 0 <= frame < n_frames.
+        """
         from siren_sweep.train.pictures import frame_picture
 
-        first = np.unique(self._inverse, return_index=True)[1]  # a neuron of each place
+        first = np.unique(self._inverse, return_index=True)[1]  # one neuron of each position
         prediction = self.frame(frame)[first]
         title = f"frame {frame} of {self.data.n_training_frames}, final R2 {shown_r2(self.final_r2)}"
         return frame_picture(self._unique, prediction, self._truth(operator.index(frame)), title)
@@ -136,11 +146,11 @@ class Model:
         )
 
     def _tensor(self, name: str, value: Any) -> Tensor:
-        """A real tensor on the model's device, attached to whatever it comes from."""
+        """`value` as a tensor on the model's device; gradients pass through. Raises ConfigError unless it is real."""
         if not isinstance(value, Tensor):
             try:
                 numbers = np.asarray(value)
-            except ValueError:  # rows of several lengths
+            except ValueError:  # rows of different lengths
                 numbers = np.asarray(None)
             if numbers.dtype.kind not in "biuf":
                 raise ConfigError(f"{name} must be real numbers, got {type(value).__name__}: {value!r:.80}")
@@ -160,8 +170,10 @@ class Model:
         return number
 
     def _truth(self, frame: int) -> np.ndarray | None:
-        """Luminance (n_unique,) of the data at a frame, the mean of each place's neurons; None where they are not
-        at hand, or not those that the model was trained on."""
+        """The data's luminance (n_unique,) at a frame, the mean over each position's neurons.
+
+        None where the data cannot be read, or have other positions than the model.
+        """
         if self.data.path is None:
             return None
         try:
@@ -175,10 +187,11 @@ class Model:
 
 
 def load(path: str | PathLike[str], *, block: int | None = None, device: str | torch.device = "cpu") -> Model:
-    """The model of an export: `outputs/demo/best/block_02`, with any ending or none, or a sweep's folder and a block.
+    """The model at `path`: an export such as `outputs/demo/best/block_02`, with any ending or none, or a sweep's folder
+    with a `block`, or the folder of a training run or of an MLflow model.
 
-    The folder of a training run, or of a model of MLflow's, serves as well. Raises OutputError where there is no such
-    file, or it is not whole; ConfigError where there is no such device.
+    Raises OutputError where there is no such file or it is not whole, and ConfigError where `block` or `device` is
+    wrong.
     """
     file = _file(Path(path), block)
     if not file.is_file():
@@ -192,7 +205,7 @@ def load(path: str | PathLike[str], *, block: int | None = None, device: str | t
 
 
 def _file(path: Path, block: int | None) -> Path:
-    """Where the weights lie."""
+    """The file of the weights. Raises ConfigError where `block` is missing, or no whole number from 1 on."""
     if block is not None:
         if isinstance(block, bool) or not isinstance(block, int) or block < 1:
             raise ConfigError(f"block must be a whole number from 1 on, got {block!r}")
@@ -207,7 +220,7 @@ def _file(path: Path, block: int | None) -> Path:
 
 
 def _others(file: Path) -> str:
-    """What a person may have meant."""
+    """The end of a message: the models that are in the folder instead."""
     found = sorted(other.stem for other in file.parent.glob("*.safetensors")) if file.parent.is_dir() else []
     return f"; the folder holds {', '.join(found[:20])}" if found else ""
 

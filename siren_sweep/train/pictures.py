@@ -1,4 +1,4 @@
-"""Pictures of a trained model: ground truth beside prediction, on the lattice and as traces."""
+"""Pictures of a trained model: truth beside prediction, on the lattice and as traces over time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from siren_sweep.paths import replacing
 N_LATTICES, N_TRACES, TRACE_FRAMES = 4, 3, 200
 TRUTH, PREDICTION = "#222222", "#d1495b"
 _REACH = 0.6  # lattice spacings from a column's centre to its farthest pixels; a hexagon's corners are at 0.577
-LUMINANCE, ERROR = "gray", "YlOrBr"  # of one lightness each way, so that they print in grey
+LUMINANCE, ERROR = "gray", "YlOrBr"  # colour maps whose lightness only rises or only falls, so that they print in grey
 
 
 def predict(
@@ -34,14 +34,17 @@ def predict(
     frames: np.ndarray,
     columns: Sequence[int] | slice = slice(None),
 ) -> np.ndarray:
-    """Luminance (n_frames, n_columns) of saved weights at whole frames and some of the unique positions, on the CPU."""
-    from siren_sweep.train.fit import Fit  # here, since it brings torch
+    """Luminance (n_frames, n_columns) float32 of a model's weights, computed on the CPU.
+
+    `frames` are (n_frames,), `columns` are indices into the field's positions.
+    """
+    from siren_sweep.train.fit import Fit  # here, since it imports torch
 
     return Fit(cfg, weights, field.scaling, frames).frames(frames, field.positions[columns])
 
 
 def prediction_figure(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField, title: str) -> Figure:
-    """Truth, prediction and error on the lattice at evenly spaced frames; beside them luminance over time."""
+    """A figure of truth, prediction and error: on the lattice at evenly spaced frames, and as luminance over time."""
     figure = Figure(figsize=(14, 9), layout="constrained")
     FigureCanvasAgg(figure)
     parts = figure.add_gridspec(1, 2)
@@ -51,15 +54,15 @@ def prediction_figure(cfg: TrialConfig, weights: Mapping[str, Any], field: Stimu
     window = middle_frames(field, TRACE_FRAMES)
     shown = predict(cfg, weights, field, window, trace_columns(field))
     _draw_traces(figure.add_subfigure(parts[1]), field, window, shown)
-    figure.draw_without_rendering()  # lays it out
-    figure.set_layout_engine("none")  # once, and not for each form in which it is saved
+    figure.draw_without_rendering()  # computes the layout once,
+    figure.set_layout_engine("none")  # so that it is not computed again for each form that is saved
     return figure
 
 
 def save_figure(figure: Figure, file: Path, provenance: str) -> None:
-    """Write a figure in the form that the file's ending names: .png, .svg or .pdf; it says where it comes from.
+    """Write a figure as .png, .svg or .pdf, by the file's ending, with `provenance` in its metadata.
 
-    Equal for equal figures and provenance.
+    Equal figures with equal provenance make equal files. Raises OutputError where the file cannot be written.
     """
     form = file.suffix[1:]
     says = {"pdf": {"Subject": provenance, "CreationDate": None}, "svg": {"Description": provenance, "Date": None}}
@@ -71,7 +74,10 @@ def save_figure(figure: Figure, file: Path, provenance: str) -> None:
 
 
 def frame_picture(positions: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None, title: str) -> Figure:
-    """Luminance (n_positions,) on the lattice of `positions` (n_positions, 2), between its truth and the error."""
+    """A figure of `prediction` (n_positions,) on the lattice of `positions` (n_positions, 2).
+
+    With a `truth` (n_positions,) it also shows this and the error.
+    """
     columns = panels(prediction[None], None if truth is None else truth[None])
     figure = Figure(figsize=(4 * len(columns), 5.4), layout="compressed")
     FigureCanvasAgg(figure)
@@ -87,20 +93,20 @@ def frame_picture(positions: np.ndarray, prediction: np.ndarray, truth: np.ndarr
 
 
 def middle_frames(field: StimulusField, n_frames: int) -> np.ndarray:
-    """Up to `n_frames` frames (n,) in a row, from the middle of the field."""
+    """Up to `n_frames` consecutive frames (n,) int64 in the middle of the field."""
     n_shown = min(field.n_frames, n_frames)
     return np.arange(n_shown) + (field.n_frames - n_shown) // 2
 
 
 def trace_columns(field: StimulusField) -> list[int]:
-    """A central column, one further out, one at the edge."""
+    """Indices into the field's positions: of a central column, one further out, and one at the edge."""
     outwards = np.argsort(np.hypot(*field.scaling.places(*field.positions.T)))
     return [int(column) for column in outwards[[0, field.n_unique // 3, field.n_unique - 1]]]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One column of lattices: values (n_frames, n_positions), their colours, and the ends of the scale."""
+    """A column of a figure's lattices: values (n_frames, n_positions), their colour map, and the ends of its scale."""
 
     name: str
     values: np.ndarray
@@ -111,7 +117,7 @@ class Panel:
 
 
 def panels(prediction: np.ndarray, truth: np.ndarray | None) -> list[Panel]:
-    """Truth, prediction and error of some frames, each (n_frames, n_positions); the prediction alone without truth."""
+    """Panels of truth, prediction and error, from arrays (n_frames, n_positions); without truth, only prediction."""
     values = [prediction] if truth is None else [truth, prediction]
     low, high = min(float(value.min()) for value in values), max(float(value.max()) for value in values)
     shown = Panel("prediction", prediction, LUMINANCE, low, high, "luminance (data's unit)")
@@ -127,7 +133,7 @@ def panels(prediction: np.ndarray, truth: np.ndarray | None) -> list[Panel]:
 
 
 def _draw_lattices(part: FigureBase, field: StimulusField, frames: np.ndarray, shown: np.ndarray) -> None:
-    """Columns of lattices, truth, prediction and error; a row a frame."""
+    """Draw columns of lattices: truth, prediction (`shown`) and error. Each row is a frame."""
     columns = panels(shown, np.array(field.targets[frames]))
     raster, extent = lattice_raster(field.positions, 240), _extent(field.positions)
     grid = part.subplots(len(frames), len(columns), squeeze=False)
@@ -158,9 +164,10 @@ def _draw_traces(part: FigureBase, field: StimulusField, window: np.ndarray, sho
 
 
 def lattice_raster(positions: np.ndarray, size: int) -> np.ndarray:
-    """Which column each pixel shows: (height, width) indices into `positions`, -1 outside; the longer side has `size`.
+    """The column that each pixel shows: (height, width) indices into `positions` (n, 2), -1 outside the lattice.
 
-    A pixel belongs to the nearest column, which on a hexagonal lattice makes hexagons. Rows run from the top down.
+    The longer side has `size` pixels; the first row is the top one. A pixel shows the nearest column, so that the
+    columns of a hexagonal lattice become hexagons.
     """
     reach = _REACH * lattice_spacing(positions)
     low, high = positions.min(axis=0) - reach, positions.max(axis=0) + reach
@@ -184,7 +191,7 @@ def _extent(positions: np.ndarray) -> tuple[float, float, float, float]:
 def _lattice(
     axes: Axes, value: np.ndarray, raster: np.ndarray, extent: tuple[float, float, float, float], panel: Panel
 ) -> AxesImage:
-    """Draw values (n_positions,) on the lattice that `raster` says."""
+    """Draw values (n_positions,) on a lattice; `raster` as of `lattice_raster`, `extent` as of `_extent`."""
     pixels = np.ma.masked_array(value[raster], raster < 0)
     drawn = axes.imshow(
         pixels, cmap=panel.colours, vmin=panel.low, vmax=panel.high, extent=extent, interpolation="none"
@@ -195,7 +202,7 @@ def _lattice(
 
 
 def _scale_bar(axes: Axes, extent: tuple[float, float, float, float]) -> None:
-    """A bar of a round number of lattice spacings, at most a third of the picture, below it."""
+    """Draw a scale bar below a lattice: a round number of lattice spacings, at most a third of the width."""
     third = (extent[1] - extent[0]) / 3
     length = next((size for size in (500, 200, 100, 50, 20, 10, 5, 2) if size <= third), 1)
     words = f"{length} lattice spacing{'s' if length > 1 else ''}"

@@ -1,4 +1,4 @@
-"""Where a model comes from: what its training ran on, in which versions."""
+"""Where a model comes from: the versions, the seed and the hardware of its training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNKNOWN = "unknown"
 
 
 def provenance(cfg: TrialConfig, device: str) -> dict[str, Any]:
-    """Versions, commit, seed, device and the effective precision of hidden products, of a run on `device` here, now."""
+    """Versions, commit, seed, device, and the precision of the hidden layers' products, of a run on `device` here."""
     on = torch.device(device)
     reduced = is_reduced(Precision(cfg.training.hidden_precision), on)
     return {
@@ -38,7 +38,7 @@ def provenance(cfg: TrialConfig, device: str) -> dict[str, Any]:
 
 
 def version() -> str:
-    """The installed version of this package."""
+    """The version of this package; "unknown" where it is not installed."""
     try:
         return importlib.metadata.version("siren_sweep")
     except importlib.metadata.PackageNotFoundError:  # run from its folder
@@ -47,7 +47,7 @@ def version() -> str:
 
 @functools.cache
 def commit() -> str:
-    """The commit of the checkout that this code is run from, with `-dirty` where files differ from it."""
+    """The commit of the checkout that this code is run from, `-dirty` where files differ; "unknown" without one."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return _UNKNOWN
@@ -60,7 +60,7 @@ def commit() -> str:
 
 @functools.cache
 def cpu_name() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name; "unknown" where the system does not give it."""
     try:
         found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:

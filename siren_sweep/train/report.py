@@ -1,4 +1,4 @@
-"""How a training run tells of itself: its looks at the weights, and its end."""
+"""What a training run returns: its reports, and its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LEAST_LOSS = 1e-12  # 1 - R2 below it is what sums in float64 cannot tell
+_LEAST_LOSS = 1e-12  # a 1 - R2 below it is lost in the rounding of float64 sums
 
 
 class Status(StrEnum):
@@ -18,20 +18,20 @@ class Status(StrEnum):
 
     finished = "finished"  # to its last step, or until it was solved
     stopped = "stopped"  # on_report asked for it
-    diverged = "diverged"  # the loss was no number, or exploded
-    infeasible = "infeasible"  # foreseen after the warm-up to exceed its time budget
-    truncated = "truncated"  # ran over its time budget; its metrics hold
+    diverged = "diverged"  # the loss was not finite, or exploded
+    infeasible = "infeasible"  # after its first seconds it was forecast to exceed its time budget
+    truncated = "truncated"  # it exceeded its time budget and ended there, with exact metrics
 
 
 @dataclass(frozen=True)
 class Report:
-    """A look at the weights after `index` twentieths of the steps."""
+    """An evaluation of the weights after `index` twentieths of the steps."""
 
     index: int
-    fraction: float
+    fraction: float  # of the steps
     step: int
-    r2: float
-    mse: float
+    r2: float  # over all frames, or a fixed choice of them; see `engine.evaluate.report_frames`
+    mse: float  # in the square of the data's unit
     learning_rate: float
     steps_per_s: float
     elapsed_s: float
@@ -43,14 +43,14 @@ class Report:
         return self.elapsed_s * (1 / self.fraction - 1)
 
     def line(self) -> str:
-        """What a person reads of it."""
+        """The report as a line of text."""
         so_far = f"{self.fraction:4.0%}  step {self.step}  R2 {shown_r2(self.r2)}"
         return f"{so_far}  {self.steps_per_s:.1f} steps/s  {self.left_s / 60:.1f} min left"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a run that trained some of its windows says: exact over all frames and neurons of those."""
+    """The metrics of a run that trained a sample of its windows: exact over all frames and neurons of these."""
 
     n_trained: int
     n_windows: int
@@ -63,10 +63,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run leaves. The final metrics are exact, over all frames and neurons, of the weights in `state_dict`:
-    the best of those evaluated. They are None where the run neither finished nor was truncated, and where it trained
-    some of its windows only: `sample` then has that part's. Parameters are those of all windows. Weights (out, in) and
-    biases (out,) are under the keys of `Siren`, after the window's `key_prefix`."""
+    """The result of a run.
+
+    The final metrics are exact, over all frames and neurons. They are those of the weights in `state_dict`, the best at
+    any report. They are None where the run neither finished nor was truncated, and where it trained only a sample of
+    its windows; `sample` then has the metrics of these. `total_params` counts all windows. `state_dict` has weights
+    (out, in) and biases (out,) under the keys of `Siren`, each after its window's `key_prefix`.
+    """
 
     status: Status
     reason: str | None
@@ -85,7 +88,7 @@ class TrainResult:
 
 
 def where_to_look(r2: float, reports: Sequence[Report]) -> str | None:
-    """What to look at where a run of such an R2 fits less than the mean of its data does; else None."""
+    """For a run with an R2 below 0, a message that says which settings to check first; else None."""
     if r2 >= 0 or not reports:
         return None
     rising = reports[-1].r2 > max(report.r2 for report in reports[: len(reports) * 3 // 4 or 1])
@@ -99,7 +102,7 @@ def where_to_look(r2: float, reports: Sequence[Report]) -> str | None:
 
 
 def shown_r2(r2: float, digits: int = 2) -> str:
-    """An R2 to four places, or its distance to 1 to so many digits where the places would all be nines."""
+    """An R2 with four decimal places; from 0.9995 on `1 - x`, where x has `digits` digits."""
     loss = 1 - r2
     if loss < _LEAST_LOSS:
         return "1"
@@ -107,7 +110,7 @@ def shown_r2(r2: float, digits: int = 2) -> str:
 
 
 def told_apart(*r2: float) -> list[str]:
-    """Several R2 as `shown_r2` has them, with as many digits as tell different ones apart."""
+    """Several R2 as texts of `shown_r2`, with enough digits that different values have different texts."""
     for digits in range(2, 16):
         texts = [shown_r2(value, digits) for value in r2]
         if len({*texts}) == len({*r2}):

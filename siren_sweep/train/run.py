@@ -1,4 +1,4 @@
-"""One training run with what it leaves in a folder: its config, its weights, and its metrics."""
+"""Runs one training and writes its config and weights to a folder."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ def run_training(
     on_step: Callable[[int], None] | None = None,
     n_windows: int = 0,
 ) -> tuple[TrainResult, dict[str, Any]]:
-    """Train one config and leave its config and weights in `paths`; returns the result and its metrics.
+    """Train one config, and write the config and the weights to `paths`; returns the result and its metrics.
 
-    Of more than `n_windows` windows so many are trained, and their metrics have names of their own; 0: all.
+    Of more than `n_windows` windows only so many are trained, and the metrics are then those of `SAMPLE_NAMES`; 0: all.
+    `on_report` and `on_step` are those of `train`. Raises ConfigError where the device of `slot` does not exist, and
+    OutputError where a file cannot be written.
     """
     torch.set_num_threads(n_threads(cfg))
     paths.root.mkdir(parents=True, exist_ok=True)
@@ -55,8 +57,10 @@ def run_training(
 
 
 def metrics_of(result: TrainResult, field: StimulusField) -> dict[str, Any]:
-    """The metrics of a run: `METRICS`, and with windows `border_jump`; or of a part of the windows, `sample_r2` and
-    the like in the place of `final_r2`."""
+    """The metrics of a run: those of `METRICS`, and `border_jump` where there are several windows.
+
+    Of a sample of the windows, the metrics of `SAMPLE_NAMES` take the place of those that begin with `final_`.
+    """
     values = {item.name: getattr(result, item.name) for item in dataclasses.fields(result)}
     values |= {name: getattr(field, name) for name in ("r2_ceiling", "rank_90", "rank_99")}
     values["params_per_value"] = result.total_params / (field.n_frames * field.n_unique)

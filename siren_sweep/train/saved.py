@@ -1,7 +1,7 @@
-"""A weights file that says what it is: a `.safetensors` file whose metadata hold all that its model needs.
+"""A model's weights file: a `.safetensors` file whose metadata describe the model.
 
-The tensors are those of `TrainResult.state_dict`. Beside them the header's `__metadata__` has one entry, `siren_sweep`,
-a JSON text with the config, the exact R2, the data, the positions of all neurons, the formula, and where it was made.
+The tensors are those of `TrainResult.state_dict`. The header's `__metadata__` has one entry, `siren_sweep`: a JSON text
+with the config, the exact R2, the data, the positions of all neurons, the model's formula, and its provenance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from siren_sweep.errors import ConfigError, OutputError
 from siren_sweep.field import UNSCALED, Scaling, StimulusField, cut
 
 ENTRY, FORMAT = "siren_sweep", 2
-_OLDER = 1  # which knew no scaling: nothing was scaled
+_OLDER = 1  # the format before values and positions were scaled
 FORMULA = """\
 t_in = (frame - start of its window) * 2 pi / nnr_f_T_period, \
 x_in = (x - scaling.x) / scaling.spacing * 2 pi / nnr_f_xy_period and likewise y_in; \
@@ -52,7 +52,7 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """What a weights file says beside its tensors. `positions` is (n_neurons, 2) float32, in the data's unit."""
+    """The description of a model in its weights file. `positions` is (n_neurons, 2) float32, in the data's unit."""
 
     config: TrialConfig
     final_r2: float
@@ -69,17 +69,20 @@ def describe(cfg: TrialConfig, of: StimulusField, final_r2: float, provenance: M
 
 
 def saved_bytes(weights: Mapping[str, Tensor], description: Description) -> bytes:
-    """The file's content: equal for equal weights and descriptions."""
-    return save(dict(weights), {ENTRY: description_text(description)})  # one entry, since several have no order
+    """The content of a weights file. Equal weights and descriptions give equal bytes."""
+    return save(dict(weights), {ENTRY: description_text(description)})  # one entry: the order of several is not fixed
 
 
 def description_text(description: Description) -> str:
-    """The description as the JSON text that a file of weights holds."""
+    """The description as the JSON text in a weights file."""
     return json.dumps(_values(description))
 
 
 def read_saved(file: Path) -> tuple[Description, dict[str, Tensor]]:
-    """What the file says, and its tensors on the CPU. OutputError where it is missing, damaged, or says nothing."""
+    """The description and the tensors, on the CPU, of a weights file.
+
+    Raises OutputError where it is missing, damaged, or has no description.
+    """
     description = described(file)
     if description is None:
         raise OutputError(f"{file} must say what its model is, and does not: an older version wrote it{_again(file)}")
@@ -90,8 +93,7 @@ def read_saved(file: Path) -> tuple[Description, dict[str, Tensor]]:
 
 
 def described(file: Path) -> Description | None:
-    """What the file says, without its tensors; None where it says nothing. OutputError where it is missing or
-    damaged."""
+    """The description in a weights file; None where it has none. Raises OutputError where it is missing or damaged."""
     try:
         with safe_open(file, framework="pt") as opened:
             text = (opened.metadata() or {}).get(ENTRY)
@@ -113,7 +115,7 @@ def _unreadable(file: Path, error: Exception) -> OutputError:
 
 
 def _again(file: Path) -> str:
-    """How an exported file of weights is made again; a trial's own is not."""
+    """The end of a message: the command that exports the file again; empty for a trial's own file."""
     if file.parent.name != "best":
         return ""
     return f"; `siren-sweep export {shlex.quote(str(file.parent.parent))}` writes it again"

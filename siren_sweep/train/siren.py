@@ -1,6 +1,6 @@
 """The SIREN of Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions" (NeurIPS 2020).
 
-The state-dict keys (`net.0.linear.weight`, ..., `net.<n>.weight`) are those that people's saved weights have.
+The state-dict keys (`net.0.linear.weight`, ..., `net.<n>.weight`) are those of existing files of weights.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from siren_sweep.train.size import IN_FEATURES, n_parameters
 
 __all__ = ["IN_FEATURES", "Siren", "in_data_units", "n_parameters", "normalised", "spread_in_t"]
 
-T_SPREAD = (1 / 30, 30.0)
-MOST_PHASE = 2.0  # radians a frame; from pi on, a frequency looks like a lower one at whole frames (Nyquist)
+T_SPREAD = (1 / 30, 30.0)  # range of the factors of `spread_in_t`
+MOST_PHASE = 2.0  # radians a frame; from pi on, a frequency is an alias of a lower one at whole frames (Nyquist)
 
 
 class SineLayer(nn.Module):
-    """A hidden layer, sin(omega * (W x + b)), section 3.1."""
+    """A hidden layer, sin(omega * (W x + b)): Sitzmann et al., section 3.1."""
 
     def __init__(self, in_features: int, out_features: int, omega: float) -> None:
         super().__init__()
@@ -29,12 +29,12 @@ class SineLayer(nn.Module):
         self.linear = drawn(nn.Linear(in_features, out_features), math.sqrt(6 / in_features) / omega)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(n, in_features) to (n, out_features); omega scales the weights, of which there are fewer than phases."""
+        """(n, in_features) to (n, out_features). omega multiplies the weights, which are fewer than the phases."""
         return torch.sin(nn.functional.linear(inputs, self.omega * self.linear.weight, self.omega * self.linear.bias))
 
 
 class FirstSineLayer(nn.Module):
-    """The first layer: its phase is formed in float64, where omega times a large input would lose float32's bits."""
+    """The first layer. Its phase is computed in float64: in float32, omega times a large input would lose digits."""
 
     def __init__(self, out_features: int, omega: float) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class FirstSineLayer(nn.Module):
         self.linear = drawn(nn.Linear(IN_FEATURES, out_features), 1 / IN_FEATURES)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(n, 3) to (n, out_features), the latter in the weights' type."""
+        """(n, 3) to (n, out_features) in the weights' type."""
         weight, bias = self.linear.weight.double(), self.linear.bias.double()
         phase = self.omega * nn.functional.linear(inputs.double(), weight, bias)
         turns = torch.round(phase.detach() / (2 * math.pi))
@@ -50,7 +50,7 @@ class FirstSineLayer(nn.Module):
 
 
 class OutputLayer(nn.Linear):
-    """The output, as a product with a vector, which is float32 also where products of matrices may be TF32."""
+    """The output layer: a product with a vector, which is float32 even where matrix products are TF32."""
 
     def __init__(self, in_features: int, omega: float) -> None:
         super().__init__(in_features, 1)
@@ -62,7 +62,7 @@ class OutputLayer(nn.Linear):
 
 
 class Siren(nn.Module):
-    """(t, x, y) to luminance: a first sine layer, `n_layers` hidden ones, and a linear output."""
+    """The network (t, x, y) -> luminance, all scaled: a first sine layer, `n_layers` hidden ones, a linear output."""
 
     def __init__(self, hidden_dim: int, n_layers: int, omega: float) -> None:
         super().__init__()
@@ -71,14 +71,17 @@ class Siren(nn.Module):
         self.net = nn.Sequential(FirstSineLayer(hidden_dim, omega), *hidden, OutputLayer(hidden_dim, omega))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Normalised (n, 3) inputs to (n,) luminance."""
+        """Normalised inputs (n, 3) to the output (n,), in the network's units; `Scaling.told` makes luminance of it."""
         output: Tensor = self.net(inputs)
         return output
 
 
 def in_data_units(weights: Mapping[str, Tensor], scaling: Scaling) -> dict[str, Tensor]:
-    """The same networks with the values' mean and spread in their last layers, (1, hidden) and (1,): what these say is
-    luminance itself, as one who loads a state dict into a class of their own expects."""
+    """The weights of the same networks with outputs in the data's unit.
+
+    The last layers, (1, hidden) and (1,), are multiplied by the spread, and the mean is added to their biases. So a
+    person can load the state dict into a class of their own and get luminance.
+    """
     units = {**weights}
     for key in weights:
         if key.endswith(".weight") and ".linear." not in key:  # (1, hidden) of an output layer
@@ -89,22 +92,25 @@ def in_data_units(weights: Mapping[str, Tensor], scaling: Scaling) -> dict[str, 
 
 
 def drawn(linear: nn.Linear, bound: float) -> nn.Linear:
-    """`linear` with its weights uniform within `bound` (section 3.2 and its supplement); biases stay PyTorch's own."""
+    """`linear` with weights drawn uniformly from [-bound, bound] (Sitzmann et al., section 3.2 and supplement).
+
+    The biases keep PyTorch's default initialisation.
+    """
     nn.init.uniform_(linear.weight, -bound, bound)
     return linear
 
 
 def spread_in_t(model: Siren, t_step: float) -> None:
-    """Multiply each first-layer unit's weight for t by a factor drawn log-uniformly within `T_SPREAD`.
+    """Multiply the t weight of each first-layer unit by a factor drawn log-uniformly from `T_SPREAD`.
 
-    `t_step` is what the network's t grows by from frame to frame. Where a unit's phase would then grow by more than
-    `MOST_PHASE` a frame, its weight is drawn again below that: a higher frequency fits whole frames as well, and
-    oscillates between them.
+    `t_step` is the increase of the network's t from one frame to the next. Where a unit's phase would then grow by more
+    than `MOST_PHASE` a frame, its weight is drawn again below that: a higher frequency would fit the whole frames just
+    as well, and oscillate between them.
 
-    Drawn within one range as by Sitzmann et al., frequencies in t fit one scale of time, while video has slow drifts,
-    clips, and cuts between two frames. Frequencies even in their logarithm are those of Mildenhall et al., "NeRF"
-    (ECCV 2020), section 5.1; drawing them at random is that of Tancik et al., "Fourier Features Let Networks Learn
-    High Frequency Functions in Low Dimensional Domains" (NeurIPS 2020), section 6.
+    The initialisation of Sitzmann et al. gives frequencies in t of one scale of time. Video has many: slow drifts,
+    clips, and cuts between two frames. Frequencies spaced evenly in their logarithm: Mildenhall et al., "NeRF" (ECCV
+    2020), section 5.1. Random frequencies: Tancik et al., "Fourier Features Let Networks Learn High Frequency Functions
+    in Low Dimensional Domains" (NeurIPS 2020), section 6.
     """
     low, high = map(math.log, T_SPREAD)
     weight = model.get_parameter("net.0.linear.weight").data
@@ -115,5 +121,5 @@ def spread_in_t(model: Siren, t_step: float) -> None:
 
 
 def normalised(values: Tensor, period: float) -> Tensor:
-    """t or x, y, of any shape, in units of a period: value / (period / 2 pi), in float64."""
+    """A coordinate t, x or y, of any shape, as the network gets it: value * 2 pi / period, in float64."""
     return values.double() / (period / (2 * math.pi))

@@ -1,4 +1,4 @@
-"""How large a SIREN is, and what a run of one takes."""
+"""The number of a SIREN's parameters, and the arithmetic of a run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ def n_parameters(hidden_dim: int, n_layers: int) -> int:
 
 
 def n_networks(n_frames: int, config: Mapping[str, Any], n_windows: int = 0) -> int:
-    """The networks that a run of a config trains: one a window, of so many windows at most; 0: of all."""
+    """How many networks a run of a config trains: one for each window, at most `n_windows` of them; 0: all."""
     every = len(cut(n_frames, config.get(WINDOW, 0)))
     return min(every, n_windows or every)
 
 
 def arithmetic(config: Mapping[str, Any], networks: int, steps: int | None = None) -> float:
-    """What a run of a config (explorable parameters by dotted name) takes: network parameters x frames a step x steps
-    x networks. `steps` are those that it took; None: all that it has."""
+    """The arithmetic of a run, up to a constant: a network's parameters x frames a step x steps x networks.
+
+    `config` has the explorable parameters by dotted name. `steps` is the number of steps taken; None: all of them.
+    """
     taken = config[TOTAL_STEPS] if steps is None else steps
     return float(n_parameters(config[HIDDEN_DIM], config[N_LAYERS]) * config[BATCH_SIZE] * taken * networks)

@@ -1,4 +1,4 @@
-"""What carries out training steps: on a CPU with the passes written out, elsewhere by PyTorch's autograd."""
+"""The training engines: on a CPU with hand-written passes, on a GPU with PyTorch's autograd."""
 
 from siren_sweep.train.engine.base import Engine, initial_model, learning_rate
 from siren_sweep.train.engine.make import make_engine

@@ -1,15 +1,17 @@
 """Training steps by PyTorch's autograd: on a GPU, and on a CPU without numba.
 
-On a GPU the field lies in its memory, batches are drawn there, the rate and the check for explosion are computed there,
-and all of a step is one CUDA graph: nothing in the loop waits for the device. The hidden layers' products may be TF32;
-the first layer's phase is float64 as everywhere, and predictions, from which all metrics come, are plain float32.
+On a GPU the field, the batches, the learning rate and the check for explosion are all in the GPU's memory, and a step
+is one CUDA graph, so nothing in the loop waits for the device. The hidden layers' products may be TF32. The first
+layer's phase is float64, as in every engine, and predictions, from which all metrics come, are float32.
 
-Networks of windows are trained side by side, their parameters stacked. What a forward pass keeps for its backward pass
-does not fit where there are many: 1032 windows of 1736 points a step and 6 sine layers of 128 units keep 20 GB. So the
-windows go through in groups of as many as keep `GROUP_BYTES`, at least one: a group's forward and backward pass, then
-the next one's in the same memory, within the same step and graph; then one update of all. Weights, gradients and Adam's
-moments, 16 bytes a parameter, are those of all windows. A window's way does not depend on its group, nor on what is
-trained beside it, but for the rounding of batched products, whose kernels may depend on their number.
+The networks of windows are trained together, with stacked parameters. The activations that a forward pass keeps for the
+backward pass may not fit: 1032 windows of 1736 points a step and 6 sine layers of 128 units keep 20 GB. So the windows
+are processed in groups whose activations take at most `GROUP_BYTES`, at least one window each. A step runs the forward
+and backward pass of one group after the other in the same memory, then updates all windows. Weights, gradients and
+Adam's moments of all windows stay in memory: 16 bytes a parameter.
+
+A window's result does not depend on its group or on the other windows, except for rounding: the kernel of a batched
+product may depend on the number of products.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from siren_sweep.train.engine.precision import hidden_products, is_reduced
 from siren_sweep.train.engine.stacked import Stacked, activation_bytes, forward, named, rows
 from siren_sweep.train.engine.update import Update
 
-EAGER_STEPS = 3  # before a graph is captured: libraries set themselves up on their first calls
-GROUP_BYTES = 2 * 2**30  # of activations at once; a GPU has long been busy with so many, and four trials share one
+EAGER_STEPS = 3  # steps before a graph is captured, since libraries initialise themselves on their first calls
+GROUP_BYTES = 2 * 2**30  # activations of a group; they keep a GPU busy, and leave room for three other trials
 
 
 class TorchEngine(Engine):
@@ -47,24 +49,24 @@ class TorchEngine(Engine):
         starts = zip(self._coordinates, (initial_model(cfg, seed).state_dict() for seed in seeds), strict=True)
         drawn = [own.learned(weights) for own, weights in starts]
         self._rows = rows(drawn).to(device)  # (n_windows, n_parameters)
-        self._like = drawn[0]  # for the names and shapes
+        self._like = drawn[0]  # has the names and shapes of a network's parameters
         self._update = Update(self._rows, cfg)
         self._groups = [
             (group, {key: value.detach().requires_grad_() for key, value in named(self._rows[group], drawn[0]).items()})
             for group in _groups(len(windows), cfg, field.n_unique)
-        ]  # each with views of its parameters as leaves
+        ]  # each with views of its parameters as leaf tensors
         self._sampler = DeviceSampler(
             field, windows, seeds, n_frames=cfg.training.inr_batch_size, sampling=cfg.training.sampling, device=device
         )
         self._steps_done = torch.zeros((), dtype=torch.int64, device=device)
-        self._exploded_at = torch.zeros((), dtype=torch.int64, device=device)  # 0: has not
+        self._exploded_at = torch.zeros((), dtype=torch.int64, device=device)  # step of the explosion; 0: none
         self._graph: torch.cuda.CUDAGraph | None = None
         self._eager_steps = 0
 
     def _place_points(self, field: StimulusField, cfg: TrialConfig) -> None:
-        """The coordinates of each window's points, t (n_windows, longest) and xy (n_windows, n_unique, 2), float64.
+        """Set the coordinates of each window's points, t (n_windows, longest) and xy (n_windows, n_unique, 2), float64.
 
-        Windows that see fewer frames than the longest have zeros after theirs, which no batch draws.
+        A window that sees fewer frames than the longest has zeros after its own, which no batch draws.
         """
         times = [np.arange(window.seen.start, window.seen.stop) - window.start for window in self.windows]
         self._coordinates: list[Coordinates] = [coordinates(own, field, cfg) for own in times]
@@ -77,7 +79,7 @@ class TorchEngine(Engine):
             for _ in range(n_steps):
                 self._advance_once()
         self.step += n_steps
-        if exploded_at := int(self._exploded_at):  # the one wait for the device
+        if exploded_at := int(self._exploded_at):  # only here the host waits for the device
             self.step = exploded_at
             return exploded_at
         return None
@@ -93,14 +95,14 @@ class TorchEngine(Engine):
             self._graph.replay()
 
     def _captured(self) -> torch.cuda.CUDAGraph:
-        """A step as a CUDA graph; capturing carries nothing out."""
+        """A step as a CUDA graph. Capturing does not execute the step."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=torch.cuda.Stream(self.device)):  # PyTorch's own is the first device's
+        with torch.cuda.graph(graph, stream=torch.cuda.Stream(self.device)):  # the default stream is on device 0
             self.train_on(self._sampler.draw(self._steps_done))
         return graph
 
     def train_on(self, batch: DeviceBatch) -> None:
-        """One step on `batch`, without a look at any value."""
+        """One step on `batch`. It reads no value back from the device."""
         with hidden_products(self._reduced, self.device):
             losses = torch.cat([self._accumulate(batch, group, own) for group, own in self._groups])
         self._update.step(self._steps_done)
@@ -109,7 +111,7 @@ class TorchEngine(Engine):
         self._exploded_at.copy_(torch.where(first_bad, self._steps_done, self._exploded_at))
 
     def _accumulate(self, batch: DeviceBatch, group: slice, own: Stacked) -> Tensor:
-        """Leave the gradients of a group's windows where the update looks for them; their losses (n_group,)."""
+        """Write the gradients of a group's windows to the update's `gradient`; returns their losses (n_group,)."""
         inputs = self._inputs(group, batch.frame[group], batch.position[group])
         error = forward(own, inputs, self._omega) - batch.target[group]
         losses = (batch.weight[group] * error.square()).sum(1)
@@ -118,7 +120,7 @@ class TorchEngine(Engine):
         return losses.detach()
 
     def _inputs(self, places: slice | Tensor, frame: Tensor, position: Tensor) -> Tensor:
-        """(n, n_points, 3) float64 for the windows at `places`, from their frames and positions (n, n_points)."""
+        """The inputs (n, n_points, 3) float64 of the windows at `places`, at frames and positions (n, n_points)."""
         t = self._t[places].gather(1, frame)[:, :, None]
         xy = self._xy[places].gather(1, position[:, :, None].expand(-1, -1, 2))
         return torch.cat([t, xy], dim=2)
@@ -127,7 +129,7 @@ class TorchEngine(Engine):
     def predict(self, frames: np.ndarray) -> Tensor:
         owners, row, counts = np.unique(self._owners(frames), return_inverse=True, return_counts=True)
         order = np.argsort(row, kind="stable")
-        column = np.empty(len(frames), np.int64)  # the how-manieth of its window's a frame is
+        column = np.empty(len(frames), np.int64)  # a frame's index among those of its window
         column[order] = np.arange(len(frames)) - np.repeat(np.cumsum(counts) - counts, counts)
         firsts = np.array([self.windows[owner].seen.start for owner in owners])
         seen = np.zeros((len(owners), int(counts.max())), np.int64)
@@ -159,7 +161,7 @@ class TorchEngine(Engine):
         return {"step": self.step, "parameters": self._rows.cpu().clone(), "update": self._update.snapshot()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        self._graph, self._eager_steps = None, 0  # the graph knows the tensors that are replaced here
+        self._graph, self._eager_steps = None, 0  # the old graph refers to tensors that are replaced here
         self.step = snapshot["step"]
         self._steps_done.fill_(self.step)
         self._exploded_at.zero_()
@@ -168,7 +170,7 @@ class TorchEngine(Engine):
 
 
 def _groups(n_windows: int, cfg: TrialConfig, n_unique: int) -> list[slice]:
-    """Stretches of the windows that fit `GROUP_BYTES`, of even length."""
+    """Slices of the windows, of nearly equal length, whose activations fit into `GROUP_BYTES`."""
     model = cfg.graph_model
     each = activation_bytes(cfg.training.inr_batch_size * n_unique, model.hidden_dim_nnr_f, model.n_layers_nnr_f)
     n_groups = -(-n_windows // max(1, GROUP_BYTES // each))

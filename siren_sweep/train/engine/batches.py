@@ -1,9 +1,11 @@
-"""Which (frame, position) points a training step sees, and what each weighs in the loss.
+"""Draws the (frame, position) points of a training step, with the weight of each in the loss.
 
-The loss is the mean squared error over every drawn (frame, neuron). Neurons that share a position share the network's
-input, so their errors differ by what no weight can change, and
+The loss is the mean squared error over every drawn (frame, neuron). Neurons at one position have the same prediction f,
+so
 
-    sum over neurons (f - value)^2 = sum over positions multiplicity * (f - mean value)^2 + constant.
+    sum over neurons (f - value)^2 = sum over positions multiplicity * (f - mean value)^2 + a constant,
+
+where the constant does not depend on the network's weights.
 """
 
 from __future__ import annotations
@@ -19,16 +21,16 @@ from siren_sweep.field import StimulusField
 
 @dataclass(frozen=True)
 class Batch:
-    """Points of one step. The loss is sum(weight * (prediction - target)^2); the weights sum to one."""
+    """The points of one step. The loss is sum(weight * (prediction - target)^2); the weights sum to 1."""
 
     frame: np.ndarray  # (n_points,) int64
     position: np.ndarray  # (n_points,) int64
-    target: np.ndarray  # (n_points,) float32, scaled as the network learns it
+    target: np.ndarray  # (n_points,) float32, in the network's units; see `Scaling.learned`
     weight: np.ndarray  # (n_points,) float32
 
 
 class BatchSampler:
-    """Draws batches; its state is plain values, so that a resumed run draws what the whole one would have."""
+    """Draws batches. Its state is plain values, so that a resumed run draws the same batches as one without a break."""
 
     def __init__(self, field: StimulusField, *, n_frames: int, sampling: Sampling, seed: int) -> None:
         self._field = field
@@ -52,7 +54,7 @@ class BatchSampler:
 
     def _draw_points(self) -> Batch:
         frame = self._random.integers(self._field.n_frames, size=self.n_points)
-        # A random neuron's position: positions come up in proportion to their neurons, so all points weigh the same.
+        # The position of a random neuron: a position is drawn in proportion to its neurons, and all weights are equal.
         position = self._field.inverse[self._random.integers(self._field.n_neurons, size=self.n_points)]
         target = self._learned(self._field.targets[frame, position])
         return Batch(frame, position, target, self._point_weight)

@@ -1,4 +1,4 @@
-"""A training run's state on disk: written whole or not at all, and read only where it is this run's own."""
+"""The checkpoint of a training run: a file that is written whole or not at all, and read only by the same run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from siren_sweep.paths import replacing
 from siren_sweep.train.report import Status
 
 FORMAT = 4
-NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and the one that goes on from it
+NOT_THE_RUN = {  # may differ between the run that wrote a checkpoint and the one that reads it
     "dataset": ("name", "path", "generate"),
     "training": ("device", "n_threads", "checkpoint_every_s"),
     "claude": (
@@ -34,8 +34,10 @@ NOT_THE_RUN = {  # what may differ between the run that wrote a checkpoint and t
 
 
 def fingerprint(cfg: TrialConfig, data_hash: str, engine: str, n_windows: int) -> str:
-    """What makes two runs the same one: the config's training part, the data, the kind of engine, and how many windows
-    are trained; not the rest of a sweep's config, such as which attempt it is."""
+    """A text that is equal for two attempts at the same run: its config, its data, its engine, its number of windows.
+
+    Settings in `NOT_THE_RUN`, and those of the sweep, such as the attempt, are left out.
+    """
     values: dict[str, Any] = {
         item.name: dataclasses.asdict(getattr(cfg, item.name)) for item in dataclasses.fields(TrialConfig)
     }
@@ -46,10 +48,7 @@ def fingerprint(cfg: TrialConfig, data_hash: str, engine: str, n_windows: int) -
 
 
 def save(file: Path, state: dict[str, Any], identity: str) -> None:
-    """Write `state` (tensors and plain values) to `file` by way of a temporary name.
-
-    Where that cannot be done there is a warning: the run itself is well.
-    """
+    """Write `state` (tensors and plain values) to `file`. Where that fails, it warns, and the run goes on."""
     try:
         with replacing(file) as temporary:
             torch.save({"fingerprint": identity, "state": state}, temporary)
@@ -58,7 +57,7 @@ def save(file: Path, state: dict[str, Any], identity: str) -> None:
 
 
 def load(file: Path, identity: str) -> dict[str, Any] | None:
-    """The state in `file`, or None, with a warning where it is damaged or another run's."""
+    """The state in `file`; None where there is no file, or, with a warning, where it is damaged or of another run."""
     if not file.exists():
         return None
     try:
@@ -66,14 +65,14 @@ def load(file: Path, identity: str) -> dict[str, Any] | None:
         if content["fingerprint"] == identity:
             return dict(content["state"])
         reason = "it is of another run"
-    except Exception as error:  # a damaged file raises whatever its bytes happen to mean
+    except Exception as error:  # a damaged file may raise anything
         reason = f"it cannot be read ({type(error).__name__})"
     warnings.warn(f"starting again, without the checkpoint {file}: {reason}", RuntimeWarning, stacklevel=2)
     return None
 
 
 def discard(file: Path, status: Status) -> None:
-    """Take away the checkpoint of a run whose result is kept; one that was stopped or truncated can go on."""
+    """Delete the checkpoint of a run that has ended, unless it was stopped or truncated: such a run can go on."""
     if status not in (Status.stopped, Status.truncated):
         with contextlib.suppress(OSError):
             file.unlink()

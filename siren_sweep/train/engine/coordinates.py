@@ -1,10 +1,10 @@
-"""The coordinates of a field's points as a SIREN gets them, and the units in which its first layer learns them.
+"""The coordinates that a SIREN gets for a field's points, and the scale at which its first layer is trained.
 
-Adam moves every weight by about the learning rate a step. Where frames span many periods a first-layer weight is
-multiplied by a large t, and such a step turns its phase by radians: nothing is learned. So the first layer is trained
-for coordinates that are scaled into [-1, 1], the range that the initialisation of Sitzmann et al. (2020, section 3.2)
-is made for, and its weights are scaled back when they are handed out: the function is the same, its steps are smaller.
-Scales are powers of two, so that nothing is lost on the way.
+Adam moves every weight by about the learning rate in each step. Where the frames span many periods, a first-layer
+weight is multiplied by a large t, and such a step turns its phase by radians: nothing is learned. So the first layer is
+trained on coordinates scaled into [-1, 1], the range for which Sitzmann et al. (2020, section 3.2) derive the
+initialisation. When the weights are exported they are scaled back. The function is the same; only the steps are
+smaller. The scales are powers of two, so that scaling does not round.
 """
 
 from __future__ import annotations
@@ -32,12 +32,11 @@ class Coordinates:
     scale: Tensor
 
     def learned(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The weights for these coordinates, from those for normalised ones; the first (hidden, 3) changes."""
+        """The weights for these coordinates, from those for normalised ones. Only the first, (hidden, 3), changes."""
         return {**weights, FIRST_WEIGHT: weights[FIRST_WEIGHT] * self._factor(weights)}
 
     def handed_out(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The other way round: the weights for normalised coordinates, as they are exported; the first (hidden, 3)
-        changes."""
+        """The weights for normalised coordinates, as they are exported: the inverse of `learned`."""
         return {**weights, FIRST_WEIGHT: weights[FIRST_WEIGHT] / self._factor(weights)}
 
     def _factor(self, weights: dict[str, Tensor]) -> Tensor:
@@ -45,9 +44,9 @@ class Coordinates:
 
 
 def coordinates(frames: np.ndarray, field: StimulusField, cfg: TrialConfig) -> Coordinates:
-    """The coordinates of frames (n_frames,) and of a field's positions under a config.
+    """The coordinates of frames (n_frames,) and of a field's positions, with the periods of a config.
 
-    Frames are counted from the start of what a network answers for; the one before it is -1.
+    Frames are counted from the start of the network's window; the frame before it is -1.
     """
     t = normalised(torch.from_numpy(frames), cfg.graph_model.nnr_f_T_period)
     places = np.stack(field.scaling.places(*field.positions.T.astype(np.float64)), axis=1)

@@ -1,7 +1,7 @@
-"""Training steps on a CPU by the written-out passes, and Adam in one sweep over all parameters.
+"""Training steps on a CPU, with hand-written passes and Adam in one pass over all parameters.
 
-Networks of windows are trained side by side by a `Team` where there are cores for it. What a network becomes depends on
-its window and the seed alone, and not on the cores or on which other windows are trained.
+A `Team` trains the networks of windows in parallel where there are cores for it. The result of a network depends on its
+window and the seed alone, not on the number of cores or on the other windows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from siren_sweep.train.machine import n_threads
 from siren_sweep.train.siren import n_parameters
 
 CPU = torch.device("cpu")
-VECTORS = ("parameters", "mean", "square")  # what Adam keeps of a network, each (n_parameters,)
+VECTORS = ("parameters", "mean", "square")  # of a network: its parameters and Adam's moments, each (n_parameters,)
 
 
 class CpuEngine(Engine):
@@ -44,8 +44,8 @@ class CpuEngine(Engine):
     def __init__(self, field: StimulusField, cfg: TrialConfig, windows: Sequence[Window]) -> None:
         self.step, self.device, self.windows = 0, CPU, tuple(windows)
         if len(windows) > 1:
-            self.chunks_at_once = 32  # so that all processes of a team have windows to predict
-            torch.set_num_threads(1)  # the cores are shared out by windows, not within a product
+            self.chunks_at_once = 32  # so that each process of a team has windows to predict
+            torch.set_num_threads(1)  # the cores work on different windows, not on parts of a product
         self._n_unique = field.n_unique
         self._reduced = is_reduced(cfg.training.hidden_precision, CPU)
         limit, workspace = explosion_limit(field), Workspace()
@@ -78,7 +78,7 @@ class CpuEngine(Engine):
         return exploded
 
     def train_on(self, batch: Batch) -> float:
-        """One step of a lone network on `batch`; its loss before the step."""
+        """One step of the only network on `batch`; returns its loss before the step."""
         with hidden_products(self._reduced, CPU):
             loss = self._networks[0].train_on(batch)
         self.step += 1
@@ -116,7 +116,7 @@ class CpuEngine(Engine):
         return {"step": self.step, "samplers": states, **vectors}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        if self._team is not None:  # its processes know nothing of what is put in place here
+        if self._team is not None:  # its processes have random states of their own
             self._team.close()
             self._team = None
         self.step = snapshot["step"]
@@ -126,7 +126,7 @@ class CpuEngine(Engine):
             network.step, network.sampler.state = self.step, state
 
     def _its_team(self) -> Team:
-        """The processes, begun where there are none: with the random states that are the networks' now."""
+        """The team; it is started where there is none, with the networks' present random states."""
         self._team = self._team or Team(self._networks, self._n_processes, lambda: hidden_products(self._reduced, CPU))
         return self._team
 
@@ -147,7 +147,10 @@ class _Network:
         workspace: Workspace,
         vectors: dict[str, Tensor],
     ) -> None:
-        """`vectors` (n_parameters,) are where the parameters and moments lie."""
+        """`vectors` are the memory of the parameters and moments, each (n_parameters,) float32.
+
+        `limit` is the loss above which the network has exploded; `reduced` see `is_reduced`.
+        """
         self.window, self.step = window, 0
         self._cfg, self._limit, self._n_unique = cfg, limit, field.n_unique
         seen, seed = field if window.alone else field.part(window.seen), window_seed(cfg, window)
@@ -170,7 +173,7 @@ class _Network:
 
     @property
     def keys(self) -> Iterable[str]:
-        """The names of the weights and biases, as `Siren` has them."""
+        """The keys of the weights and biases in `Siren`."""
         return self._passes.parameters.named.keys()
 
     def random_state(self) -> dict[str, Any]:
@@ -178,14 +181,14 @@ class _Network:
         return self.sampler.state
 
     def advance(self, n_steps: int) -> int | None:
-        """Carry out steps; the first one whose loss was no number or exploded, or None."""
+        """Run steps. Returns the number of the first one whose loss was not finite or exploded, or None."""
         for _ in range(n_steps):
             if not self.train_on(self.sampler.draw()) <= self._limit:
                 return self.step
         return None
 
     def train_on(self, batch: Batch) -> float:
-        """One step on `batch`; its loss before the step."""
+        """One step on `batch`; returns the loss before the step."""
         passes = self._passes
         loss = passes.accumulate(batch)
         rate, limit = learning_rate(self._cfg, self.step), update_limit(self._cfg, self.step)
@@ -197,7 +200,7 @@ class _Network:
         return loss
 
     def predict(self, frames: np.ndarray) -> Tensor:
-        """Luminance (n, n_unique) at frames (n,) of the field."""
+        """The network's output (n, n_unique) float32 at frames (n,) of the field."""
         seen = frames - self.window.start - self._first_time
         position = np.tile(np.arange(self._n_unique), len(seen))
         with hidden_products(False, CPU):

@@ -1,9 +1,9 @@
-"""Batches drawn where the field lies: on a GPU, or wherever PyTorch computes. See `batches` for what they mean.
+"""Draws batches on the device that holds the field, for PyTorch's engine. `batches` says what a batch is.
 
-Random numbers are those of a counter: what a window draws at a step follows from the window's seed and the number of
-the step alone, on whatever device and whichever windows are trained beside it, and there is no state to keep. Each
-place in a window's draw has a random start, drawn once, and a step adds an odd constant to it; both and the mixing are
-those of Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014).
+The random numbers come from a counter. A window's batch at a step depends on the window's seed and the step's number
+alone, not on the device or on the other windows, and there is no random state to store. Each element of a window's draw
+has a random start value, drawn once; each step adds an odd constant to it. The constants and the mixing function are
+those of SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014).
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ LOW_BITS = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """A `Batch` of each window as tensors on the device, each (n_windows, n_points); frames count from a window's
-    first `seen` one."""
+    """A `Batch` of each window, in tensors (n_windows, n_points) on the device.
+
+    A frame is counted from the first that its window sees.
+    """
 
     frame: Tensor  # int64
     position: Tensor  # int64
@@ -36,7 +38,7 @@ class DeviceBatch:
 
 
 class DeviceSampler:
-    """Draws batches from the frames that windows see, which it keeps in the device's memory, each once."""
+    """Draws batches from the frames that the windows see. It keeps these frames, each once, in the device's memory."""
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class DeviceSampler:
         self._positions = torch.arange(field.n_unique, device=device).repeat(n_frames).expand(len(windows), -1)
 
     def _keep_targets(self, field: StimulusField, windows: Sequence[Window], device: torch.device) -> None:
-        """Targets (n_rows, n_unique) of the frames that any window sees, and each window's first row (n_windows, 1)."""
+        """Set the targets (n_rows, n_unique) of all frames that a window sees, and each window's first row."""
         rows = np.unique(np.concatenate([np.arange(window.seen.start, window.seen.stop) for window in windows]))
         self._targets = torch.from_numpy(np.array(field.scaling.learned(field.targets[rows]))).to(device)
         firsts = np.searchsorted(rows, [window.seen.start for window in windows])
@@ -89,9 +91,9 @@ class DeviceSampler:
         return DeviceBatch(frame, position, self._targets[self._first_row + frame, position], self._point_weight)
 
     def _random(self, step: Tensor) -> Tensor:
-        """Random numbers (n_windows, n_places) int64, of which each of the lower 63 bits is as good as another.
+        """Random numbers (n_windows, n_places) int64; the lower 63 bits of each are random.
 
-        Shifts keep the sign, where those of SplitMix64 do not: it costs the topmost bit.
+        The top bit is not, since these shifts are arithmetic and those of SplitMix64 are logical.
         """
         mixed = self._starts + step * STRIDE
         mixed = mixed.bitwise_xor_(mixed >> 30).mul_(FIRST_FACTOR)

@@ -1,4 +1,4 @@
-"""How well an engine's weights meet the field: exactly, or on frames chosen once where the whole costs too much."""
+"""Evaluates an engine's weights: over all frames, or over a fixed choice of frames where all would cost too much."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from siren_sweep.train.engine.base import Engine
 from siren_sweep.train.metrics import Metrics, Moments
 
 EVALUATION_SHARE = 0.025  # of the training's arithmetic, for all reports together
-SMALL_FIELD_FRAMES = 32  # never fewer than these, or all there are
+SMALL_FIELD_FRAMES = 32  # a report evaluates at least so many frames, or all
 POINTS_PER_CHUNK = 1 << 15
 
 
 def report_frames(windows: Sequence[Window], cfg: TrialConfig) -> np.ndarray:
-    """Frames (n,) int64 of the windows that every report looks at: all, or a random one from each of n equal stretches.
+    """The frames (n,) int64 that each report evaluates: the windows' frames, or a random one in each of n equal parts.
 
-    A point costs a forward pass here and about three in a training step, which sets n.
+    n follows from `EVALUATION_SHARE`: a point costs one forward pass here, and about three in a training step.
     """
     frames = frames_of(windows)
     trained_frames = cfg.claude.total_steps * cfg.training.inr_batch_size * len(windows)
@@ -33,22 +33,23 @@ def report_frames(windows: Sequence[Window], cfg: TrialConfig) -> np.ndarray:
 
 
 def evaluate(engine: Engine, field: StimulusField, frames: np.ndarray) -> Metrics:
-    """Metrics over all neurons of `frames` (n,) int64, exact. Where their targets are all alike, as in the dark, R2 is
-    against the spread of the whole field."""
+    """The exact metrics over all neurons of `frames` (n,) int64.
+
+    Where all their targets are equal, as in the dark, R2 is relative to the variance of the whole field.
+    """
     (moments,) = _moments(engine, field, [frames])
     return moments.metrics(field.sst * len(frames) / field.n_frames)
 
 
 def evaluate_windows(engine: Engine, field: StimulusField) -> list[Moments]:
-    """The sums over all frames and neurons of each window of the engine, from which its metrics follow."""
+    """For each window of the engine, the sums over its frames and neurons from which its metrics follow."""
     return _moments(engine, field, [window.frames for window in engine.windows])
 
 
 def _moments(engine: Engine, field: StimulusField, parts: Sequence[np.ndarray]) -> list[Moments]:
     """The sums over the frames (n,) of each part.
 
-    Where receptors of a position differ, the spread among them is known for the whole field only; a part of the frames
-    gets its share of it, by its frames.
+    `ss_within` is known only for the whole field, so a part gets a share of it in proportion to its frames.
     """
     pivot, within = field.total / (field.n_frames * field.n_neurons), field.ss_within / field.n_frames
     every = [Moments(pivot, engine.device, within * len(frames)) for frames in parts]

@@ -1,14 +1,14 @@
 """Compiled loops of the CPU engine: everything in a step that is not a matrix product.
 
-Each touches an element once, in blocks that the caches hold. A sine layer's forward pass leaves the activation and the
-slope omega * cos(phase), which is all that its backward pass needs.
+Each loop touches an element once, in blocks that fit into the caches. A sine layer's forward pass stores the activation
+and the slope omega * cos(phase); its backward pass needs nothing else.
 
 Sine and cosine share one range reduction, phase = k pi + r with |r| <= pi / 2: pi in two float32 parts and fused
 multiply-adds (Cody and Waite, "Software Manual for the Elementary Functions", 1980), then a minimax polynomial each.
-For |phase| up to 1e6 the error is under 2e-7, about three units of float32's last place at one.
+For |phase| up to 1e6 the error is under 2e-7, about three units in the last place of a float32 near 1.
 
-Importing this module compiles it, which takes some seconds the first time; later imports load numba's cache. Processes
-that are forked from one that has imported it pay nothing.
+The first import of this module compiles it, which takes some seconds; later imports load numba's cache. A process that
+is forked from one that has imported it has the compiled code at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numba import njit
 
 f4, f8 = np.float32, np.float64
 
-# Adding and taking away 1.5 * 2^23 (2^52) rounds to a whole number by the adder's own rounding.
+# Adding 1.5 * 2^23 (float64: 2^52) and subtracting it again rounds a number to the nearest whole number.
 ROUND_4, ROUND_8 = f4(1.5 * 2**23), f8(1.5 * 2**52)
 PI_HIGH, PI_LOW = f4(np.pi), f4(np.pi - float(f4(np.pi)))
 INVERSE_PI = f4(1 / np.pi)
@@ -34,16 +34,16 @@ C0, C1, C2, C3, C4 = (
 
 
 def compiled(signature: str) -> Callable[[Any], Any]:
-    """Compile for `signature` alone, and keep the code on disk where a folder for it can be written.
+    """A decorator that compiles a function for `signature`, and caches the code on disk where numba finds a folder.
 
-    `contract` is the one liberty taken: others would undo the rounding.
+    Of numba's fastmath options only `contract` is set: others would optimise the rounding away.
     """
 
     def compile_now(function: Any) -> Any:
         options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
         try:
             return njit(signature, cache=True, **options)(function)
-        except (RuntimeError, OSError):  # no folder to keep code in, or no room there
+        except (RuntimeError, OSError):  # no folder for the cache, or no room in it
             return njit(signature, **options)(function)
 
     return compile_now
@@ -51,7 +51,7 @@ def compiled(signature: str) -> Callable[[Any], Any]:
 
 @compiled("(f4[:,::1], f4[::1], f4, f4[:,::1])")
 def sine(phase: np.ndarray, bias: np.ndarray, omega: np.float32, slope: np.ndarray) -> None:
-    """phase (n, h) becomes sin(omega * (phase + bias)); slope (n, h) becomes omega * cos of the same."""
+    """Write sin(omega * (phase + bias)) to `phase` (n, h), and omega * cos of the same argument to `slope` (n, h)."""
     for i in range(phase.shape[0]):
         for j in range(phase.shape[1]):
             p = omega * (phase[i, j] + bias[j])
@@ -76,18 +76,18 @@ def first_sine(
     activation: np.ndarray,
     slope: np.ndarray,
 ) -> None:
-    """The first layer of points `frame`, `position` (n,); its phases are formed in float64.
+    """Write the first layer's activation and slope, (n, h), at points `frame`, `position` (n,).
 
-    t is (n_frames,), xy (n_unique, 2); weight (3, h) and bias (h,) are in units of 2 pi / omega; activation and slope
-    (n, h) are written.
+    t is (n_frames,), xy (n_unique, 2). weight (3, h) and bias (h,) are multiplied by omega / 2 pi, so that a phase is
+    in turns; it is computed in float64.
     """
     for i in range(activation.shape[0]):
         t_i, x_i, y_i = t[frame[i]], xy[position[i], 0], xy[position[i], 1]
         for j in range(activation.shape[1]):
             turns = weight[0, j] * t_i + (weight[1, j] * x_i + (weight[2, j] * y_i + bias[j]))
             activation[i, j] = f4(turns - ((turns + ROUND_8) - ROUND_8))
-        for j in range(activation.shape[1]):  # a loop of its own: float32 alone fills the vector registers
-            part = activation[i, j]  # of a turn, within a half of it
+        for j in range(activation.shape[1]):  # a loop of its own, of float32 alone, which vectorises best
+            part = activation[i, j]  # of a turn, from -1/2 to 1/2
             half = (part + part + ROUND_4) - ROUND_4  # -1, 0 or 1
             sign = ONE - TWO * half * half
             r = (part - HALF * half) * TWO_PI
@@ -109,10 +109,10 @@ def output_backward(
     d_bias: np.ndarray,
     d_phase_bias: np.ndarray,
 ) -> float:
-    """The loss of n points, and its gradient down to the last sine layer's phase, which takes the place of `slope`.
+    """The loss of n points. Its gradient with respect to the last sine layer's phase is written to `slope` (n, h).
 
-    output (without its bias), target and point_weight are (n,), weight (h,), activation and slope (n, h); d_weight
-    (h,), d_bias (1,) and d_phase_bias (h,) are added to.
+    output (without its bias), target and point_weight are (n,), weight (h,), activation (n, h). The gradients of the
+    parameters are added to d_weight (h,), d_bias (1,) and d_phase_bias (h,).
     """
     loss = 0.0
     for i in range(activation.shape[0]):
@@ -130,7 +130,10 @@ def output_backward(
 
 @compiled("(f4[:,::1], f4[:,::1], f4[::1])")
 def sine_backward(gradient: np.ndarray, slope: np.ndarray, d_bias: np.ndarray) -> None:
-    """gradient (n, h) with respect to a sine layer's activation becomes that with respect to its phase."""
+    """Replace a gradient (n, h) with respect to a sine layer's activation by that with respect to its phase.
+
+    The gradient of the layer's bias is added to d_bias (h,).
+    """
     for i in range(gradient.shape[0]):
         for j in range(gradient.shape[1]):
             d_phase = gradient[i, j] * slope[i, j]
@@ -149,7 +152,7 @@ def first_backward(
     d_weight: np.ndarray,
     d_bias: np.ndarray,
 ) -> None:
-    """From the gradient (n, h) of the first layer's activation, add to those of its weight (3, h) and bias (h,)."""
+    """Add the gradients of the first layer's weight (3, h) and bias (h,), from that of its activation (n, h)."""
     for i in range(gradient.shape[0]):
         t_i, x_i, y_i = f4(t[frame[i]]), f4(xy[position[i], 0]), f4(xy[position[i], 1])
         for j in range(gradient.shape[1]):
@@ -162,8 +165,8 @@ def first_backward(
 
 @compiled("f8(f4[::1])")
 def norm(values: np.ndarray) -> float:
-    """The root of the sum of squares of values (n,), in float64."""
-    lanes = np.zeros(16)  # independent sums, so that they are formed side by side
+    """The Euclidean norm of values (n,), summed in float64."""
+    lanes = np.zeros(16)  # independent sums, which the compiler vectorises
     whole = values.size // 16 * 16
     for i in range(0, whole, 16):
         for lane in range(16):
@@ -186,11 +189,12 @@ def adam(
     hidden: np.ndarray,
     limit: float,
 ) -> None:
-    """Clip the gradient's norm at `clip`, take step 1, 2, ... of Adam, and zero the gradient; all flat, (n,).
+    """Clip the gradient's norm to `clip`, take step number `step` (1, 2, ...) of Adam, and set the gradient to 0.
 
-    Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with its constants but for beta2.
-    The update of a hidden layer is shortened where its weights' Frobenius norm exceeds `limit`; a row of `hidden`
-    (n_layers, 3) says where the layer's weights begin, its biases begin, and they end.
+    theta, gradient and the moments `mean` and `square` are (n,). The method is algorithm 1 of Kingma and Ba, "Adam: a
+    method for stochastic optimization" (2015), with its constants except beta2. A hidden layer's update is shortened to
+    `limit` where the Frobenius norm of its weights' part is larger. A row of `hidden` (n_layers, 3) has three offsets:
+    where the layer's weights begin, where its biases begin, and where these end.
     """
     scale = f4(min(1.0, clip / (norm(gradient) + 1e-6)))
     b1, b2, c1, c2, epsilon = f4(0.9), f4(beta2), f4(1 - 0.9), f4(1 - beta2), f4(1e-8)

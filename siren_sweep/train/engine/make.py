@@ -1,4 +1,4 @@
-"""Which engine trains a config on a device."""
+"""Chooses the engine for a device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from siren_sweep.train.engine.base import Engine
 
 
 def make_engine(field: StimulusField, cfg: TrialConfig, device: str, windows: Sequence[Window] | None = None) -> Engine:
-    """The engine for `device`, as `resolve_device` gives it; it trains the `windows`, by default all of the config."""
+    """An engine on `device` ("cpu" or "cuda:N"; see `resolve_device`) that trains `windows`, by default all of them."""
     if windows is None:
         windows = cut(field.n_frames, cfg.graph_model.window_frames)
     if device == "cpu" and importlib.util.find_spec("numba"):

@@ -1,7 +1,7 @@
-"""The SIREN's forward and backward pass on a CPU, written out.
+"""The SIREN's forward and backward pass on a CPU, without autograd.
 
-Points go through the network block by block, so that a block's activations stay in the caches. The matrix products are
-PyTorch's, into buffers that are kept; all else is in `kernels`. What precision the products have, the caller says by
+Points go through the network in blocks, so that the activations of a block stay in the caches. The matrix products are
+PyTorch's, into buffers that are reused; all else is in `kernels`. The caller sets the precision of the products by
 `precision.hidden_products`.
 """
 
@@ -20,13 +20,13 @@ from siren_sweep.train.siren import IN_FEATURES
 
 
 class Workspace:
-    """Buffers by their number of points and widths, for networks that are trained in turn."""
+    """Buffers for each block size and network shape, which networks that are trained in turn share."""
 
     def __init__(self) -> None:
         self.blocks: dict[tuple[int, ...], _Block] = {}
 
     def block(self, n_points: int, hidden: Sequence[int]) -> _Block:
-        """Buffers for `n_points` points of a network with these widths."""
+        """The buffers for `n_points` points of a network with sine layers of these widths."""
         key = (n_points, *hidden)
         if key not in self.blocks:
             self.blocks[key] = _Block(n_points, hidden)
@@ -34,9 +34,10 @@ class Workspace:
 
 
 class FlatParameters:
-    """One float32 vector with a view for each weight and bias, as PyTorch tensors and as numpy arrays.
+    """All parameters in one float32 vector, with a view of each weight and bias, as a tensor and as a numpy array.
 
-    A row of `hidden` (n_layers, 3) says where a hidden layer's weights begin, its biases begin, and they end.
+    A row of `hidden` (n_layers, 3) has the offsets at which a hidden layer's weights begin, its biases begin, and these
+    end.
     """
 
     def __init__(self, vector: Tensor, like: dict[str, Tensor]) -> None:
@@ -65,11 +66,11 @@ class SirenPasses:
         workspace: Workspace | None = None,
         vector: Tensor | None = None,
     ) -> None:
-        """`weights` (out, in) and (out,) under the keys of `Siren`; t (n_frames,) and xy (n_unique, 2), normalised,
-        float64.
+        """`weights` are (out, in) and (out,), under the keys of `Siren`; t (n_frames,) and xy (n_unique, 2) are
+        normalised, float64.
 
-        `reduced`: the products will be bfloat16, which asks for another number of points a block. Networks that are
-        trained in turn share a `workspace`. `vector` (n_parameters,) is where the parameters are to lie.
+        `reduced` says that the products will be bfloat16, for which another block size is best. Networks that are
+        trained in turn share a `workspace`. `vector` (n_parameters,) float32 is the memory for the parameters.
         """
         flat = torch.cat([value.reshape(-1) for value in weights.values()])
         self.parameters = FlatParameters(flat if vector is None else vector.copy_(flat), weights)
@@ -82,7 +83,7 @@ class SirenPasses:
         self._workspace = workspace or Workspace()
 
     def predict(self, frame: np.ndarray, position: np.ndarray) -> Tensor:
-        """Luminance (n,) float32 at points `frame`, `position` (n,) int64."""
+        """The network's output (n,) float32 at points `frame`, `position` (n,) int64."""
         output, first = torch.empty(len(frame)), self._first_layer()
         for start in range(0, len(frame), self._block_points):
             part = slice(start, start + self._block_points)
@@ -90,9 +91,9 @@ class SirenPasses:
         return output.add_(self.parameters.biases[-1])
 
     def accumulate(self, batch: Batch) -> float:
-        """Add the gradient of the batch's loss to `gradient`; the loss."""
+        """Add the gradient of the batch's loss to `gradient`; returns the loss."""
         n_points = len(batch.frame)
-        size = math.ceil(n_points / math.ceil(n_points / self._block_points))  # of equal blocks
+        size = math.ceil(n_points / math.ceil(n_points / self._block_points))  # equal blocks
         loss, first = 0.0, self._first_layer()
         for start in range(0, n_points, size):
             part = slice(start, start + size)
@@ -103,13 +104,13 @@ class SirenPasses:
         return loss
 
     def _first_layer(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first layer's weight (3, h) and bias (h,) in float64 and units of 2 pi / omega."""
+        """The first layer's weight (3, h) and bias (h,) in float64, multiplied by omega / 2 pi: phases are in turns."""
         unit = self._omega / (2 * math.pi)
         weight, bias = self.parameters.weight_arrays[0], self.parameters.bias_arrays[0]
         return np.ascontiguousarray(weight.T.astype(np.float64) * unit), bias.astype(np.float64) * unit
 
     def _forward(self, frame: np.ndarray, position: np.ndarray, first: tuple[np.ndarray, np.ndarray]) -> _Block:
-        """A block with its activations and slopes filled; its `output` lacks the bias."""
+        """Buffers filled with activations and slopes, and with the output without its bias."""
         block, omega = self._workspace.block(len(frame), self._hidden), np.float32(self._omega)
         activations, slopes = block.activation_arrays, block.slope_arrays
         kernels.first_sine(self._t, self._xy, frame, position, *first, omega, activations[0], slopes[0])
@@ -120,7 +121,7 @@ class SirenPasses:
         return block
 
     def _backward(self, block: _Block, batch: Batch, part: slice) -> float:
-        """Add the gradient of a block's part of the loss; its buffers are used up."""
+        """Add the gradient of a block's part of the loss, and return that part. The block's buffers are overwritten."""
         theta, gradient, last = self.parameters, self.gradient, len(block.slopes) - 1
         loss: float = kernels.output_backward(
             block.output_array,
@@ -138,9 +139,7 @@ class SirenPasses:
         for layer in range(last, 0, -1):
             below = block.activations[layer - 1]
             gradient.weights[layer].addmm_(d_phase.T, below)
-            torch.mm(
-                d_phase, theta.weights[layer], out=below
-            )  # the activation is used up: its gradient takes its place
+            torch.mm(d_phase, theta.weights[layer], out=below)  # its activation is needed no more
             d_phase = below
             if layer > 1:
                 arrays = block.activation_arrays[layer - 1], block.slope_arrays[layer - 1]
@@ -164,8 +163,11 @@ class _Block:
 
 
 def block_points(hidden: int, reduced: bool) -> int:
-    """Points a block, by measurement: few enough that a narrow layer's activations stay in a core's cache; a wide
-    layer's do not anyhow, and its products gain from more. Products of bfloat16 leave the caches the larger part."""
+    """The number of points in a block, as measured to be fastest for a hidden width.
+
+    A narrow layer's activations should fit into a core's cache. A wide layer's do not fit at any size, and its products
+    gain from more points. With products in bfloat16, more points fit.
+    """
     if reduced:
         return 1024
     return 2048 if hidden >= 512 else min(2048, max(256, 65536 // hidden))

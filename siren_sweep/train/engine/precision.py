@@ -1,7 +1,7 @@
-"""Hidden layers' matrix products in less than float32, where a device is much faster at them.
+"""Hidden layers' matrix products of lower precision than float32, where the device is much faster at them.
 
-On a GPU they are TF32 (10 bits of mantissa), on a CPU with AMX bfloat16 (7 bits); sums are float32, weights and all
-else stay float32, and predictions, from which metrics come, use neither.
+On a GPU they are TF32 (10 bits of mantissa), on a CPU with AMX bfloat16 (7 bits). Sums, weights and all else are
+float32, and so are predictions, from which the metrics come.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from siren_sweep.config.choices import Precision
 
 
 def is_reduced(precision: Precision, device: torch.device) -> bool:
-    """Whether training on `device` has products of less than float32."""
+    """Whether training on `device` uses products of lower precision than float32."""
     if precision != Precision.reduced:
         return False
     return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16"))
@@ -24,8 +24,10 @@ def is_reduced(precision: Precision, device: torch.device) -> bool:
 
 @contextmanager
 def hidden_products(reduced: bool, device: torch.device) -> Iterator[None]:
-    """Inside, float32 matrix products on `device` are TF32 or bfloat16 where `reduced` says so, and else float32,
-    whatever the environment has set (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE)."""
+    """Inside the context, float32 matrix products on `device` are TF32 or bfloat16 where `reduced`, else float32.
+
+    It overrides the environment's TORCH_ALLOW_TF32_CUBLAS_OVERRIDE.
+    """
     backend: Any = torch.backends.cuda.matmul
     kind = "tf32"
     if device.type == "cpu":

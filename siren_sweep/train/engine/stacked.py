@@ -1,7 +1,7 @@
-"""Networks of one shape side by side: a row of weights and biases for each, and every product a batched one.
+"""Several SIRENs of one shape, computed together: their parameters are stacked, and their products are batched.
 
-Layers are those of `Siren`: omega scales weights, of which there are fewer than phases; the first layer's phase is
-formed in float64; the output layer is float32 also where products of matrices may be TF32.
+The layers are those of `Siren`. omega multiplies the weights, since these are fewer than the phases. The first layer's
+phase is computed in float64. The output layer is float32, also where other matrix products are TF32.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ Stacked = Mapping[str, Tensor]  # under the keys of `Siren`, in its order, each 
 
 
 def rows(networks: Sequence[Mapping[str, Tensor]]) -> Tensor:
-    """(n_networks, n_parameters): the weights and biases of `Siren`s of one shape, each one's behind each other."""
+    """The parameters (n_networks, n_parameters) of `Siren`s of one shape, each network's in the order of its keys."""
     return torch.stack([torch.cat([value.flatten() for value in network.values()]) for network in networks])
 
 
 def named(of: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Views of rows (n_networks, n_parameters) by the names and shapes of one network's weights and biases: each
-    (n_networks, *shape)."""
+    """Views of `of` (n_networks, n_parameters) for each key of `like`, a network's weights: (n_networks, *shape)."""
     parts = of.split([value.numel() for value in like.values()], dim=1)
     return {key: part.unflatten(1, value.shape) for (key, value), part in zip(like.items(), parts, strict=True)}
 
 
 def forward(parameters: Stacked, inputs: Tensor, omega: float) -> Tensor:
-    """Inputs (n_networks, n_points, 3) float64 to luminance (n_networks, n_points) float32, each network's own."""
+    """Each network's outputs (n_networks, n_points) float32 at its inputs (n_networks, n_points, 3) float64."""
     values = list(parameters.values())
     layers = list(zip(values[::2], values[1::2], strict=True))
     hidden = _first_sine(*layers[0], inputs, omega)
@@ -44,16 +43,16 @@ def forward(parameters: Stacked, inputs: Tensor, omega: float) -> Tensor:
 
 
 def activation_bytes(n_points: int, hidden_dim: int, n_layers: int) -> int:
-    """What forward and backward pass of one network keep at their peak, about.
+    """About how many bytes the forward and backward pass of one network take at their peak.
 
-    Phase and activation of each sine layer stay for the backward pass, in float32; 40 bytes a unit come and go, most
-    of them in the first layer's float64.
+    The phase and activation of each sine layer stay for the backward pass, in float32. Another 40 bytes a unit are
+    temporary, most of them in the first layer's float64.
     """
     return n_points * hidden_dim * (8 * (n_layers + 1) + 40)
 
 
 def _first_sine(weight: Tensor, bias: Tensor, inputs: Tensor, omega: float) -> Tensor:
-    """(n, n_points, 3) to (n, n_points, h): phases in turns, whole ones taken away before they become float32."""
+    """(n, n_points, 3) to (n, n_points, h). Whole turns of a phase are subtracted in float64; the rest is float32."""
     unit = omega / (2 * math.pi)
     turns = torch.baddbmm((unit * bias.double())[:, None], inputs, (unit * weight.double()).transpose(1, 2))
     part = turns - torch.round(turns.detach())
@@ -61,7 +60,7 @@ def _first_sine(weight: Tensor, bias: Tensor, inputs: Tensor, omega: float) -> T
 
 
 class _Output(torch.autograd.Function):
-    """hidden (n, n_points, h) and weight (n, h) to their products (n, n_points), in float32 both ways."""
+    """The products (n, n_points) of hidden (n, n_points, h) and weight (n, h), float32 forward and backward."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Networks trained side by side on several cores: each of a few forked processes has every so many'th of them.
+"""Trains networks on several cores: each of n forked processes has every n-th network.
 
-Threads would not do: a step is some fifty short calls, and threads that take turns at Python's lock lose half of what a
-second core could bring. The processes share the networks' parameters and moments by memory that both may write; what
-else a network keeps, its random state, is asked for where it is wanted. They go when the process that forked them does.
+They are processes, not threads: a step is some fifty short calls, and threads that wait for Python's lock lose half of
+what a second core could gain. The parameters and moments lie in shared memory. A network's random state lies in its
+process, and is sent on request. The processes end with the process that forked them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor
 
 
 class Network(Protocol):
-    """What is needed of a network: that it trains and predicts, and its random state as plain values."""
+    """The interface of a network in a team: it trains, predicts, and gives its random state as plain values."""
 
     def advance(self, n_steps: int) -> int | None: ...
 
@@ -35,17 +35,19 @@ class Network(Protocol):
 
 
 def shared(*shape: int) -> Tensor:
-    """Zeros (*shape) float32 in memory that forked processes share; it goes with the last of them."""
+    """Zeros of a shape, float32, in memory that forked processes share; it is freed with the last of them."""
     size = int(np.prod(shape))
     return torch.frombuffer(mmap.mmap(-1, max(size * 4, 1)), dtype=torch.float32, count=size).view(*shape)
 
 
 class Team:
-    """Forked processes, each with its share of the networks as they are at the start: of neighbours, that are asked
-    for predictions together, each has its part."""
+    """Forked processes, each with a share of the networks as these are at the start.
+
+    Neighbouring networks are in different processes, since they are asked for predictions together.
+    """
 
     def __init__(self, networks: Sequence[Network], n: int, context: Callable[[], AbstractContextManager[None]]):
-        """`context` is what holds while a process takes steps."""
+        """`n` is the number of processes; each takes its steps inside of `context()`."""
         self._n, self._n_networks = n, len(networks)
         self._members: list[tuple[int, Connection]] = []
         for member in range(n):
@@ -53,7 +55,10 @@ class Team:
         self.close = weakref.finalize(self, _end, self._members)
 
     def advance(self, n_steps: int) -> list[int | None]:
-        """All networks take `n_steps`; for each process the first step at which a loss was no number or exploded."""
+        """Run `n_steps` of all networks. Returns for each process the first step whose loss was not finite or exploded.
+
+        Raises RuntimeError where a process fails or has died, as the other methods do.
+        """
         return self._ask([("advance", n_steps)] * self._n)
 
     def random_states(self) -> list[dict[str, Any]]:
@@ -62,7 +67,7 @@ class Team:
         return [states[place % self._n][place // self._n] for place in range(self._n_networks)]
 
     def predict(self, frames: Mapping[int, np.ndarray]) -> dict[int, Tensor]:
-        """What each network, by its place, says at its frames (n,): (n, n_unique)."""
+        """The output (n, n_unique) of each network at its frames (n,), by the networks' indices."""
         asked: list[dict[int, np.ndarray]] = [{} for _ in range(self._n)]
         for place, some in frames.items():
             asked[place % self._n][place // self._n] = some
@@ -70,14 +75,14 @@ class Team:
         return {place: torch.from_numpy(answers[place % self._n][place // self._n]) for place in frames}
 
     def _ask(self, requests: Sequence[tuple[str, Any]]) -> list[Any]:
-        """The answers of all, each to its own request."""
+        """The answer of each process to its request."""
         for (_, own), request in zip(self._members, requests, strict=True):
             _send(own, request)
         return [_answer(_receive(own)) for _, own in self._members]
 
 
 def _answer(received: dict[str, Any] | None) -> Any:
-    """Raises RuntimeError where there is none, or an error in its place."""
+    """The answer in a message. Raises RuntimeError where there is no message, or it holds an error."""
     if received is None:
         raise RuntimeError("a process that trained windows has died")
     if "error" in received:
@@ -88,9 +93,9 @@ def _answer(received: dict[str, Any] | None) -> Any:
 def _forked(
     networks: Sequence[Network], context: Callable[[], AbstractContextManager[None]], others: Sequence[Connection]
 ) -> tuple[int, Connection]:
-    """A process, and this side of its connection; it closes the connections of `others`, which are not its own."""
+    """A new process, and this side of its connection. The process closes the connections of `others`."""
     ours, theirs = multiprocessing.Pipe()
-    with warnings.catch_warnings():  # other threads of ours wait, and take no part in what the process does
+    with warnings.catch_warnings():  # of a fork beside other threads: those only wait, and the process needs none
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid:
@@ -109,7 +114,7 @@ def _forked(
 def _serve(
     networks: Sequence[Network], context: Callable[[], AbstractContextManager[None]], theirs: Connection
 ) -> None:
-    """Do what is asked until the other side has gone."""
+    """Answer requests until the other side has closed the connection."""
     while (request := _receive(theirs)) is not None:
         try:
             what, of = request
@@ -127,12 +132,12 @@ def _serve(
 
 
 def _send(connection: Connection, content: Any) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the answer that does not come says it
+    with contextlib.suppress(BrokenPipeError):  # it is noticed when no answer comes
         connection.send(content)
 
 
 def _receive(connection: Connection) -> Any:
-    """What the other side sent; None where it has gone."""
+    """The other side's message; None where it has closed the connection."""
     try:
         return connection.recv()
     except (EOFError, OSError):
@@ -140,7 +145,7 @@ def _receive(connection: Connection) -> Any:
 
 
 def _end(members: Sequence[tuple[int, Connection]]) -> None:
-    """Let the processes go, and wait for them; one that is in the middle of a step is not waited for."""
+    """Kill the processes, also in the middle of a step, and wait until they are gone."""
     for pid, own in members:
         own.close()
         with contextlib.suppress(ProcessLookupError, ChildProcessError):

@@ -1,4 +1,4 @@
-"""What a step makes of the gradients where PyTorch computes: clipping, the rate of the step, Adam, and its limit."""
+"""Updates the parameters from their gradients in PyTorch's engine: clipping, the step's rate, Adam, and its limit."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from siren_sweep.train.siren import IN_FEATURES
 
 
 class Update:
-    """Changes parameters (n_networks, n_parameters) by what lies in `gradient`, each network by its own.
+    """The optimizer of parameters (n_networks, n_parameters), whose gradients lie in `gradient`.
 
-    Everything happens on the parameters' device, and nothing waits for it. All of a network is one row, in the order of
-    `Siren`, since a GPU takes a kernel's time for each tensor, however small.
+    Everything is computed on the parameters' device, and the host waits for nothing. Each network is one row, in the
+    order of `Siren`: a GPU needs a kernel for each tensor, however small.
     """
 
     def __init__(self, parameters: Tensor, cfg: TrialConfig) -> None:
@@ -39,9 +39,9 @@ class Update:
 
     @torch.no_grad()
     def step(self, steps_done: Tensor) -> None:
-        """One step, of which `steps_done` () int64 went before."""
+        """Take one step. `steps_done` () int64 is the number of steps before it."""
         self._clip()
-        rate = self._rates.take(steps_done)  # by an index it would wait for the device
+        rate = self._rates.take(steps_done)  # indexing would wait for the device
         self._rate.copy_(rate)
         if not self._limit:
             self._adam.step()
@@ -64,11 +64,11 @@ class Update:
         self.gradient.mul_((CLIP_NORM / (norms + 1e-6)).clamp(max=1))
 
     def snapshot(self) -> dict[str, Any]:
-        """All that a later `restore` needs, in tensors that later steps do not write to."""
+        """A copy of the optimizer's state, for `restore`."""
         return copy.deepcopy(self._adam.state_dict())
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Go back to a `snapshot`; the tensors that held the optimizer's state are replaced."""
+        """Go back to a `snapshot`. The optimizer's state is then in new tensors."""
         self._adam.load_state_dict(snapshot)
         for group in self._adam.param_groups:
             group["lr"] = self._rate
