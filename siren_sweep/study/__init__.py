@@ -1,1 +1,1 @@
-"""The state of a sweep: Optuna studies in one storage, and what is stored in them."""
+"""The state of a sweep: its Optuna studies in one storage, and the records that are stored in them."""

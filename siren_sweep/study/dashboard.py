@@ -1,5 +1,4 @@
-"""What Optuna's own pages and optuna-dashboard show beyond the trials: the metric's name, when each trial trained, and
-its hypothesis as a note."""
+"""Additions for the pages of optuna-dashboard: the metric's name, when each trial trained, its hypothesis as a note."""
 
 from __future__ import annotations
 
@@ -16,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from siren_sweep.study.records import TrialPlan
 from siren_sweep.study.stored_trials import read_trial
 
-METRIC = "R2"  # over all frames, or the windows that a trial trained
-_NOTE_LENGTH = 2045  # of one part of a note, by optuna-dashboard's own rule
+METRIC = "R2"  # over all frames, or over the windows that a trial trained
+_NOTE_LENGTH = 2045  # characters of one part of a note, as optuna-dashboard stores it
 _TRIALS = sqlalchemy.table(
     "trials",
     sqlalchemy.column("trial_id"),
@@ -27,7 +26,10 @@ _TRIALS = sqlalchemy.table(
 
 
 class TimedStorage(RDBStorage):
-    """Optuna's database, with a trial's start and end those of its training: all of a batch are told together."""
+    """Optuna's database storage, in which the start and end of a trial are those of its training.
+
+    By default they would be those of `study.tell`, which is called for all trials of a batch together.
+    """
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         done = super().set_trial_state_values(trial_id, state, values)
@@ -39,7 +41,7 @@ class TimedStorage(RDBStorage):
 
 
 def training_times(trial: FrozenTrial) -> tuple[datetime.datetime, datetime.datetime] | None:
-    """When the training of a trial began and ended, in local time as Optuna has it; None where nobody wrote it down."""
+    """When the training of a trial began and ended, in local time as Optuna stores it; None where it is not known."""
     found = read_trial(trial)
     outcome = found.outcome if found else None
     if outcome is None or outcome.began_s is None or outcome.ended_s is None:
@@ -48,7 +50,7 @@ def training_times(trial: FrozenTrial) -> tuple[datetime.datetime, datetime.date
 
 
 def name_metric(study: Study) -> None:
-    """Give the study's value its name."""
+    """Set the study's metric name, if it has none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         if study.metric_names is None:
@@ -56,7 +58,7 @@ def name_metric(study: Study) -> None:
 
 
 def write_notes(storage: BaseStorage, study_id: int, plans: Mapping[int, TrialPlan]) -> None:
-    """Write the hypotheses of trials, by their ids, as their notes, once: a person may have written others since."""
+    """Write the hypothesis of each trial, by its id, as its note. A trial that has a note keeps it."""
     known = storage.get_study_system_attrs(study_id)
     for trial_id, plan in plans.items():
         version, text = f"dashboard:{trial_id}:note_ver", note(plan)
@@ -69,7 +71,7 @@ def write_notes(storage: BaseStorage, study_id: int, plans: Mapping[int, TrialPl
 
 
 def note(plan: TrialPlan) -> str:
-    """What a trial is to show, as Markdown."""
+    """The note of a trial, in Markdown: its hypothesis, the rationale, and its place in the sweep."""
     if plan.parent is None:
         claim = "none; a start of its own, for others to be compared with"
     else:

@@ -1,8 +1,8 @@
-"""`siren-sweep import OLD --sweep-folder FOLDER`: what the old loop left, a folder or its log, as studies.
+"""`siren-sweep import OLD --sweep-folder FOLDER`: the folder or the log of the old loop as studies.
 
-Each n_frames of the log becomes a block's study of finished trials, so that its record can be made and a sweep can
-learn from it (`sweep.warm_start`). What cannot be read is listed by file and line, and what nothing says is unknown:
-None in a trial's config.
+The old loop is the LLM-driven exploration that this program replaces. Each n_frames of the log becomes a block's study
+of finished trials, so that its record can be made and a sweep can learn from it (`sweep.warm_start`). Whatever cannot
+be read is listed by file and line. A value that no file has is None in the trial's config.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import study_name
 from siren_sweep.train.report import Status
 
-_WIDE = 1e12  # where a parameter has no bound
-_A_BATCH = 4  # in the old loop
+_WIDE = 1e12  # the bound of a parameter that has none
+_A_BATCH = 4  # trials of a batch in the old loop
 NOTE = "final_r2 is the log's own: the old loop's is a squared Pearson correlation on 500 frames"
 
 
@@ -50,12 +50,13 @@ def import_log(
     n_neurons: int = 1736,
     known: Mapping[str, float] | None = None,
 ) -> tuple[list[Entry], list[str]]:
-    """Write the studies of a log to `folder/study.db`; the entries, and a line for each thing that was not read.
+    """Write the studies of a log to `folder/study.db`; returns the entries, and a line for each thing that is unread.
 
-    `source` is the log, or a folder with one, in which the configs that ran, the memory and the scores of the tree are
-    read too. With the field in the folder `data`, of `n_neurons` input neurons, weights beside the log are evaluated
-    again. `known` are parameters that a person knows of every iteration of which nothing there says them. The file is
-    made whole or not at all. Raises DataError, OutputError and SweepStateError.
+    `source` is the log, or a folder with one log; of a folder the configs that ran, the memory and the tree's scores
+    are read too. With `data`, the folder of a field of `n_neurons` input neurons, the folder's weights are evaluated
+    again. `known` has values of parameters for all iterations for which no file has them. The database is made whole or
+    not at all. Raises DataError where the log cannot be read or has no entries, SweepStateError where `folder` has a
+    study.db, and OutputError where it cannot be written.
     """
     paths = SweepPaths(folder.absolute())
     if paths.study_db.exists():
@@ -136,8 +137,10 @@ def _trial(entry: Entry, block: int, index: int, numbers: dict[int, int], old: O
 
 
 def _distributions(entry: Entry) -> dict[str, BaseDistribution]:
-    """Of the parameters that are known, as wide as the config allows, so that any log fits; T_period as a ratio, as it
-    is searched."""
+    """The distributions of the parameters that are known, as wide as the config allows, so that any log fits.
+
+    T_period is a ratio, as it is searched.
+    """
     found: dict[str, BaseDistribution] = {}
     for name in (name for name in EXPLORABLE if entry.config[name] is not None):
         bounds = PARAMETERS[name].bounds

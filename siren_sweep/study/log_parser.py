@@ -1,7 +1,7 @@
 """Reads the entries of an `*_analysis.md`, also of one that was written by hand.
 
-A number is read from its own line alone (`Metrics:`, `Config:`, `Mutation:`), the first of its kind in an entry: what a
-remark quotes changes nothing. What an entry does not say is unknown: it is taken from nowhere.
+Numbers are read only from an entry's first `Metrics:`, `Config:` and `Mutation:` line, so that numbers in remarks
+change nothing. A value that an entry does not have is unknown; it is not guessed.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _NAMES = {
     "batch_sz": BATCH_SIZE,
     "steps": "claude.total_steps",
 }
-_ROUNDED = 1e-3  # relative: what a log may have rounded
-_LONGEST = 5000  # characters of a line
+_ROUNDED = 1e-3  # relative difference that a log's rounding may cause
+_LONGEST = 5000  # most characters of a line
 FRAMES = ("n_frames", "n_training_frames")
 _METRICS = {*METRICS, *SAMPLE_NAMES.values()}
 _ROOT = ("root", "none", "0", "-")
@@ -43,11 +43,11 @@ _NO_LINE = re.compile(rf"\W*|#.*|{re.escape(BLOCK_END)}|Iterations? \d+.*", re.I
 
 @dataclass(frozen=True)
 class Entry:
-    """One iteration of the log, whose heading stands on `line`.
+    """One iteration of the log; its heading is on line number `line`.
 
-    `config` has every explorable parameter, None where it is not known. `final_r2` is None where the log says that
-    there is none (nan). `parent` is an iteration; `parent_told` says whether None is a root or not known. `told` is the
-    log's own verdict and observation; `notes` are what else is to be said of the entry.
+    `config` has every explorable parameter, None where it is not known. `final_r2` is None where the log has nan.
+    `parent` is an iteration, or None: of a root where `parent_told`, else since it is not known. `told` is the log's
+    own verdict and observation; `notes` are remarks on the entry.
     """
 
     iteration: int
@@ -79,13 +79,12 @@ class _Draft:
 
 
 class Fault(Exception):
-    """Why an entry, or a value, is left out."""
+    """The reason why an entry or a value is left out."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What the config file of an iteration says: the explorable parameters that it names, its frames if it names them,
-    and its slot if its name does."""
+    """The config file of an iteration: the explorable parameters and the frames that it has, the slot in its name."""
 
     file: str
     config: Mapping[str, Any]
@@ -93,13 +92,13 @@ class Ran:
     slot: int | None = None
 
 
-_Notes = list[tuple[int, str]]  # the number of a line, and what is to be told of it
+_Notes = list[tuple[int, str]]  # the number of a line, and a message about it
 
 
 def parse_log(text: str, configs: Mapping[int, Ran] | None = None) -> tuple[list[Entry], list[str]]:
     """The entries in the log's order, and one line for each thing that could not be read.
 
-    `configs` are files of what ran, by iteration: they count where they say something else than the log.
+    `configs` are the config files by iteration. Where one differs from the log, its value is taken.
     """
     drafts, unread = _drafts(text)
     entries: dict[int, Entry] = {}
@@ -117,12 +116,12 @@ def parse_log(text: str, configs: Mapping[int, Ran] | None = None) -> tuple[list
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
-    """The lines of a file as an editor counts them, from 1 on."""
+    """The lines of a text with their numbers, from 1 on, as an editor counts them."""
     yield from enumerate(text.removesuffix("\n").split("\n"), 1)
 
 
 def number(text: str) -> float:
-    """The number that a text is, with marks of Markdown around it. Raises ValueError."""
+    """The number in a text that holds nothing else, except Markdown's marks around it. Raises ValueError."""
     bare = text.strip("*`'\" ")
     bare = bare.replace(",", "") if _THOUSANDS.fullmatch(bare) else bare
     if not _NUMBER.fullmatch(bare):
@@ -131,12 +130,12 @@ def number(text: str) -> float:
 
 
 def parameter_named(name: str) -> str | None:
-    """The explorable parameter that a log calls so; None of any other name."""
+    """The explorable parameter for a name in a log; None where there is none."""
     return _NAMES.get(leaf(name).lower())
 
 
 def same(one: float, other: float) -> bool:
-    """Whether two numbers are one but for a log's rounding."""
+    """Whether two numbers are equal up to a log's rounding."""
     return math.isclose(one, other, rel_tol=_ROUNDED)
 
 
@@ -173,7 +172,7 @@ def _label(text: str) -> str:
 
 
 def _entry(draft: _Draft, entries: Mapping[int, Entry], ran: Ran | None, notes: _Notes) -> Entry:
-    """Raises Fault."""
+    """The entry of a draft. Raises Fault where it has no usable final_r2, or a value breaks its bound."""
     metrics = _numbers(draft, "Metrics", _METRICS, notes)
     config = _numbers(draft, "Config", {*_NAMES, *FRAMES}, notes)
     if "final_r2" not in metrics:
@@ -201,7 +200,7 @@ def _entry(draft: _Draft, entries: Mapping[int, Entry], ran: Ran | None, notes: 
 
 
 def _numbers(draft: _Draft, label: str, known: set[str], notes: _Notes) -> dict[str, float]:
-    """The `name=number` pairs of a line, the first of each name; what else stands there is noted."""
+    """The `name=number` pairs of a line, the first of each name. Anything else in the line is added to `notes`."""
     found: dict[str, float] = {}
     text, at = draft.text(label), draft.at(label)
     for name, value in _PAIR.findall(text):
@@ -221,7 +220,7 @@ def _numbers(draft: _Draft, label: str, known: set[str], notes: _Notes) -> dict[
 
 
 def _parent(draft: _Draft, entries: Mapping[int, Entry], notes: _Notes) -> tuple[int | None, bool]:
-    """The parent, None where it is a root or not known, and whether the log tells it."""
+    """The parent, None of a root or where it is not known; and whether the log has it."""
     found = re.search(r"parent\s*=\s*([\w-]+)", draft.text("Node"))
     if found is None:
         return None, False
@@ -234,7 +233,7 @@ def _parent(draft: _Draft, entries: Mapping[int, Entry], notes: _Notes) -> tuple
 
 
 def _frames(draft: _Draft, given: Mapping[str, float], ran: Ran | None, notes: _Notes) -> int:
-    """Raises Fault."""
+    """The number of frames, of the config file or else of the Config line. Raises Fault where neither has one."""
     own = next((given[name] for name in FRAMES if name in given), None)
     filed = ran.n_frames if ran else None
     if own is not None and filed is not None and own != filed:
@@ -248,9 +247,9 @@ def _frames(draft: _Draft, given: Mapping[str, float], ran: Ran | None, notes: _
 
 
 def _config(draft: _Draft, given: Mapping[str, float], ran: Ran | None, notes: _Notes) -> dict[str, Any]:
-    """The explorable parameters: as they ran, else the entry's own, else by its mutation, else None: not known.
+    """The explorable parameters: from the config file, else the Config line, else the Mutation line, else None.
 
-    A log that names no windows has none: they came later. Raises Fault where a value breaks its bound.
+    A log without `window_frames` had no windows, so this is 0 then. Raises Fault where a value breaks its bound.
     """
     own = {_NAMES[name]: value for name, value in given.items() if name in _NAMES and not math.isnan(value)}
     filed, mutated = (ran.config if ran else {}), _mutated(draft, notes)
@@ -268,7 +267,7 @@ def _config(draft: _Draft, given: Mapping[str, float], ran: Ran | None, notes: _
 
 
 def _mutated(draft: _Draft, notes: _Notes) -> dict[str, float]:
-    """The new values that the Mutation line names."""
+    """The new values in the Mutation line."""
     mutated = {}
     for name, _, new in _MUTATION.findall(draft.text("Mutation")):
         if (parameter := parameter_named(name)) is None:

@@ -1,6 +1,6 @@
-"""The folder of the old loop: its log and memory, each iteration's config and weights, the scores of its last tree.
+"""Reads a folder of the old loop: its log and memory, each iteration's config and weights, the last tree's scores.
 
-What is in it is found by the names that the old loop gives. What cannot be read is told by file and line.
+Files are found by the names that the old loop gave them. What cannot be read is listed by file and line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from siren_sweep.text import one_line
 
 _LOG, _SCORES = "_analysis.md", "_ucb_scores.txt"
 _CONFIG = re.compile(r"iter_(\d{1,9})(?:_slot_(\d{1,4}))?\.ya?ml")
-_NEXT = re.compile(r".*_\d\d\.ya?ml")  # the slots' configs as they stand for the next batch: nothing of them has run
+_NEXT = re.compile(r".*_\d\d\.ya?ml")  # the slots' configs for the next batch, which have not run
 _WEIGHTS, _ITERATION = (".pt", ".pth"), re.compile(r"iter_(\d{1,9})(?!\d)")
 _NODE = re.compile(r"Node (\d{1,9}): .*?parent=(\w+).*?\bR2=(\S+?),.*")
 _FRAMES = "training.n_training_frames"
@@ -29,7 +29,7 @@ _MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class Score:
-    """A node of the tree: its parent, None of a root, its R2 and where that stands."""
+    """A node of the tree: its parent (None of a root), its R2, and the file and line of both."""
 
     parent: int | None
     r2: float
@@ -38,8 +38,10 @@ class Score:
 
 @dataclass
 class OldFolder:
-    """What a folder of the old loop holds beside its log: configs, scores, and weights by iteration, where a file's
-    name says whose it is; the memories in the order of their names, the last one of all blocks first."""
+    """The content of a folder of the old loop: configs, scores and weights by iteration, memories, and unread things.
+
+    The memory of the whole exploration comes first in `memories`, then the copies of single blocks, by name.
+    """
 
     root: Path
     log: Path
@@ -51,7 +53,7 @@ class OldFolder:
 
 
 def read_old_folder(folder: Path) -> OldFolder:
-    """Raises DataError where a folder does not hold one log, or too many files."""
+    """Read a folder of the old loop. Raises DataError where it does not hold exactly one log, or too many files."""
     files = list(_files(folder))
     logs = [file for file in files if file.name.endswith(_LOG)]
     if len(logs) != 1:
@@ -92,7 +94,7 @@ def _add_memory(old: OldFolder, file: Path, name: str) -> None:
 
 
 def _text(old: OldFolder, file: Path, name: str) -> str | None:
-    """What stands in a file, with a mark for each byte that is no UTF-8; None where it cannot be read."""
+    """The text of a file, with a mark in place of each byte that is not UTF-8; None where it cannot be read."""
     try:
         return file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -101,7 +103,7 @@ def _text(old: OldFolder, file: Path, name: str) -> str | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All plain files below a folder, in order. Raises DataError where there are too many of them."""
+    """All plain files below a folder, sorted. Raises DataError where there are too many of them."""
     found = (file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
     files = sorted(itertools.islice(found, _MOST_FILES + 1))
     if len(files) > _MOST_FILES:

@@ -1,6 +1,6 @@
-"""The memory of the old loop, `*_memory.md`: its table of results, and what its agent wrote, section by section.
+"""Reads the memory of the old loop, `*_memory.md`: its table of results, and its agent's text, section by section.
 
-The words are kept as they stand there; a table's figures count where neither the log nor a config has them.
+The text is kept as it is. A value in the table is used where neither the log nor a config has it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from siren_sweep.study.log_parser import FRAMES, lines_of, number, parameter_nam
 from siren_sweep.text import one_line
 
 MEMORY = "_memory.md"
-# The sections of a memory, in its own order; below a heading that is none of these nothing is read.
+# The sections of a memory, in their order. What stands below another heading is not read.
 SECTIONS = (
     "Paper Summary",
     "Knowledge Base",
@@ -35,15 +35,15 @@ _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*")
 _WITHIN = re.compile(r"n_training_frames\W*:\W*(\d{1,9})\b.*")
 _NO_WORDS = re.compile(r"-{3,}|\*\*CRITICAL: This section must ALWAYS be at the END of memory file\.\*\*|")
 _RULE = re.compile(r"\|[\s|:-]*")
-_LONGEST, _MOST = 2000, 100_000  # characters of a line, and of a section
+_LONGEST, _MOST = 2000, 100_000  # most characters of a line, and of a section
 _NO_VALUE = ("", "-", "nan", "n/a", "pending", "failed", "pruned", "paused", "open")
-_WINDOWS = re.compile(r"(.*) in windows of (\d{1,9})")  # as this program's own record says it
+_WINDOWS = re.compile(r"(.*) in windows of (\d{1,9})")  # as in this program's own record
 _R2 = "final_r2"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: an iteration, the figures that it names, by parameter, `n_frames` or `final_r2`."""
+    """A row of the table: an iteration and its values, by parameter, `n_frames` or `final_r2`."""
 
     iteration: int
     figures: Mapping[str, float]
@@ -52,7 +52,10 @@ class Row:
 
 @dataclass
 class OldMemory:
-    """`words` are by section; `n_frames` is of the block that was current, None where the memory does not say."""
+    """A memory: the agent's text by section (`words`), the rows of its table, and the frames of its current block.
+
+    `n_frames` is None where the memory does not have it.
+    """
 
     name: str
     n_frames: int | None = None
@@ -61,12 +64,12 @@ class OldMemory:
 
     @property
     def of_a_block(self) -> bool:
-        """Whether it is the copy of a block that has ended, and not the memory itself."""
+        """Whether it is a copy that was made at the end of a block, not the memory itself."""
         return _OF_A_BLOCK.fullmatch(self.name) is not None
 
 
 def read_memory(text: str, name: str) -> tuple[OldMemory, list[str]]:
-    """What the memory in the file `name` says, and one line for each thing that could not be read."""
+    """The memory in `text`, of the file `name`, and one line for each thing that could not be read."""
     memory, unread = OldMemory(name), list[str]()
     lines: dict[str, list[str]] = {}
     section, columns = "", list[str]()
@@ -100,7 +103,7 @@ def _is(section: str, heading: str) -> bool:
 
 
 def _add_row(memory: OldMemory, columns: list[str], line: str, where: str, unread: list[str]) -> list[str]:
-    """Read a line of the table; the columns' names, which its first line gives."""
+    """Read one line of the table into `memory`; returns the columns' names, which are the table's first line."""
     cells = [cell.strip(" *`") for cell in line.strip().strip("|").split("|")]
     if _RULE.fullmatch(line.strip()):
         return columns

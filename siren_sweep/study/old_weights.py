@@ -1,4 +1,4 @@
-"""Weights of the old loop, evaluated again: the exact R2 of what it reports a squared correlation of."""
+"""Evaluates weights of the old loop again. The old loop reports a squared correlation; this computes the exact R2."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from siren_sweep.text import one_line
 from siren_sweep.train.metrics import Metrics, Moments
 from siren_sweep.train.siren import Siren, normalised
 
-_POINTS = 1 << 15  # of a chunk
+_POINTS = 1 << 15  # points that are evaluated at once
 
 
 def evaluate_weights(file: Path, config: Mapping[str, Any], field: StimulusField) -> Metrics:
-    """Metrics over all frames and neurons of a `.pt` state dict, with the old loop's inputs: t and positions over their
-    periods. Raises DataError where the file holds no weights of such a config, or not all of that is known."""
+    """The metrics of a `.pt` state dict over all frames and neurons of `field`.
+
+    The inputs are those of the old loop: t and the positions, unscaled, times 2 pi / period. Raises DataError where the
+    file holds no weights of such a config, or a needed parameter of `config` is unknown.
+    """
     if unknown := [leaf(one) for one in (HIDDEN_DIM, N_LAYERS, OMEGA, T_PERIOD, XY_PERIOD) if config[one] is None]:
         raise DataError(f"cannot be evaluated: {', '.join(unknown)} of its config is unknown")
     model = Siren(config[HIDDEN_DIM], config[N_LAYERS], config[OMEGA])
     try:
         model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch's, pickle's and zipfile's own kinds
+    except Exception as error:  # torch, pickle and zipfile raise many kinds
         raise DataError(
             f"must be a state dict of {config[N_LAYERS]} hidden layers of width {config[HIDDEN_DIM]} "
             f"({type(error).__name__}: {one_line(error, 200)})"

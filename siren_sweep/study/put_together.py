@@ -1,4 +1,4 @@
-"""The entries of an old log, completed by what stands beside it: each thing that is said in two ways is told."""
+"""Completes the entries of an old log with the files beside it, and reports where two files differ."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from siren_sweep.study.old_folder import OldFolder
 from siren_sweep.study.old_memory import Row
 from siren_sweep.text import one_line
 
-_ROUNDED = 1e-3  # of an R2 that is written with three digits
+_ROUNDED = 1e-3  # rounding of an R2 that is written with three digits
 
 
 def complete(
     read: Sequence[Entry], old: OldFolder, log: str, data: Path | None, n_neurons: int, known: Mapping[str, float]
 ) -> tuple[list[Entry], list[str]]:
-    """The entries of the log named `log`, with what scores, memories, a person and weights add, and a line for each
-    thing that differs, is not known, or cannot be evaluated. Arguments as of `import_log.import_log`."""
+    """The entries of the log named `log`, completed, and a line for each thing that differs or is not known.
+
+    The scores add parents, the memories add values, `known` adds a person's values, and the weights add their exact R2.
+    The arguments are those of `import_log.import_log`.
+    """
     entries = {entry.iteration: entry for entry in read}
     missing = {ran.file: one for one, ran in old.configs.items() if one not in entries}
     told = [f"{file}: the log has no entry of iteration {one} that was read" for file, one in missing.items()]
@@ -38,13 +41,13 @@ def complete(
 
 
 def one_block_each(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """The entries of each number of frames, in the order in which these came."""
+    """The entries of each number of frames. The numbers come in the order in which they first occur."""
     for n_frames in dict.fromkeys(entry.n_frames for entry in entries):
         yield [entry for entry in entries if entry.n_frames == n_frames]
 
 
 def _take_scores(entries: dict[int, Entry], old: OldFolder) -> Iterator[str]:
-    """Parents that only the tree's scores name."""
+    """Take parents that only the tree's scores have; yields a line for each difference."""
     for iteration, score in old.scores.items():
         entry = entries.get(iteration)
         if entry is None:
@@ -65,7 +68,7 @@ def _named(parent: int | None) -> str:
 
 
 def _take_memories(entries: dict[int, Entry], old: OldFolder) -> Iterator[str]:
-    """Figures that only a memory's table has."""
+    """Take values that only a memory's table has; yields a line for each difference."""
     frames = {entry.n_frames for entry in entries.values()}
     for memory in old.memories:
         if memory.words and memory.n_frames not in frames:
@@ -95,7 +98,7 @@ def _take_row(entries: dict[int, Entry], entry: Entry, row: Row) -> Iterator[str
 
 
 def _of_parent(entry: Entry, entries: Mapping[int, Entry]) -> Iterator[str]:
-    """What is to be said of a trial without a parent in its block that may be no root."""
+    """A note on a trial that has no parent in its block, though it may not be a root."""
     if not entry.parent_told:
         yield "its parent is not known"
     elif entry.parent is not None and entries[entry.parent].n_frames != entry.n_frames:
@@ -103,7 +106,7 @@ def _of_parent(entry: Entry, entries: Mapping[int, Entry]) -> Iterator[str]:
 
 
 def _unknown(entries: Sequence[Entry], log: str) -> Iterator[str]:
-    """Parents and parameters that nothing says; of the latter those that are told of no entry in one line."""
+    """A line for each parent and parameter that no file has. A parameter that no entry has gets one line for all."""
     everywhere = [name for name in EXPLORABLE if all(entry.config[name] is None for entry in entries)]
     for name in everywhere:
         yield f"{log}: {leaf(name)} is told of no iteration, and unknown; --known {leaf(name)}=VALUE says it of all"
@@ -116,11 +119,11 @@ def _unknown(entries: Sequence[Entry], log: str) -> Iterator[str]:
 
 
 def _take_weights(entries: dict[int, Entry], old: OldFolder, data: Path | None, n_neurons: int) -> Iterator[str]:
-    """The exact R2 of weights, as a note."""
+    """Evaluate the weights and note their exact R2; yields a line for each that cannot be evaluated."""
     if old.weights and data is None:
         yield f"the weights of {len(old.weights)} iterations are not evaluated: no --data is named"
         return
-    from siren_sweep.study.old_weights import evaluate_weights  # here, since it brings torch
+    from siren_sweep.study.old_weights import evaluate_weights  # here, since it imports torch
 
     fields: dict[int, StimulusField] = {}
     for iteration, file in old.weights.items():

@@ -1,6 +1,6 @@
-"""What the studies of a sweep store, as types: a block, a planned batch, a trial and what became of it.
+"""The types of what a sweep's studies store: a block, a planned batch, a trial and how it ended.
 
-How they are stored is `stored`'s own.
+`stored` and `stored_trials` read and write them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from optuna.trial import TrialState
 
 from siren_sweep.train.report import Report, Status
 
-SOLVED = "claude.solved_r2"  # of a sweep's settings
+SOLVED = "claude.solved_r2"  # a key of a sweep's settings
 WITH_METRICS = (Status.finished, Status.truncated)
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a trial is to show. `parameters` are the dotted names that change, `old` and `new` their values;
-    `expectation` is the model's forecast in numbers, None where it made none."""
+    """What a trial tests. `parameters` are the dotted names that change from `old` to `new` values.
+
+    `expectation` is the forecast of the sampler's model, None where there is none.
+    """
 
     rationale: str = ""
     falsified_by: str = ""
@@ -34,11 +36,11 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """What makes a trial this trial, from its planning on.
+    """A trial as it was planned: its config, its place in the sweep, and its hypothesis.
 
-    `parent` is a trial of the same study. `note` says what became of an agent's word, `sampler_state` is what the
-    sampler keeps there for itself. A run beside a block has `whole_of` or `validation_of`: the trial of the block whose
-    config it trains whole, or with another seed.
+    `parent` is the number of a trial of the same study. `note` is a remark for the record, as where the sampler
+    replaced an agent's config. `sampler_state` is for the sampler's own use. A run beside a block has `whole_of` or
+    `validation_of`: the number of the block's trial whose config it trains in all windows, or with another seed.
     """
 
     iteration: int
@@ -61,9 +63,9 @@ class TrialPlan:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One slot of a batch's plan: the point of the search space, and the rest.
+    """One slot of a planned batch: `params`, the point of the search space, and the trial's plan.
 
-    `goes_on` is the number of a paused trial that is taken up again; `plan` then has its place in this batch.
+    `goes_on` is the number of a paused trial that is resumed; `plan` then has its place in this batch.
     """
 
     params: Mapping[str, Any]
@@ -73,8 +75,11 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class Stint:
-    """A paused trial taken up again: its place there, and what was before: the last attempt, the fraction that it had
-    come to, the bound on its final R2. `began`, in seconds since 1970, is when its worker did."""
+    """A time for which a paused trial was resumed: its batch and slot, and the trial's state before.
+
+    That state is the number of the last attempt, the fraction of the steps that were done, and the pruner's bound on
+    the final R2. `began` is when the worker started, in seconds since 1970.
+    """
 
     batch: int
     slot: int
@@ -86,7 +91,7 @@ class Stint:
 
 @dataclass(frozen=True)
 class ClusterJob:
-    """The job of a cluster in which an attempt at a trial runs, by the scheduler's number."""
+    """The job of a cluster that runs an attempt at a trial. `id` is the scheduler's number."""
 
     attempt: int
     id: str
@@ -94,7 +99,10 @@ class ClusterJob:
 
 @dataclass(frozen=True)
 class Stop:
-    """Why the pruner paused a trial: its last R2, and, where the pruner gives reasons, the bound on its final one."""
+    """Why the pruner paused a trial: its R2 at a fraction of its steps.
+
+    Where the pruner gives reasons, `bound` is the highest final R2 that it expects, and `best` the block's best R2.
+    """
 
     fraction: float
     r2: float
@@ -104,11 +112,11 @@ class Stop:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt at a trial ended; `metrics` by the names of `config.schema.METRICS` and `SAMPLE_NAMES`.
+    """How an attempt at a trial ended. `metrics` has the names of `config.schema.METRICS` and `SAMPLE_NAMES`.
 
-    `began_s` and `ended_s` are when, in seconds since 1970: all trials of a batch are told later, together.
-    `provenance` is what ran it: versions, commit, seed, device, precision; empty where an older version ran it, or
-    where it failed.
+    `began_s` and `ended_s` are the times of the training, in seconds since 1970; Optuna's own times would be those at
+    which the whole batch was told. `provenance` has versions, commit, seed, device and precision. It is empty where an
+    older version ran the trial, or where it failed.
     """
 
     attempt: int
@@ -122,22 +130,22 @@ class Outcome:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it came to an end with metrics."""
+        """Whether it ended with metrics: finished or truncated."""
         return self.status in WITH_METRICS
 
     @property
     def sampled(self) -> bool:
-        """Whether it trained some of its windows only."""
+        """Whether it trained only a sample of its windows."""
         return "sample_r2" in self.metrics
 
     @property
     def r2(self) -> float:
-        """What trials are compared by: final_r2, or that of the windows that were trained."""
+        """The R2 by which trials are compared: final_r2, or sample_r2 where a sample of the windows was trained."""
         return float(self.metrics["sample_r2" if self.sampled else "final_r2"])
 
     @property
     def part(self) -> str:
-        """`over 16 of 512 windows` for an R2 that is over some of them; else empty."""
+        """`over 16 of 512 windows` where the R2 is that of a sample; else empty."""
         if not self.sampled:
             return ""
         return f"over {self.metrics['sample_windows']} of {self.metrics['n_windows']} windows"
@@ -147,8 +155,8 @@ class Outcome:
 class Trial:
     """One trial as the study has it now.
 
-    One that the pruner stops is paused: it is not told, keeps its checkpoint, and may be taken up again in a later
-    batch of its block. At the block's end it is told PRUNED.
+    A trial that the pruner stops is paused: it keeps its checkpoint, and may be resumed in a later batch of its block.
+    Optuna is not told of it before the block's end, when it is told as PRUNED.
     """
 
     number: int
@@ -157,41 +165,41 @@ class Trial:
     params: Mapping[str, Any]
     plan: TrialPlan
     attempt: int = 0
-    deaths: tuple[str, ...] = ()  # reasons, of workers that died of it
+    deaths: tuple[str, ...] = ()  # the reason of each death of its worker
     reports: tuple[Report, ...] = ()
-    stop: Stop | None = None  # None again once it has gone on
+    stop: Stop | None = None  # None again once it was resumed
     outcome: Outcome | None = None
     stints: tuple[Stint, ...] = ()
-    given_up: int | None = None  # the batch after which a paused trial was told that it does not go on
+    given_up: int | None = None  # the batch after which a paused trial was told PRUNED
     job: ClusterJob | None = None
     began: datetime.datetime | None = None
     told: datetime.datetime | None = None
 
     @property
     def current(self) -> Outcome | None:
-        """The outcome of the current attempt; None while it trains, the first time or again."""
+        """The outcome of the current attempt; None while that is queued or trains."""
         if self.outcome is None or self.outcome.attempt != self.attempt:
             return None
         return None if self.stints and self.outcome.attempt <= self.stints[-1].attempt else self.outcome
 
     @property
     def paused(self) -> bool:
-        """Whether it was stopped and not told."""
+        """Whether the pruner stopped it, and it was neither resumed nor told PRUNED."""
         return not self.state.is_finished() and self.current is not None and self.current.status == Status.stopped
 
     @property
     def may_go_on(self) -> bool:
-        """Whether it is paused, and no bound of the pruner's rules out that it wins."""
+        """Whether it is paused without a bound. A bound of the pruner says that the trial cannot win."""
         return self.paused and (self.stop is None or self.stop.bound is None)
 
     @property
     def batch(self) -> int:
-        """The batch in which it trains, or did last."""
+        """The batch in which it trains, or last did."""
         return self.stints[-1].batch if self.stints else self.plan.batch
 
     @property
     def slot(self) -> int:
-        """Its slot there."""
+        """Its slot in that batch."""
         return self.stints[-1].slot if self.stints else self.plan.slot
 
     @property
@@ -201,10 +209,11 @@ class Trial:
 
     @property
     def spent(self) -> float:
-        """What it has used of a block's budget, in full trials: the part of its steps that it has run.
+        """What it has used of its block's budget, in full trials.
 
-        One that failed counts whole, whatever it ran of it, and so does one that used up its time, or was solved before
-        its last step: a block in which every config is solved at once has seen enough of them.
+        A paused or pruned trial counts by the fraction of its steps that it has run; any other counts as 1, also where
+        it failed, ran out of time, or was solved before its last step. (Where every config is solved early, a block
+        needs no more of them.)
         """
         if self.outcome is not None and self.outcome.status == Status.stopped and self.reports:
             return self.reached
@@ -228,24 +237,25 @@ class Trial:
 
     @property
     def finite_value(self) -> float | None:
-        """R2 of a finished trial, or the last of a pruned one; None where there is no finite one."""
+        """The R2 of a finished trial, or the last R2 of a pruned one; None where that is not finite."""
         if self.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             return None
         return finite(self.value)
 
     @property
     def last_r2(self) -> float | None:
-        """R2 of a trial that came to its end, and else the last that was seen; None where none was finite."""
+        """The R2 of a trial that ran to its end, or else its last finite R2; None where it has none."""
         seen = [report.r2 for report in self.reports] + ([self.stop.r2] if self.stop else []) + [self.value]
         return next((number for number in map(finite, reversed(seen)) if number is not None), None)
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """What a person asked of a running sweep, and the answer.
+    """An instruction of a person to a running sweep, and the answer.
 
-    `block` is the one that ran then (0 after the last), `after_batch` its last batch. What it changes: `limit`
-    (parameter, low, high), `wanted` (a config to be tried), `more` trials, `stop` of the block, `end` of the sweep.
+    `block` is the block that ran then (0 after the last one), `after_batch` its last batch. An instruction may set a
+    `limit` (parameter, low, high), ask for a config (`wanted`) or for `more` full trials, `stop` the block, or `end`
+    the sweep.
     """
 
     number: int
@@ -262,14 +272,14 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Block:
-    """A block, as its study says it: `settings` are the sweep's, flat by dotted name; `command` began it."""
+    """A block as its study has it. `settings` are the sweep's, by dotted name; `command` is the one that started it."""
 
     number: int
     n_training_frames: int
     data_hash: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)
-    imported: Mapping[str, Any] | None = None  # of an imported log: its file, and what its figures are
+    imported: Mapping[str, Any] | None = None  # of an imported log: its file, and a note on its R2
     command: str = ""
     ended: bool = False
     shown: bool = False
@@ -277,8 +287,11 @@ class Block:
 
 @dataclass(frozen=True)
 class TrackedTo:
-    """The MLflow that a sweep's runs go to: its address without user and password, None for the file beside the
-    sweeps; `credentials` says that the address had one of the two."""
+    """The MLflow that a sweep's runs go to.
+
+    `uri` is its address without user and password; None: the file beside the sweeps. `credentials` says whether the
+    address had a user or a password.
+    """
 
     uri: str | None
     credentials: bool = False
@@ -286,8 +299,11 @@ class TrackedTo:
 
 @dataclass(frozen=True)
 class Mirrored:
-    """What a sweep knows of the MLflow experiment that its runs are in: which one, the keys of the runs that it has had
-    there, and the marks that it left there, one after the other. A copy of the sweep leaves others."""
+    """What a sweep knows of its MLflow experiment: which one it is, and the keys of the runs that it has made there.
+
+    `marks` are the marks that it has left there, in order; by them a copy of the sweep, which leaves others, is
+    noticed.
+    """
 
     experiment: str = ""
     keys: tuple[str, ...] = ()
@@ -295,11 +311,11 @@ class Mirrored:
 
 
 def solved_r2_of(settings: Mapping[str, Any]) -> float | None:
-    """The R2 from which on configs of a sweep with these settings are equal; None where none are."""
+    """`claude.solved_r2` of a sweep's settings: from this R2 on configs count as equal. None where it is not set."""
     return finite(settings.get(SOLVED))
 
 
 def finite(value: Any) -> float | None:
-    """A number that is one, or None."""
+    """The value as a float where it is a finite number; else None."""
     usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if usable else None

@@ -1,5 +1,7 @@
-"""The trials of a study as a search sees them: one that is paused looks like a pruned one, until it goes on, and of a
-batch that was not told yet nothing is known but what was planned. Who asks often reads less often."""
+"""Studies as a search sees them: paused trials look pruned, and of an open batch only the plan is known.
+
+`ReadOnce` also caches what is asked for often.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,13 @@ from siren_sweep.study.stored_trials import as_planned, read_trial
 
 
 def seen_trials(study: Study) -> list[FrozenTrial]:
-    """The trials of a study as a search sees them: those that are paused as pruned ones, with their last value."""
+    """The trials of a study, with paused ones as pruned ones that have their last value."""
     trials = study.get_trials(deepcopy=False)
     return [_as_pruned(trial) if paused(trial) else trial for trial in trials]
 
 
 def paused(trial: FrozenTrial) -> Trial | None:
-    """What is known of a trial that was stopped and not told; None of any other."""
+    """The record of a paused trial; None of any other trial."""
     known = read_trial(trial) if trial.state is TrialState.RUNNING else None
     return known if known is not None and known.paused else None
 
@@ -36,9 +38,9 @@ def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
 
 
 class Told(Study):
-    """A study as it stood when its batches up to `last` were told, however far those after it have come since.
+    """A study as it was when its batches up to `last` were told. Trials of later batches are shown as just planned.
 
-    What is decided from it is the same on every machine and after every crash.
+    So what is decided from it is the same on every machine and after every crash.
     """
 
     def __init__(self, storage: BaseStorage, study: Study, last: int) -> None:
@@ -46,7 +48,7 @@ class Told(Study):
         self._last = last
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        """As Optuna's."""
+        """As `optuna.Study.get_trials`."""
         shown = [self._shown(trial) for trial in super().get_trials(deepcopy=False)]
         found = [trial for trial in shown if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
@@ -57,11 +59,10 @@ class Told(Study):
 
 
 class ReadOnce(Study):
-    """A study as the pruner of one trial sees it: the finished trials, and its attributes, are read once. The plans of
-    two thousand trials take 50 ms to read.
+    """A study whose finished trials and attributes are read only once. The plans of two thousand trials take 50 ms.
 
-    While a trial trains no other ends that its pruner may know: those of its own batch are told when it is over. Where
-    the study is taken to stand `still`, as while a batch is planned or progress is shown, all trials are read once.
+    It serves the pruner of one trial: while that trains, no trial ends that the pruner may see, since all of a batch
+    are told together. With `still`, as while a batch is planned or progress is shown, running trials are read once too.
     """
 
     def __init__(self, storage: BaseStorage, study: Study, still: bool = False) -> None:
@@ -72,13 +73,13 @@ class ReadOnce(Study):
 
     @property
     def user_attrs(self) -> dict[str, Any]:
-        """As Optuna's; not to be changed."""
+        """As `optuna.Study.user_attrs`. The caller must not change it."""
         if self._attributes is None:
             self._attributes = self._study.user_attrs
         return self._attributes
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        """As Optuna's; those that run are read anew where they are asked for."""
+        """As `optuna.Study.get_trials`. Running trials are read again at each call, unless the study is `still`."""
         running = states is None or any(state in states for state in TrialState if not state.is_finished())
         if running and not self._still:
             return self._study.get_trials(deepcopy, states)

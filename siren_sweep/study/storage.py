@@ -1,6 +1,6 @@
-"""A storage that comes and goes: a database server that restarts, a disk that is full, a study file that is damaged.
+"""Faults of the storage: a database server that restarts, a full disk, a damaged study file.
 
-A server is waited for; what a waiting cannot mend is told as one OutputError.
+A server that is gone is waited for. Any other fault becomes one OutputError.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from siren_sweep.errors import OutputError, redacted
 from siren_sweep.paths import SweepPaths, replacing, sqlite_url
 
-BUSY_TIMEOUT_S = 120.0  # for a file that another process writes to
-PATIENCE_S = 600.0  # for a database server that is gone
+BUSY_TIMEOUT_S = 120.0  # longest wait for a file to which another process writes
+PATIENCE_S = 600.0  # longest wait for a database server that is gone
 PAUSE_S = 1.0
 STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError, sqlite3.Error)
-# A second write of the same is a second trial, or refused: `wait_for` is put around what looks first.
+# Repeating these could add a trial twice, or fail. Their callers check first what is stored, and use `wait_for`.
 NOT_REPEATED = {"create_new_trial", "set_trial_state_values"}
-ALSO_ASKED = {"get_trial_id_from_study_id_trial_number"}  # of the server; Optuna's abstract methods are the others
+ALSO_ASKED = {"get_trial_id_from_study_id_trial_number"}  # beside Optuna's abstract methods
 
-# libpq's own settings: a server that does not answer, and a connection that is cut, are told in seconds, not hours.
+# Settings of libpq: a server that does not answer, or a cut connection, is noticed in seconds, not hours.
 _PSYCOPG = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "tcp_user_timeout": 60_000}
 _POSTGRES = "postgresql+psycopg"
 
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 def with_driver(url: str) -> str:
-    """The address of a storage with PostgreSQL's driver if it names none. Raises OutputError where that is missing."""
+    """The address of a storage; PostgreSQL's gets a driver if it has none. Raises OutputError where that is missing."""
     scheme, mark, rest = url.partition("://")
     if scheme in ("postgres", "postgresql"):
         scheme = _POSTGRES
@@ -55,7 +55,7 @@ def with_driver(url: str) -> str:
 
 
 def engine_settings(address: str) -> dict[str, Any]:
-    """What SQLAlchemy's engine is made with."""
+    """The arguments of SQLAlchemy's engine for an address."""
     if address.startswith("sqlite"):
         return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
     own = {"connect_args": _PSYCOPG} if address.startswith(_POSTGRES) else {}
@@ -71,18 +71,18 @@ def check_server(url: str) -> None:
             engine.connect().close()
         finally:
             engine.dispose()
-    except Exception as error:  # SQLAlchemy's, the driver's, and an ImportError of one that is missing
+    except Exception as error:  # of SQLAlchemy or the driver, or an ImportError of a missing driver
         raise OutputError(not_opened(error, address)) from None
 
 
 def not_opened(error: Exception, address: str, file: Path | None = None) -> str:
-    """What to tell of a storage that cannot be opened: a study `file`, or one on a server."""
+    """The message for a storage that cannot be opened: the study file `file`, or a server's at `address`."""
     reason = storage_reason(error, file) if file else storage_reason(error).replace(address, "<storage.url>")
     return f"the storage of the studies cannot be opened ({type(error).__name__}: {reason})"
 
 
 def wait_for(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `act` returns for these arguments; while the database server is gone it is tried again, for PATIENCE_S."""
+    """The result of `act` for these arguments. While the database server is gone, it is tried again, for PATIENCE_S."""
     again = Retrying(
         retry=retry_if_exception(_server_is_gone),
         stop=stop_after_delay(PATIENCE_S),
@@ -93,7 +93,7 @@ def wait_for(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def patient(storage: BaseStorage) -> BaseStorage:
-    """The storage, with each call that may be made twice tried again while its server is gone."""
+    """The storage, whose methods are called again while its server is gone; those in `NOT_REPEATED` are not."""
     storage.get_all_trials = _uncollected(storage.get_all_trials)  # type: ignore[method-assign]
     for name in (BaseStorage.__abstractmethods__ | ALSO_ASKED) - NOT_REPEATED:
         setattr(storage, name, functools.partial(wait_for, getattr(storage, name)))
@@ -101,7 +101,7 @@ def patient(storage: BaseStorage) -> BaseStorage:
 
 
 def _uncollected(method: Callable[..., T]) -> Callable[..., T]:
-    """Without the collection of garbage, which would look at all that is read again and again: half of the time."""
+    """The method, with Python's garbage collection off while it runs: the collection would take half of its time."""
 
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> T:
@@ -119,7 +119,7 @@ def _uncollected(method: Callable[..., T]) -> Callable[..., T]:
 def _server_is_gone(error: BaseException) -> bool:
     """Whether a connection was lost or refused; a file has no server that could come back."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    if isinstance(cause, PendingRollbackError):  # of a session that the lost connection left behind; rolled back now
+    if isinstance(cause, PendingRollbackError):  # of a session whose connection was lost; it is rolled back now
         return True
     if not isinstance(cause, (OperationalError, InterfaceError)):
         return isinstance(cause, DBAPIError) and cause.connection_invalidated
@@ -139,9 +139,9 @@ def storage_errors() -> Iterator[None]:
 
 
 def storage_reason(error: Exception, file: Path | None = None) -> str:
-    """The driver's own words, one line; an address in them loses its user and password.
+    """The driver's message in one line, without the user and password of an address in it.
 
-    Optuna's advice for tables of another version is completed for a `file`.
+    For a study `file`, Optuna's advice on tables of another version gets the file's address.
     """
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     origin = getattr(cause, "orig", None) or cause
@@ -151,9 +151,9 @@ def storage_reason(error: Exception, file: Path | None = None) -> str:
 
 
 def save_copy(paths: SweepPaths) -> None:
-    """Copy the study file as it stands, whole, beside it: what `restore` goes back to.
+    """Copy the study file, as it is now, to `study.copy.db`, from which `restore` restores it.
 
-    Raises OutputError where the disk will not have it, or the study file is damaged.
+    Raises OutputError where the copy cannot be written, or the study file is damaged.
     """
     source_url = f"{paths.study_db.absolute().as_uri()}?mode=ro"
     with replacing(paths.study_copy) as file:
@@ -162,15 +162,15 @@ def save_copy(paths: SweepPaths) -> None:
             contextlib.closing(sqlite3.connect(file)) as copy,
         ):
             source.backup(copy)
-        if damage := _damage(file):  # page by page it is the file as it is
+        if damage := _damage(file):  # the copy has the file's pages, also damaged ones
             raise OutputError(f"{paths.study_db} is damaged ({damage}); the same command goes on from its last copy")
 
 
 @contextlib.contextmanager
 def snapshot(file: Path) -> Iterator[BaseStorage]:
-    """A study file as it stands now, in memory: nothing is written to it, and who writes to it is not kept waiting.
+    """A copy in memory of a study file as it is now. The file is not written to, and its writers do not wait.
 
-    Raises OutputError where it cannot be read, here or in the block.
+    Raises OutputError where it cannot be read, also later in the `with` block.
     """
     with contextlib.closing(sqlite3.connect(":memory:")) as memory:
         own = {"creator": lambda: memory, "poolclass": StaticPool}
@@ -178,7 +178,7 @@ def snapshot(file: Path) -> Iterator[BaseStorage]:
             _read_into(memory, file)
             try:
                 storage = RDBStorage("sqlite://", engine_kwargs=own, skip_table_creation=True)
-            except RuntimeError as error:  # the tables are another Optuna's
+            except RuntimeError as error:  # the tables are of another version of Optuna
                 raise OutputError(f"{file} cannot be read: {storage_reason(error, file)}") from None
             yield storage
         except STORAGE_ERRORS as error:
@@ -193,7 +193,7 @@ def _read_into(memory: sqlite3.Connection, file: Path) -> None:
     except sqlite3.OperationalError:
         if not journal.exists():
             raise
-        with tempfile.TemporaryDirectory() as folder:  # a write was cut off, and is rolled back in a copy
+        with tempfile.TemporaryDirectory() as folder:  # a write was cut off; a copy is rolled back
             for own in (file, journal):
                 shutil.copy(own, folder)
             with contextlib.closing(sqlite3.connect(Path(folder) / file.name)) as source:
@@ -201,9 +201,9 @@ def _read_into(memory: sqlite3.Connection, file: Path) -> None:
 
 
 def restore(paths: SweepPaths) -> str | None:
-    """Put the last copy in the place of a study file that is damaged; what to tell of it, or None.
+    """Replace a damaged study file by its last copy; returns a message about it, or None where it is not damaged.
 
-    Raises OutputError where the file is damaged and there is no copy of it.
+    Raises OutputError where the file is damaged and has no copy.
     """
     damage = _damage(paths.study_db)
     if damage is None:
@@ -214,7 +214,7 @@ def restore(paths: SweepPaths) -> str | None:
             "were; move the study file away to start the sweep again"
         )
     aside = paths.study_db.with_name("study.damaged.db")
-    with contextlib.suppress(FileNotFoundError):  # what sqlite would roll back belongs to the damaged file
+    with contextlib.suppress(FileNotFoundError):  # the journal belongs to the damaged file
         os.replace(f"{paths.study_db}-journal", f"{aside}-journal")
     os.replace(paths.study_db, aside)
     with replacing(paths.study_db) as file:
@@ -223,6 +223,7 @@ def restore(paths: SweepPaths) -> str | None:
 
 
 def _damage(file: Path) -> str | None:
+    """What is wrong with a study file; None where it is whole, or there is none."""
     if not file.exists():
         return None
     try:

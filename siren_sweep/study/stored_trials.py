@@ -1,4 +1,4 @@
-"""How the record of a trial is read and written: the user attributes of a trial of Optuna's, named here alone."""
+"""Reads and writes the record of a trial: the user attributes of an Optuna trial, whose keys only this module names."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from siren_sweep.train.report import Report
 
 _ATTEMPT, _DEATHS, _REPORTS, _STOP, _OUTCOME = "attempt", "deaths", "reports", "stop", "outcome"
 _STINTS, _GIVEN_UP, _JOB = "stints", "given_up", "job"
-_told: dict[int, tuple[weakref.ref[FrozenTrial], Trial | None]] = {}  # by identity
+_told: dict[int, tuple[weakref.ref[FrozenTrial], Trial | None]] = {}  # finished trials that were read, by object id
 
 
 def read_trials(study: Study) -> list[Trial]:
-    """The trials that were planned by a sweep, or imported, in order."""
+    """The trials of a study that a sweep planned or imported, in order."""
     found = (read_trial(trial) for trial in study.get_trials(deepcopy=False))
     return [trial for trial in found if trial is not None]
 
 
 def read_trial(trial: FrozenTrial) -> Trial | None:
-    """A trial of a sweep; None of one that another program added. Raises SweepStateError where a record is broken.
+    """The record of a sweep's trial; None of a trial that another program added.
 
-    One that was told changes no more, and the storage has it at hand: it is read once.
+    A finished trial does not change, so its record is read once. Raises SweepStateError where a record is broken.
     """
     kept = _told.get(id(trial))
     if kept is not None and kept[0]() is trial:
@@ -67,7 +67,7 @@ def _read(trial: FrozenTrial) -> Trial | None:
 
 
 def as_planned(trial: FrozenTrial) -> FrozenTrial:
-    """A trial as it was when it was planned: it runs, and nothing has come of it yet."""
+    """A trial as it was when it was planned: it runs, and has no reports and no outcome."""
     shown = copy.copy(trial)
     shown.state, shown.value, shown.datetime_complete = TrialState.RUNNING, None, None
     shown.intermediate_values = {}
@@ -77,7 +77,7 @@ def as_planned(trial: FrozenTrial) -> FrozenTrial:
 
 
 class TrialWriter:
-    """Writes what happens to one trial."""
+    """Writes the record of one trial, each method in one write."""
 
     def __init__(self, storage: BaseStorage, trial_id: int) -> None:
         self._storage, self._trial_id = storage, trial_id
@@ -92,14 +92,14 @@ class TrialWriter:
         self._set(_REPORTS, [vars(report) for report in reports])
 
     def value(self, step: int, r2: float) -> None:
-        """What Optuna's pruners compare by."""
+        """The intermediate value by which Optuna's pruners compare trials."""
         self._storage.set_trial_intermediate_value(self._trial_id, step, r2)
 
     def stop(self, stop: Stop) -> None:
         self._set(_STOP, _stop_values(stop))
 
     def stints(self, stints: Sequence[Stint]) -> None:
-        """Take a paused trial up again, in one write: it then has no current outcome."""
+        """The resumptions of a paused trial. With a new one the trial has no current outcome."""
         self._set(_STINTS, [dict(vars(stint)) for stint in stints])
 
     def given_up(self, batch: int) -> None:
@@ -118,7 +118,7 @@ class TrialWriter:
 def trial_values(
     plan: TrialPlan, outcome: Outcome | None = None, attempt: int = 0, stop: Stop | None = None
 ) -> dict[str, Any]:
-    """The attributes of a trial that is added whole."""
+    """The attributes of a trial that is added to a study with all that is known of it."""
     values = {**plan_values(plan), _ATTEMPT: attempt}
     if stop is not None:
         values[_STOP] = _stop_values(stop)
@@ -132,22 +132,22 @@ def _stop_values(stop: Stop) -> dict[str, float]:
 
 
 def without_parent(trial: FrozenTrial) -> dict[str, Any]:
-    """The attributes of a trial for another study, in which its parent may not be."""
+    """The attributes of a trial for another study, which may lack its parent."""
     return {**trial.user_attrs, "parent": None}
 
 
 def sampler_state(trial: FrozenTrial) -> Mapping[str, Any]:
-    """What a sampler kept with a trial for itself."""
+    """What a sampler stored with a trial for its own use."""
     found: Mapping[str, Any] = trial.user_attrs.get(SAMPLER_STATE) or {}
     return found
 
 
 def stated_parent(trial: FrozenTrial) -> tuple[bool, int | None]:
-    """Whether a trial says what its parent is, and which."""
+    """Whether a trial states its parent, and the parent's number; None of a root."""
     return "parent" in trial.user_attrs, trial.user_attrs.get("parent")
 
 
 def failure(trial: FrozenTrial) -> Outcome | None:
-    """The outcome of a trial that failed, whoever added it."""
+    """The outcome of a failed trial, also of one that was not planned by a sweep; else None."""
     values = trial.user_attrs.get(_OUTCOME)
     return as_record(Outcome, values, f"trial {trial.number}") if trial.state is TrialState.FAIL and values else None

@@ -1,6 +1,6 @@
-"""Where the state lives: one Optuna study a block, in one storage; what a trial is stands in its attributes.
+"""Opens the studies of a sweep, which are its state: one Optuna study for each block, in one storage.
 
-Everything else (export, MLflow, pictures, the record) is a view over these and can be made again.
+Everything else (export, MLflow, pictures, the record) is a view of these and can be made again.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ from siren_sweep.study.stored import (
 from siren_sweep.study.stored_trials import read_trial, read_trials
 from siren_sweep.train.size import arithmetic, n_networks
 
-Studies = tuple[dict[int, Study], dict[int, Study]]  # of the blocks, and of the runs beside them, by block
-STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # an address with a password is seen by nobody here
+Studies = tuple[dict[int, Study], dict[int, Study]]  # by block: the blocks' studies, and those of the runs beside them
+STORAGE_URL_VARIABLE = "SIREN_SWEEP_STORAGE_URL"  # other users cannot read a password here, as they can a command's
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def open_storage(url: str | None, paths: SweepPaths, existing: bool = False) -> BaseStorage:
-    """The sweep's storage; null is the sqlite file in its folder. Raises OutputError.
+    """The sweep's storage at `url`; None: the sqlite file in its folder. The environment's variable overrides `url`.
 
-    An `existing` one, as a worker opens, is not made where its file is gone, and waited for where its server is.
+    `existing` is for workers: a missing file is an error, and a server that is gone is waited for. Raises OutputError
+    where the storage cannot be opened.
     """
     address = with_driver(os.environ.get(STORAGE_URL_VARIABLE) or url or sqlite_url(paths.study_db))
     own = address == sqlite_url(paths.study_db)
@@ -59,18 +60,21 @@ def open_storage(url: str | None, paths: SweepPaths, existing: bool = False) -> 
             TimedStorage,
             address,
             engine_kwargs=engine_settings(address),
-            skip_compatibility_check=existing,  # who made it has looked
+            skip_compatibility_check=existing,  # the sweep has checked it
             skip_table_creation=existing,
         )
         return patient(get_storage(wait_for(connect) if existing else connect()))
     except OutputError:
         raise
-    except Exception as error:  # SQLAlchemy's, the driver's and Optuna's own kinds
+    except Exception as error:  # SQLAlchemy, the driver and Optuna raise many kinds
         raise OutputError(not_opened(error, address, paths.study_db if own else None)) from None
 
 
 def open_folder(folder: Path) -> tuple[SweepPaths, OutputPaths, dict[int, Study], dict[int, Study]]:
-    """The studies of a sweep's folder and its validation studies, by block. Raises OutputError where it holds none."""
+    """The paths of a sweep's folder, and its studies and validation studies by block number.
+
+    Raises OutputError where the folder has no study.db, or it cannot be opened.
+    """
     paths = _folder_of_a_sweep(folder)
     storage = open_storage(None, paths)
     return paths, OutputPaths(paths.root.parent), *all_studies(storage)
@@ -78,8 +82,7 @@ def open_folder(folder: Path) -> tuple[SweepPaths, OutputPaths, dict[int, Study]
 
 @contextlib.contextmanager
 def read_folder(folder: Path) -> Iterator[tuple[SweepPaths, dict[int, Study], dict[int, Study]]]:
-    """As `open_folder`, of the studies as they stand now, while they are read: nothing is written, whoever runs the
-    sweep. Raises OutputError."""
+    """As `open_folder`, but of a copy in memory, so that a running sweep is not disturbed. Raises OutputError."""
     paths = _folder_of_a_sweep(folder)
     on_server = STORAGE_URL_VARIABLE in os.environ
     with snapshot(paths.study_db) if not on_server else contextlib.nullcontext(open_storage(None, paths)) as storage:
@@ -99,12 +102,12 @@ def study_name(block: int) -> str:
 
 
 def validation_name(block: int) -> str:
-    """The name of the study in which a block's best is trained again: whole, and with other seeds."""
+    """The name of the study in which a block's best is trained again: in all windows, and with other seeds."""
     return f"{study_name(block)}_validation"
 
 
 def load(storage: BaseStorage, name: str, **policies: Any) -> Study | None:
-    """A study, or None where it has not begun; `policies` are Optuna's sampler and pruner."""
+    """The study of a name, or None where there is none. `policies` are Optuna's `sampler` and `pruner`."""
     try:
         return optuna.load_study(study_name=name, storage=storage, **policies)
     except KeyError:
@@ -112,9 +115,9 @@ def load(storage: BaseStorage, name: str, **policies: Any) -> Study | None:
 
 
 def create(storage: BaseStorage, name: str, block: Block | None = None) -> Study:
-    """A study, made where it is not there yet: of a block, which is stored once, at its making, or beside one.
+    """The study of a name, made where there is none. With a `block` it is that block's, else it is beside a block's.
 
-    Raises SweepStateError where somebody deleted a trial of it.
+    Raises SweepStateError where a trial of it was deleted.
     """
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
     numbers = [trial.number for trial in study.get_trials(deepcopy=False)]
@@ -132,10 +135,10 @@ def create(storage: BaseStorage, name: str, block: Block | None = None) -> Study
 
 
 def all_blocks(storage: BaseStorage, known: Mapping[int, Study] | None = None) -> dict[int, Study]:
-    """The studies that have begun, by block number; those that are `known` are not loaded again.
+    """The studies of the blocks that have begun, by block number; `known` ones are not loaded again.
 
-    One of which not all is written down yet, which takes its maker some writes, has not begun. To list the names of
-    studies is to read all that is stored in each: who looks again asks for the one after those that it knows.
+    A study without its settings has not begun: `write_block` stores them last. Listing the names of all studies reads
+    much of the database, so with `known` studies only those of the following blocks are looked for.
     """
     if not known:
         names = set(optuna.get_all_study_names(storage))
@@ -150,8 +153,7 @@ def all_blocks(storage: BaseStorage, known: Mapping[int, Study] | None = None) -
 
 
 def all_studies(storage: BaseStorage, known: Studies = ({}, {})) -> Studies:
-    """All studies that have begun, those of blocks and those beside them; those that are `known` are not loaded
-    again."""
+    """The studies of all blocks that have begun, and those beside them; `known` ones are not loaded again."""
     blocks, validations = all_blocks(storage, known[0]), dict(known[1])
     for number in blocks.keys() - validations.keys():
         if (study := load(storage, validation_name(number))) is not None:
@@ -160,63 +162,62 @@ def all_studies(storage: BaseStorage, known: Studies = ({}, {})) -> Studies:
 
 
 def trial_id(storage: BaseStorage, study: Study, number: int) -> int:
-    """The storage's id of a trial."""
+    """The storage's id of the trial with a number. Raises KeyError where there is none."""
     study_id = storage.get_study_id_from_name(study.study_name)
     return storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
 
 def one_trial(storage: BaseStorage, study: Study, number: int) -> Trial:
-    """One of the sweep's trials, as the storage has it now, at the cost of reading it alone."""
+    """One trial of a sweep as the storage has it now. No other trial is read."""
     found = read_trial(storage.get_trial(trial_id(storage, study, number)))
     assert found is not None
     return found
 
 
 def n_trials_of(asked: Sequence[Instruction], block: int, n_iter_block: int) -> int:
-    """A block's budget in full trials: `n_iter_block`, and what a person added by the instructions."""
+    """A block's budget in full trials: `n_iter_block`, and what a person's instructions added."""
     return n_iter_block + sum(one.more for one in asked if one.block == block)
 
 
 def instructions(studies: Mapping[int, Study]) -> list[Instruction]:
-    """What a person asked of the sweep while it ran, in order."""
+    """A person's instructions to the running sweep, in order; `studies` are those of the blocks."""
     return read_instructions(studies[1]) if 1 in studies else []
 
 
 def told_batch(study: Study) -> int:
-    """The last batch that was told, 0 where none was."""
+    """The last batch of which Optuna was told, 0 where there is none."""
     told = last_told(study)
     if told is not None:
         return told
-    last = last_batch(study)  # of a study that does not say: one batch at a time was open
+    last = last_batch(study)  # where it is not stored, one batch at a time was open
     over = sum(trial.batch == last and (trial.state.is_finished() or trial.paused) for trial in read_trials(study))
     return last - 1 if last and over < len(read_plan(study, last)) else last
 
 
 def open_batches(study: Study) -> list[int]:
-    """The batches that are planned and not told yet, in order."""
+    """The open batches, in order: those that are planned and not told yet."""
     return list(range(told_batch(study) + 1, last_batch(study) + 1))
 
 
 def open_batch(study: Study) -> int | None:
-    """The batch that is told next, or None where none is open."""
+    """The first open batch, which is told next; None where none is open."""
     return next(iter(open_batches(study)), None)
 
 
 def told_trials(study: Study) -> list[Trial]:
-    """The trials that were told: complete, pruned or failed."""
+    """The trials of which Optuna was told: complete, pruned or failed."""
     return [trial for trial in read_trials(study) if trial.state.is_finished()]
 
 
 def paused_trials(study: Study) -> list[Trial]:
-    """The trials that the pruner stopped and that may go on."""
+    """The trials that the pruner stopped, and that were not told yet."""
     return [trial for trial in read_trials(study) if trial.paused]
 
 
 def n_left(trials: Sequence[Trial], n_trials: int) -> int:
-    """How many trials at their full length a block of `n_trials` has left after its `trials`, to the nearest whole
-    number.
+    """How many full trials a block of `n_trials` has left after its `trials`, to the nearest whole number.
 
-    What a paused trial has not run is there for others.
+    The steps that a paused trial has not run are left for others.
     """
     return math.floor(n_trials - sum(trial.spent for trial in trials) + 0.5 + 1e-9)
 
@@ -227,19 +228,20 @@ def complete(study: Study) -> list[Trial]:
 
 
 def best_trial(study: Study, trials: Sequence[Trial] | None = None) -> Trial | None:
-    """The complete trial of highest R2; of those that reached `claude.solved_r2` the cheapest. None without any.
+    """The complete trial of highest R2; of those that reached `claude.solved_r2`, the cheapest. None without any.
 
-    `trials` are the study's where they have been read.
+    `trials` are the study's trials, where the caller has read them already.
     """
     known = read_trials(study) if trials is None else trials
     return min((one for one in known if one.state is TrialState.COMPLETE), key=standing(study), default=None)
 
 
 def standing(study: Study, validation: Study | None = None) -> Callable[[Trial], tuple[float, float, int]]:
-    """The order of a block's finished trials, the best first: by R2, and among solved ones by the arithmetic they took.
+    """A sort key for a block's finished trials, the best first: by R2, and among solved ones by their arithmetic.
 
-    A difference between 1 - 1e-6 and 1 - 2e-6 means nothing to a person, and costs the next blocks their time. What
-    other seeds of a config do not solve was solved by luck, and stands where the worst of its seeds stands.
+    Solved trials are not compared by R2: the difference between 1 - 1e-6 and 1 - 2e-6 matters to nobody, and a larger
+    config costs the next blocks time. A config that another seed in `validation` did not solve has the R2 of its worst
+    seed.
     """
     solved = solved_r2(study)
     others: dict[int | None, list[float]] = {}
@@ -271,9 +273,10 @@ def seed_runs(validation: Study | None) -> list[Trial]:
 
 @dataclass(frozen=True)
 class Winner:
-    """What a block exports and carries on: a run that was trained whole, and the name of its study.
+    """The run that a block exports, trained in all windows, and the name of its study.
 
-    `searched` is the trial of the block that it came from: the run itself, unless that trial trained a sample.
+    `searched` is the block's trial of that config. It is the run itself, unless it trained only a sample of the
+    windows.
     """
 
     study: str
@@ -286,7 +289,7 @@ class Winner:
 
 
 def winner(study: Study, validation: Study | None) -> Winner | None:
-    """The whole run of highest final_r2, of the block's trials and of those trained whole afterwards; None without."""
+    """The best run in all windows, by `standing`, of the block's trials and of their whole runs; None without one."""
     known = {trial.number: trial for trial in complete(study)}
     own = [trial for trial in known.values() if not trial.sampled]
     whole = [trial for trial in whole_runs(validation) if trial.plan.whole_of in known]

@@ -1,4 +1,4 @@
-"""The records of a sweep as JSON values, and back from them; under which keys they are stored is `stored`'s own."""
+"""Converts the records of a sweep to JSON values and back. `stored` and `stored_trials` know their keys."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ def plan_values(plan: TrialPlan) -> dict[str, Any]:
         _HYPOTHESIS: _hypothesis_values(plan.hypothesis),
         SAMPLER_STATE: dict(plan.sampler_state),
     }
-    for name in ("validation_of", "whole_of", "note", SAMPLER_STATE):  # which few trials have
+    for name in ("validation_of", "whole_of", "note", SAMPLER_STATE):  # few trials have these
         if not values[name] and values[name] != 0:
             del values[name]
     return values
 
 
 def as_plan(values: Mapping[str, Any], where: str) -> TrialPlan:
-    """The plan that is stored with `where`. Raises SweepStateError where something is missing."""
+    """The plan in stored values.
+
+    `where` names their place in the SweepStateError that it raises if some are missing.
+    """
     own = {key: value for key, value in values.items() if value is not None}
     if _HYPOTHESIS in own:
         own[_HYPOTHESIS] = _hypothesis(own[_HYPOTHESIS])
@@ -69,14 +72,14 @@ def _hypothesis_values(hypothesis: Hypothesis | None) -> dict[str, Any] | None:
 def outcome_values(outcome: Outcome) -> dict[str, Any]:
     """An outcome as it is stored."""
     values = {**vars(outcome), "metrics": dict(outcome.metrics), "provenance": dict(outcome.provenance)}
-    for name in ("began_s", "ended_s", "provenance"):  # which an older version did not know
+    for name in ("began_s", "ended_s", "provenance"):  # older versions do not have these
         if not values[name]:
             del values[name]
     return values
 
 
 def as_instruction(values: Mapping[str, Any]) -> Instruction:
-    """An instruction from what is stored."""
+    """The instruction in stored values."""
     own = {key: values[key] for key in ("number", "line", "block", "after_batch", "answer")}
     limit = values.get("limit")
     return Instruction(
@@ -90,7 +93,7 @@ def as_instruction(values: Mapping[str, Any]) -> Instruction:
 
 
 def instruction_values(one: Instruction) -> dict[str, Any]:
-    """An instruction as it is stored, without what it does not change."""
+    """An instruction as it is stored, without the changes that it does not make."""
     values: dict[str, Any] = {key: getattr(one, key) for key in ("number", "line", "block", "after_batch")}
     if one.limit:
         values["limit"] = dict(zip(("parameter", "low", "high"), one.limit, strict=True))
@@ -104,9 +107,9 @@ def instruction_values(one: Instruction) -> dict[str, Any]:
 
 
 def as_record(kind: type[T], values: Any, where: str) -> T:
-    """A dataclass from what is stored; keys that it does not know are of other parts of the record.
+    """A dataclass of type `kind` from stored values; keys that it does not have belong to other parts of the record.
 
-    Raises SweepStateError where something is missing.
+    Raises SweepStateError, which names `where`, if some are missing.
     """
     fields = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     try:
