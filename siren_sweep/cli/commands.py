@@ -1,6 +1,6 @@
-"""The subcommands: each makes a view again, or brings something in, from a sweep's folder alone.
+"""The subcommands, such as `export`, `report` and `import`.
 
-What one needs it imports itself: workers import the command line by name, and it stays light.
+Each imports what it needs when it runs: workers import the command line too, and should start fast.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from siren_sweep.errors import ConfigError, OutputError, SweepError, redacted
 
 def run(arguments: Sequence[str]) -> int:
     """Run a subcommand; returns its exit code. Raises SweepError for a person's mistake."""
-    if arguments[0] == "train":  # which tells its own errors
+    if arguments[0] == "train":  # it parses its arguments and reports its errors itself
         from siren_sweep.train import bare
 
         return bare.main(list(arguments[1:]))
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def names() -> dict[str, str]:
-    """The subcommands and what each does, in a line."""
+    """The subcommands, each with a line that says what it does."""
     return {name: what for name, (what, _, _, _) in _COMMANDS.items()}
 
 
@@ -76,7 +76,7 @@ def _sync(options: argparse.Namespace) -> None:
             mirror.update(blocks, validations, over=all(read_block(study).ended for study in blocks.values()))
         except SweepError:
             raise
-        except Exception as error:  # MLflow's, the driver's and the network's own kinds
+        except Exception as error:  # MLflow, the driver and the network raise many kinds
             where = shown(uri, outputs)
             raise OutputError(f"MLflow at {where} could not be reached: {redacted(str(error))}") from error
     name = paths.root.name
@@ -111,7 +111,7 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _known(given: Sequence[str]) -> dict[str, float]:
-    """NAME=VALUE of explorable parameters. Raises ConfigError with every fault."""
+    """The values, by dotted name, of explorable parameters in texts NAME=VALUE. Raises ConfigError with every fault."""
     from siren_sweep.config.parameters import PARAMETERS
     from siren_sweep.study.log_parser import number, parameter_named
 
@@ -160,16 +160,16 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
         "siren-sweep export outputs/demo\nsiren-sweep export outputs/demo --format onnx\n"
         "siren-sweep --config-dir outputs/demo/best --config-name block_02",
     ),
-    "report": ("the report again: one HTML file", _report, _FOLDER, "siren-sweep report outputs/demo"),
-    "record": ("the scientific record again, as Markdown", _record, _FOLDER, "siren-sweep record outputs/demo"),
+    "report": ("write the report again: one HTML file", _report, _FOLDER, "siren-sweep report outputs/demo"),
+    "record": ("write the scientific record again, as Markdown", _record, _FOLDER, "siren-sweep record outputs/demo"),
     "compare": (
-        "sweeps side by side: what each reached at each number of frames, and at equal cost",
+        "compare sweeps: what each reached at each number of frames, and at equal cost",
         _compare,
         {"sweep_folders": {"type": Path, "nargs": "+", "metavar": "sweep_folder", "help": "outputs/<sweep.name>"}},
         "siren-sweep compare outputs/a outputs/b",
     ),
     "sync": (
-        "send to MLflow what an outage kept from it, in order and once",
+        "send to MLflow what it does not have yet, as after an outage",
         _sync,
         _FOLDER
         | {
@@ -180,7 +180,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
         "siren-sweep sync outputs/demo\nsiren-sweep sync outputs/demo --tracking-uri http://somebody:password@host:5000",
     ),
     "ui": (
-        "MLflow's pages, open on the runs of a sweep; Ctrl-C ends them",
+        "open MLflow's pages on the runs of a sweep; Ctrl-C ends the server",
         _ui,
         {
             "folder": {
@@ -193,7 +193,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
         "siren-sweep ui\nsiren-sweep ui outputs/demo",
     ),
     "import": (
-        "what the old loop left, its folder or its log alone, as the studies of a sweep",
+        "import the folder, or the log, of the old LLM-driven exploration as the studies of a sweep",
         _import,
         {
             "old": {"type": Path, "help": "the folder, with configs and scores beside its log, or a *_analysis.md"},
@@ -209,9 +209,9 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict
         },
         "siren-sweep import old_folder --sweep-folder outputs/OLD\nsiren-sweep -m sweep.learn_from=outputs/OLD",
     ),
-    "video": ("a video of your own as a stimulus, to be learned", video.act, video.ARGUMENTS, video.EXAMPLES),
+    "video": ("make a stimulus of a video of your own", video.act, video.ARGUMENTS, video.EXAMPLES),
     "train": (
-        "one config by the bare trainer; with torch, numpy and PyYAML alone it is python -m siren_sweep.train",
+        "train one config; with torch, numpy and PyYAML alone, type python -m siren_sweep.train instead",
         lambda _: None,
         {},
         "siren-sweep train block_03.yaml --field field.safetensors --device cuda --out run",

@@ -1,6 +1,6 @@
-"""`python -m siren_sweep.cli.job OVERRIDE ...`: an attempt at a trial, as a job of a cluster runs it.
+"""`python -m siren_sweep.cli.job OVERRIDE ...`: one attempt at a trial, run as a job of a cluster.
 
-Its exit code says how it ended; the sweep's parent reads it, and an `error:` line of the job's log.
+The sweep reads its exit code, which says how it ended, and an `error:` line in the job's log.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from siren_sweep.text import one_line
 
 
 def main() -> None:
-    """Run the trial that the overrides name. A signal makes it leave its checkpoint and go."""
+    """Run the trial that the overrides name. On a signal it writes its checkpoint and ends.
+
+    Raises SystemExit: with code 3 where a signal or another attempt ended it, 2 for a fault that no trial caused.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    for which in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):  # SLURM's, LSF's, and LSF's at the limit of time
+    for which in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):  # SLURM's; LSF's; LSF's at the time limit
         signal.signal(which, interrupt)
     own = [text for text in sys.argv if text.startswith(("trial.folder=", "trial.attempt="))]
     _say(f"begins on {platform.node()}: {' '.join(own)}")
@@ -39,7 +42,7 @@ def main() -> None:
         _leave(error)
     except HydraException as error:
         _leave(SweepError(f"the config of a job cannot be composed: {error}"))
-    except OSError as error:  # the machine's, whatever the config: a disk that is full, a folder that is gone
+    except OSError as error:  # the machine's fault, not the config's: a disk is full, a folder is gone
         _leave(OutputError(f"a worker could not go on: {type(error).__name__}: {error}"))
 
 

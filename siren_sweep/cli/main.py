@@ -1,6 +1,6 @@
-"""The command `python -m siren_sweep`: from the command line to a single run, a trial of a sweep, or a sweep.
+"""The command `python -m siren_sweep`: runs a subcommand, a single training run, a sweep, or one trial of a sweep.
 
-Workers import this module by name: it stays light, and torch, optuna and mlflow are imported where they are needed.
+Workers import this module and should start fast, so torch, optuna and mlflow are imported where they are needed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _SWEEPS = {"-m", "--multirun"}
 
 
 def task(cfg: DictConfig) -> None:
-    """What Hydra runs for each job: a worker's trial where a sweep says which, else a single run."""
+    """What Hydra runs for each job: the trial of a sweep that the config names, or else a single run.
+
+    Raises ConfigError with every fault of the config, and what `run_trial` or `run_single` raise.
+    """
     config = typed(cfg)
     if wrong := faults(config):
         raise ConfigError(wrong)
@@ -44,7 +47,7 @@ def task(cfg: DictConfig) -> None:
 
 
 def _run_once() -> None:
-    """A single run. Its errors go around Hydra, which puts a line of its own before those that pass through it."""
+    """A single run. Hydra adds a line of its own to errors that pass through it, so they are raised again outside."""
     told: list[SweepError] = []
 
     def once(cfg: DictConfig) -> None:
@@ -59,12 +62,12 @@ def _run_once() -> None:
 
 
 def by_hydra(job: Callable[[DictConfig], None]) -> None:
-    """Run a job, or with `-m` the jobs of a sweep, with the config that the command line composes."""
+    """Have Hydra compose the config of the command line and run `job` with it, or with `-m` a sweep's jobs."""
     hydra.main(config_path=conf_dir(), config_name="config", version_base="1.3")(job)()
 
 
 def _to_show(arguments: list[str]) -> list[str]:
-    """Of a sweep's command with `--cfg` or `--info`, what Hydra shows: the config of all that is not swept."""
+    """The arguments; of a sweep with `--cfg` or `--info`, only those that Hydra can show: without what is swept."""
     from siren_sweep.config.overrides import overrides_in, parse
 
     asked = any(text in ("-c", "-i") or text.startswith(("--cfg", "--info")) for text in arguments)
@@ -72,13 +75,13 @@ def _to_show(arguments: list[str]) -> list[str]:
         return arguments
     swept = [text for text in overrides_in(arguments) if parse(text).is_sweep_override()]
     if swept:
-        print(f"swept, and so not in what is shown: {' '.join(swept)}", file=sys.stderr)
+        print(f"not shown, since it is swept: {' '.join(swept)}", file=sys.stderr)
     return [text for text in arguments if text not in _SWEEPS and text not in swept]
 
 
 def _refuse_other_text() -> None:
-    """Raises ConfigError where the command, or its folder, could not be written to a file."""
-    with contextlib.suppress(FileNotFoundError):  # a folder that was removed
+    """Raises ConfigError where the command or the working directory is not valid UTF-8, and so fits no text file."""
+    with contextlib.suppress(FileNotFoundError):  # the working directory was removed
         for text in (*sys.argv[1:], os.getcwd()):
             if not text.isascii() and any("\ud800" <= mark <= "\udfff" for mark in text):
                 raise ConfigError(
@@ -88,18 +91,18 @@ def _refuse_other_text() -> None:
 
 
 def main() -> None:
-    """Run a subcommand, or Hydra; a person's mistake is one message and exit code 2."""
+    """Run a subcommand, or Hydra. A person's mistake is printed as one message; the exit code is then 2."""
     from siren_sweep.config.overrides import explain
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # whatever it was: so that errors come here, and are told in one way
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # always, so that errors reach the handlers below
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a terminal may have fewer letters than a name
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: a terminal's encoding may lack a letter
     try:
         _refuse_other_text()
         if sys.argv[1:2] and sys.argv[1] in commands.names():
             raise SystemExit(commands.run(sys.argv[1:]))
         if not __debug__:
-            raise ConfigError("python must run without -O and PYTHONOPTIMIZE: what Hydra reads rests on assertions")
+            raise ConfigError("python must run without -O and PYTHONOPTIMIZE: Hydra's parser relies on assertions")
         if {"-h", "--help"} & {*sys.argv[1:]}:
             print(overview(commands.names(), Path(conf_dir())))
             return

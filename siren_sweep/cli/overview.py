@@ -1,4 +1,4 @@
-"""`siren-sweep --help`: the commands, the config groups, the overrides that people type, three examples."""
+"""The text of `siren-sweep --help`: the commands, the config groups, the most common overrides, three examples."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _COMMON = {
     "dataset=flyvis dataset.path=PATH": "your own data",
     "sweep.name=NAME outputs_dir=PATH": "where a sweep lands",
     "claude.n_iter_block=12": "full trials whose steps a block may take",
-    "claude.n_parallel=4": "configs a batch",
-    "claude.time_budget_min=60": "minutes a trial",
+    "claude.n_parallel=4": "configs of a batch",
+    "claude.time_budget_min=60": "minutes of a trial, at most",
     "training.device=auto": "auto, cpu, cuda",
     "'graph_model.omega_f=choice(30,80)'": "what is searched; a plain value pins it",
     "base=PATH.yaml": "an existing config as the base",
-    "sweep.learn_from=FOLDER": "what another sweep found",
+    "sweep.learn_from=FOLDER": "start from the trials of another sweep",
     "tracking=none": "without MLflow",
 }
 _EXAMPLES = {
@@ -29,7 +29,7 @@ _EXAMPLES = {
 
 
 def overview(commands: Mapping[str, str], conf_dir: Path) -> str:
-    """The text; `commands` are the subcommands and what each does."""
+    """The text. `commands` are the subcommands, each with what it does; `conf_dir` holds the config groups."""
     program = command()
     groups = {
         folder.name: ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
@@ -57,7 +57,7 @@ def overview(commands: Mapping[str, str], conf_dir: Path) -> str:
 
 
 def _table(title: str, rows: Mapping[str, str]) -> list[str]:
-    """Two columns where the terminal is wide enough for both, else a description below its name."""
+    """A title and rows in two columns; each description stands below its name where the terminal is too narrow."""
     width, longest = shutil.get_terminal_size().columns, max(map(len, rows))
     column = longest + 4 if longest <= width // 2 else 8
     lines = [title]

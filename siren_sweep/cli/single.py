@@ -1,4 +1,4 @@
-"""`python -m siren_sweep`: one training run of the composed config, outside the sweeps."""
+"""`python -m siren_sweep`: a single training run of the composed config."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from siren_sweep.train.run import run_training
 
 
 class RunFailed(SweepError):
-    """The run ended without a result; the text says why."""
+    """The run ended without a result. The message says why."""
 
 
 def _free(folder: Path) -> Path:
-    """The folder, or `FOLDER_2` and so on where a run has ended there: folders are named by the time, and two runs may
-    start at the same one."""
+    """The folder, or `FOLDER_2` and so on where a run has ended there.
+
+    A run's folder is named after its time of start, and two runs may start at the same time.
+    """
     names = (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(2))
     places = map(TrialPaths, itertools.chain([folder], names))
     return next(own.root for own in places if own.checkpoint.exists() or not own.result.exists())
 
 
 def run_single(cfg: Config, folder: Path) -> None:
-    """Train once, with a progress bar, or plain lines where there is no terminal; print one metric a line.
+    """Train once, and print the metrics, one on a line. Progress is a bar, or plain lines where there is no terminal.
 
-    Raises DataError, RunFailed.
+    The run's files go to `folder`. Raises DataError, ConfigError, OutputError and RunFailed.
     """
     outputs = OutputPaths(Path(cfg.outputs_dir))
     make_writable(outputs.root)

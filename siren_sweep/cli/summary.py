@@ -1,4 +1,4 @@
-"""The end of a sweep: where its best configs, pictures and the MLflow UI are."""
+"""What a sweep prints at its end: the best of each block, and where its files and MLflow's pages are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from siren_sweep.text import wrapped
 
 
 class PrintSummary(Callback):
-    """Hydra's callback at the end of a multirun."""
+    """A Hydra callback that prints the summary when a multirun has ended."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         outputs = OutputPaths(Path(config.outputs_dir).absolute())

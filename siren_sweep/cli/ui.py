@@ -24,17 +24,18 @@ from siren_sweep.study.stored import read_tracked_to, sweep_id
 from siren_sweep.study.studies import read_folder
 from siren_sweep.views.mlflow.address import HOST, PORT, TRAINING, shown, sync_uri
 
-PATIENCE_S = 300.0  # until the server answers
+PATIENCE_S = 300.0  # longest wait for the server's first answer
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 _OF_A_SWEEP = ("study.db", "sweep.lock")
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 
 def serve(folder: Path) -> int:
-    """Open MLflow on the newest sweep in `folder`, which may be its own, `outputs_dir`, or what holds that; return
-    when a person ends it, or at once where the sweep tracks to a server.
+    """Open MLflow's pages on the runs of the newest sweep below `folder`; returns the exit code.
 
-    Raises OutputError where there is no sweep, or none that tracks.
+    `folder` may be a sweep's folder, `outputs_dir`, or the folder that holds `outputs_dir`. Where the sweep tracks to a
+    server, its address is printed; else a server runs here until a person ends it. Raises OutputError where there is no
+    sweep, it has not tracked, or the server does not start or ends.
     """
     paths = newest_sweep(folder)
     outputs = OutputPaths(paths.root.parent)
@@ -65,7 +66,7 @@ def serve(folder: Path) -> int:
 
 
 def newest_sweep(folder: Path) -> SweepPaths:
-    """The sweep that last ran, of those in `folder`, in a folder of it, or in one of that. Raises OutputError."""
+    """The sweep below `folder`, at most two levels down, that ran last. Raises OutputError where there is none."""
     found = [file for depth in ("", "*/", "*/*/") for name in _OF_A_SWEEP for file in folder.glob(depth + name)]
     if not found:
         raise OutputError(
@@ -75,7 +76,7 @@ def newest_sweep(folder: Path) -> SweepPaths:
 
 
 def _runs(uri: str, own_id: str) -> str:
-    """The place of a sweep's runs below the server's address; nothing where MLflow does not know them."""
+    """The path of a sweep's runs below the server's address; empty where MLflow does not have them."""
     from mlflow.exceptions import MlflowException
 
     from siren_sweep.views.mlflow.client import client_of
@@ -90,15 +91,15 @@ def _runs(uri: str, own_id: str) -> str:
 
 @contextmanager
 def _server(uri: str) -> Iterator[tuple[subprocess.Popen[bytes], str, IO[bytes]]]:
-    """MLflow's server in a process group of its own, its address, and the file of what it says."""
+    """MLflow's server, in a process group of its own: the process, its address, and the file with its output."""
     port = _free_port()
     own = {
-        "MLFLOW_BACKEND_STORE_URI": uri,  # and not among the arguments, which all users of a machine may read
+        "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument, which other users of the machine could read
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     arguments = ["server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    ends = (signal.SIGTERM, signal.SIGHUP)  # as Ctrl-C does
+    ends = (signal.SIGTERM, signal.SIGHUP)  # they end it as Ctrl-C does
     before = [signal.signal(how, signal.default_int_handler) for how in ends]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
@@ -107,7 +108,7 @@ def _server(uri: str) -> Iterator[tuple[subprocess.Popen[bytes], str, IO[bytes]]
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            start_new_session=True,  # Ctrl-C is for this process, which ends the server
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the server
         )
         try:
             yield process, f"http://{HOST}:{port}", said
@@ -120,7 +121,7 @@ def _server(uri: str) -> Iterator[tuple[subprocess.Popen[bytes], str, IO[bytes]]
 
 
 def _free_port() -> int:
-    """MLflow's usual port, or another where that is taken."""
+    """MLflow's usual port, or any free one where that is taken. Raises OutputError where none is free."""
     for port in (PORT, 0):
         with socket.socket() as own:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -133,8 +134,8 @@ def _free_port() -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, said: IO[bytes]) -> None:
-    """Until the server answers. Raises OutputError where it ends, or takes too long."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
+    """Wait until the server answers. Raises OutputError where it ends, or takes longer than `PATIENCE_S`."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without the proxy of http_proxy
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -147,13 +148,14 @@ def _wait(process: subprocess.Popen[bytes], address: str, said: IO[bytes]) -> No
 
 
 def _last_words(said: IO[bytes]) -> str:
+    """The last line of the server's output."""
     said.seek(0)
     lines = said.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server with the processes that it has made."""
+    """End the server and the processes that it has started."""
     for how in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, how)

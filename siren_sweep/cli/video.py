@@ -1,4 +1,4 @@
-"""`siren-sweep video FILE... --out FOLDER`: a person's own video as a stimulus field."""
+"""`siren-sweep video FILE... --out FOLDER`: makes a stimulus field of a person's own video."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "type": int,
         "nargs": 4,
         "metavar": ("LEFT", "TOP", "WIDTH", "HEIGHT"),
-        "help": "the part of the picture to be seen, in pixels (default: all of it)",
+        "help": "the part of the picture that is used, in pixels (default: all of it)",
     },
     "--frames": {"type": int, "metavar": "N", "help": "stop after N stimulus frames"},
     "--normalise": {"action": "store_true", "help": "stretch all values, so that the darkest is 0 and the brightest 1"},
@@ -47,7 +47,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def act(options: argparse.Namespace) -> None:
-    """Write the stimulus and its preview, with a progress bar, and say how it is used. Raises SweepError."""
+    """Write the stimulus and its preview, with a progress bar, and print the command of a sweep that learns it.
+
+    Raises ConfigError, DataError and OutputError; see `write_video`.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
