@@ -98,7 +98,11 @@ class GraphModel:
         most=1e6,
     )
     nnr_f_xy_period: float = explorable(
-        1.0, "xy_period", "lattice spacings over which its x and y grow by 2 pi", above=0, unit="lattice spacings"
+        1.0,
+        "xy_period",
+        "lattice spacings over which the network's x and y grow by 2 pi",
+        above=0,
+        unit="lattice spacings",
     )
     window_frames: int = explorable(
         0,

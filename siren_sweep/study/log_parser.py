@@ -159,11 +159,11 @@ def _drafts(text: str) -> tuple[list[_Draft], _Notes]:
                 unread.append((at, f"a second {label} line of iteration {drafts[-1].iteration}; the first one counts"))
             drafts[-1].texts.setdefault(label, (at, found[2].strip("*` ")))
         elif found and label in ("Config", "Metrics"):
-            unread.append((at, f"stands in no entry: {one_line(bare, 80)}"))
+            unread.append((at, f"is outside of any entry: {one_line(bare, 80)}"))
         elif inside and not _NO_LINE.fullmatch(bare):
-            unread.append((at, f"no line of an entry: {one_line(bare, 80)}"))
+            unread.append((at, f"not a line of an entry: {one_line(bare, 80)}"))
         if "\ufffd" in line:
-            unread.append((at, "has bytes that are no UTF-8"))
+            unread.append((at, "has bytes that are not UTF-8"))
     return drafts, unread
 
 
@@ -205,7 +205,7 @@ def _numbers(draft: _Draft, label: str, known: set[str], notes: _Notes) -> dict[
     text, at = draft.text(label), draft.at(label)
     for name, value in _PAIR.findall(text):
         if name.lower() not in known:
-            notes.append((at, f"{one_line(name, 60)} is nothing that is known of a {label} line"))
+            notes.append((at, f"{one_line(name, 60)} is not a known name of a {label} line"))
             continue
         if name.lower() in found:
             notes.append((at, f"{name} stands in the line twice; the first one counts"))
@@ -271,7 +271,7 @@ def _mutated(draft: _Draft, notes: _Notes) -> dict[str, float]:
     mutated = {}
     for name, _, new in _MUTATION.findall(draft.text("Mutation")):
         if (parameter := parameter_named(name)) is None:
-            notes.append((draft.at("Mutation"), f"{one_line(name, 60)} is no parameter that is known"))
+            notes.append((draft.at("Mutation"), f"{one_line(name, 60)} is not a known parameter"))
             continue
         try:
             mutated[parameter] = number(new)

@@ -81,7 +81,7 @@ def read_old_folder(folder: Path) -> OldFolder:
         named = ", ".join(others[:_MOST_NAMED]) + (
             f" and {len(others) - _MOST_NAMED} more" * (len(others) > _MOST_NAMED)
         )
-        old.unread.append(f"of no kind that is read: {named}")
+        old.unread.append(f"files of other kinds, which are not read: {named}")
     old.memories.sort(key=lambda memory: memory.of_a_block)
     return old
 
@@ -130,7 +130,7 @@ def _add_scores(old: OldFolder, file: Path, name: str) -> None:
         where, found = f"{name}, line {at}", _NODE.fullmatch(line.strip())
         if found is None:
             if line.strip() and not line.startswith("==="):
-                old.unread.append(f"{where}: no line of a node: {one_line(line, 80)}")
+                old.unread.append(f"{where}: not a line of a node: {one_line(line, 80)}")
             continue
         if (iteration := int(found[1])) in old.scores:
             old.unread.append(f"{where}: node {iteration} stands in {old.scores[iteration].where} already")

@@ -78,7 +78,9 @@ def read_memory(text: str, name: str) -> tuple[OldMemory, list[str]]:
         if heading := _HEADING.fullmatch(line.rstrip()):
             found = next((one for one in SECTIONS if _is(one, heading[2])), "")
             if not found and len(heading[1]) > 1:
-                unread.append(f"{where}: no section of a memory, nothing below it is read: {one_line(heading[2], 80)}")
+                unread.append(
+                    f"{where}: not a section of a memory, so nothing below it is read: {one_line(heading[2], 80)}"
+                )
             section, columns = _INFO if found == _CURRENT else found, []
             continue
         if _NO_WORDS.fullmatch(line.strip()) or not section:

@@ -73,7 +73,7 @@ def _take_memories(entries: dict[int, Entry], old: OldFolder) -> Iterator[str]:
     for memory in old.memories:
         if memory.words and memory.n_frames not in frames:
             of = "no n_training_frames" if memory.n_frames is None else f"n_training_frames {memory.n_frames}"
-            yield f"{memory.name}: what it says is of no block of the log: its Block Info has {of}"
+            yield f"{memory.name}: its text belongs to no block of the log: its Block Info has {of}"
         for row in memory.rows:
             entry = entries.get(row.iteration)
             if entry is None:
@@ -109,13 +109,13 @@ def _unknown(entries: Sequence[Entry], log: str) -> Iterator[str]:
     """A line for each parent and parameter that no file has. A parameter that no entry has gets one line for all."""
     everywhere = [name for name in EXPLORABLE if all(entry.config[name] is None for entry in entries)]
     for name in everywhere:
-        yield f"{log}: {leaf(name)} is told of no iteration, and unknown; --known {leaf(name)}=VALUE says it of all"
+        yield f"{log}: no iteration has a value of {leaf(name)}; --known {leaf(name)}=VALUE gives one for all"
     for entry in entries:
         if not entry.parent_told:
             yield f"{log}, line {entry.line}: the parent of iteration {entry.iteration} is unknown"
         names = [leaf(name) for name in EXPLORABLE if entry.config[name] is None and name not in everywhere]
         if names:
-            yield f"{log}, line {entry.line}: not told, and unknown of iteration {entry.iteration}: {', '.join(names)}"
+            yield f"{log}, line {entry.line}: iteration {entry.iteration} has no value of {', '.join(names)}"
 
 
 def _take_weights(entries: dict[int, Entry], old: OldFolder, data: Path | None, n_neurons: int) -> Iterator[str]:

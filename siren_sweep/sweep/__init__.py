@@ -1,1 +1,1 @@
-"""A sweep as it runs: blocks, batches, workers in slots, and what a person asks of it meanwhile."""
+"""The running sweep: blocks, batches, workers in slots, and a person's instructions."""

@@ -1,4 +1,4 @@
-"""One batch of a block: planned, enqueued, trained, and told; each step can be taken again after a crash."""
+"""The steps of a batch: it is enqueued, trained, and told to the study. Each step can be repeated after a crash."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from siren_sweep.sweep.open_trials import OpenTrials
 
 
 def enqueue_plan(storage: BaseStorage, study: Study, batch: int, distributions: Mapping[str, BaseDistribution]) -> None:
-    """Add what the plan of a batch holds and the study does not yet, and take up what goes on: a write a trial."""
+    """Add the planned trials of a batch that the study lacks, and resume its paused trials: one write for each."""
     places = _Places(study)
     for one in read_plan(study, batch):
         if one.goes_on is not None:
@@ -37,14 +37,14 @@ def enqueue_plan(storage: BaseStorage, study: Study, batch: int, distributions: 
 
 
 class _Places:
-    """The batches and slots of a study that have their trial; read again after a write of which no answer came."""
+    """The batches and slots of a study that have a trial. They are read again after a write that was not confirmed."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
         self._taken: set[tuple[int, int]] | None = None
 
     def add(self, trial: FrozenTrial, place: tuple[int, int]) -> None:
-        """Add a planned trial, if its place has none."""
+        """Add a planned trial at a place (batch, slot), unless that has one."""
         taken, self._taken = self._taken, None
         if taken is None:
             taken = {(other.plan.batch, other.plan.slot) for other in read_trials(self._study)}
@@ -54,7 +54,7 @@ class _Places:
 
 
 def _take_up(storage: BaseStorage, study: Study, number: int, plan: TrialPlan) -> None:
-    """Give a paused trial its place in another batch, if it does not have it yet."""
+    """Resume a paused trial in the batch of `plan`, unless that was done already."""
     trial = one_trial(storage, study, number)
     if trial.batch != plan.batch:
         bound = trial.stop.bound if trial.stop else None
@@ -63,27 +63,27 @@ def _take_up(storage: BaseStorage, study: Study, number: int, plan: TrialPlan) -
 
 
 class Trainer(Protocol):
-    """What trains trials: the slots of this machine by any of Hydra's launchers, or the jobs of a cluster."""
+    """The interface of what trains trials: one of Hydra's launchers on this machine, or the jobs of a cluster."""
 
     def take_up(self, trials: OpenTrials) -> None:
-        """Hear of a study whose trials an earlier start of the sweep may have left training."""
+        """Take over the trials of a study that an earlier start of the sweep may have left training."""
         ...
 
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
-        """Return when each of `numbers` has an outcome. Those of `later` batches may train meanwhile, and after it.
+        """Train trials, and return when each of `numbers` has an outcome. `later` ones may train meanwhile, and go on.
 
-        `n_threads` are a slot's. Raises SweepError for what a person can mend, and no trial is to be blamed for.
+        `n_threads` are the CPU threads of a slot. Raises SweepError for a fault that no trial caused.
         """
         ...
 
     def stop(self) -> None:
-        """End what trains, where a person or a signal ends the sweep."""
+        """End the training when a person or a signal ends the sweep."""
         ...
 
 
 @contextlib.contextmanager
 def stopped(trainer: Trainer) -> Iterator[None]:
-    """Have a trainer end what trains wherever in the block KeyboardInterrupt comes up."""
+    """Inside the context, a KeyboardInterrupt makes the trainer stop before it goes on."""
     try:
         yield
     except KeyboardInterrupt:
@@ -92,11 +92,11 @@ def stopped(trainer: Trainer) -> Iterator[None]:
 
 
 def run_batch(study: Study, trials: OpenTrials, trainer: Trainer, n_threads: int) -> None:
-    """Train the batch that is told next until each of its trials has an outcome, and tell the study, slot by slot.
+    """Train the first open batch until each of its trials has an outcome, then tell the study, slot by slot.
 
-    All are told when the batch is over and not before, and batches in their order: what a pruner may compare with is
-    then the same on every machine, however busy, and after every crash. Those that the pruner stopped are not told:
-    they are paused.
+    The study is told of a batch only when the whole batch has ended, and of batches in their order. So the trials that
+    a pruner compares with are the same on every machine and after every crash. Trials that the pruner stopped are not
+    told: they are paused.
     """
     batch = open_batch(study)
     assert batch is not None
@@ -107,7 +107,7 @@ def run_batch(study: Study, trials: OpenTrials, trainer: Trainer, n_threads: int
     trainer.train(trials, mine, later, n_threads)
     for number, trial in trials.now(mine).items():
         if not trial.paused:
-            trials.folder(number).checkpoint.unlink(missing_ok=True)  # where its worker did not come to it
+            trials.folder(number).checkpoint.unlink(missing_ok=True)  # where its worker could not
             wait_for(_tell, study, number, trial.current)
     write_told(study, batch)
 

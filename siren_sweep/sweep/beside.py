@@ -1,7 +1,7 @@
-"""What is made of a sweep while it trains: export, record, report and MLflow's runs, in a process of its own.
+"""Makes the views of a sweep while it trains: export, record, report and MLflow's runs, in a process of its own.
 
-Training waits for none of it. The process reads the studies, as every view does; one that dies is started again, and
-what it had not made yet is asked for anew.
+Training does not wait for them. The process reads the studies, as every view does. Where it dies it is started again,
+and is asked again for the views that it had not made.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
     from siren_sweep.views.mlflow.mirror import Mirror
 
-INTERVAL_S = 1.0  # between two looks at what MLflow does not have yet
-PACE, LONGEST_S = 10, 10.0  # a look that took a second is followed by a pause of ten, at most
-RETRY_S = 30.0  # after MLflow could not be reached
+INTERVAL_S = 1.0  # shortest pause between two updates of MLflow
+PACE, LONGEST_S = 10, 10.0  # the pause is PACE times the time of the update, and LONGEST_S at most
+RETRY_S = 30.0  # pause after MLflow could not be reached
 MOST_DEATHS = 2
-NICENESS = 5  # training comes first
+NICENESS = 5  # so that training has the cores first
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class View:
-    """What is to be made: the `record`, the `export` of a block, or the `report` when a block is over."""
+    """A view that is asked for: the `record`, the `export` of a block, or the `report` when a block has ended."""
 
     kind: str
     block: int = 0
@@ -54,31 +54,31 @@ class View:
 
 
 class Beside:
-    """The process, as the sweep sees it: what it is asked for, and what it says."""
+    """The sweep's side of the process: sends it requests and receives its messages, which `say` prints."""
 
     def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, say: Callable[[str], None]) -> None:
         self._args, self._say = (cfg, outputs, paths), say
         self._lock = threading.RLock()
-        self._asked: list[View] = []  # and not made yet
+        self._asked: list[View] = []  # views that are not made yet
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._deaths = 0
         self._closing = self._closed = False
         self.failed: list[str] = []
-        self.busy_with = ""  # what is being made, in words
-        self.unsent = False  # MLflow does not have all
+        self.busy_with = ""  # the view that is being made, in words
+        self.unsent = False  # MLflow lacks something
 
     def ask(self, view: View) -> None:
-        """Have a view made, of the studies as they stand when its turn comes."""
+        """Ask for a view. It is made of the studies as they are when its turn comes."""
         with self._lock:
             self._asked.append(view)
             self._send(view)
 
     def listen(self, timeout_s: float = 0.0) -> None:
-        """Hear what the process says, and start it where it does not run."""
+        """Read the messages of the process, and start it where it does not run; wait up to `timeout_s` for one."""
         with self._lock:
             self._start()
-        if self._closed:  # it has died too often
+        if self._closed:  # it has ended, or died too often
             return
         connection = self._connection
         assert connection is not None
@@ -92,7 +92,7 @@ class Beside:
                 self._lose()
 
     def close(self, over: bool, patience_s: float | None = None) -> None:
-        """Return when all is made, or after the patience; `over` says that the sweep has come to its end."""
+        """Wait until all views are made, `patience_s` at most, and end the process. `over`: the sweep has ended."""
         deadline = None if patience_s is None else time.monotonic() + patience_s
         with self._lock:
             self._start()
@@ -105,7 +105,7 @@ class Beside:
         self.kill()
 
     def kill(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         with self._lock:
             if self._process is not None:
                 self._process.kill()
@@ -123,7 +123,7 @@ class Beside:
 
     def _send(self, message: View | bool) -> None:
         if self._connection is not None:
-            with contextlib.suppress(OSError):  # it is dead, and that is seen where it is listened to
+            with contextlib.suppress(OSError):  # it is dead; `listen` notices it
                 self._connection.send(message)
 
     def _hear(self, kind: str, what: Any, text: str = "") -> None:
@@ -145,7 +145,7 @@ class Beside:
             self.unsent, self._closed = what, True
 
     def _lose(self) -> None:
-        """The process has died: it is started again with what was not made, unless it dies of that."""
+        """Handle the death of the process: the next `listen` starts it again, unless it has died too often."""
         assert self._process is not None
         self._process.join()
         self._process = None
@@ -157,7 +157,7 @@ class Beside:
 
 
 def _serve(cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Connection) -> None:
-    """In the process: make what is asked for, and between any two send to MLflow what is new."""
+    """The main function of the process: make the views that are asked for, and update MLflow between them."""
     threading.Thread(target=die_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     usual = os.getpriority(os.PRIO_PROCESS, 0)
@@ -176,9 +176,9 @@ def _serve(cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Con
                 waiting.append(received)
             else:
                 over = received
-                with contextlib.suppress(OSError):  # nothing trains any more; not everybody may ask for as much again
+                with contextlib.suppress(OSError):  # training is over; raising the priority may be forbidden
                     os.setpriority(os.PRIO_PROCESS, 0, usual)
-        if over is False:  # it was stopped, and the next start makes what is missing
+        if over is False:  # the sweep was stopped; its next start makes the missing views
             break
         if waiting:
             alike = _next(waiting)
@@ -192,7 +192,7 @@ def _serve(cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Con
 
 
 def _next(waiting: Sequence[View]) -> list[View]:
-    """The first view that is not asked for again later, with all that it answers: in this order each is made once."""
+    """The next view to make: the first that is not asked for again later, with all requests that it answers."""
     for index, view in enumerate(waiting):
         alike = [other for other in waiting if other == view or other.kind == view.kind == "report"]
         if not any(other in alike for other in waiting[index + 1 :]):
@@ -201,6 +201,8 @@ def _next(waiting: Sequence[View]) -> list[View]:
 
 
 class _Views:
+    """The process's side: makes views and updates MLflow."""
+
     def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Connection) -> None:
         self._cfg, self._outputs, self._paths, self._connection = cfg, outputs, paths, connection
         self._storage = open_storage(cfg.storage.url, paths, existing=True)
@@ -210,7 +212,7 @@ class _Views:
         self._retry_at, self._told = 0.0, ""
 
     def make(self, alike: Sequence[View]) -> None:
-        """Make a view, once for all that ask for it; one that fails is told, and can be made again at any time."""
+        """Make one view for several requests, and report it. A failure is reported with the command that repeats it."""
         view = alike[-1]
         self._connection.send(("begins", view))
         told = ""
@@ -229,7 +231,7 @@ class _Views:
             told = ""
 
     def _make(self, view: View) -> None:
-        """Each kind is imported when the first is asked for, and not while the first batch starts."""
+        """Make a view. Its module is imported at the first request, so that the first batch starts fast."""
         blocks, validations = self._studies = all_studies(self._storage, self._studies)
         if view.kind == "record":
             from siren_sweep.views.record.writer import write_record
@@ -247,7 +249,7 @@ class _Views:
             write_report(self._paths, self._outputs, blocks, validations)
 
     def mirror(self, over: bool = False, last: bool = False) -> bool:
-        """Send to MLflow what it does not have; whether some of it could not be sent."""
+        """Send to MLflow what it does not have; returns whether MLflow could not be reached."""
         blocks, validations = self._studies = all_studies(self._storage, self._studies)
         if not blocks or not self._cfg.tracking.enabled or (time.monotonic() < self._retry_at and not last):
             return False
@@ -257,21 +259,21 @@ class _Views:
             self._mirror.update(blocks, validations, over)
             self._measure(self._mirror.sweep_run, last)
             return False
-        except SweepError as error:  # what a person asked for
+        except SweepError as error:  # for a person to mend, such as a deleted experiment
             self._mirror, self._retry_at = None, time.monotonic() + RETRY_S
             self._tell(str(error))
             return False
         except Exception as error:  # an outage of tracking must not touch training
             log.warning("MLflow: %s", redacted(str(error)))
             self._mirror = None
-            if had:  # a person may have deleted a run since
+            if had:  # a person may have deleted a run since the last update: try again with a new connection
                 return self.mirror(over, last)
             self._retry_at = time.monotonic() + RETRY_S
             self._tell(f"MLflow cannot be reached ({type(error).__name__}); training goes on")
             return True
 
     def _measure(self, run_id: str | None, last: bool) -> None:
-        """Log the load and the memory of the machine to the sweep's run, where that is asked for."""
+        """Log the load and memory of the machine to the sweep's run, where `tracking.system_metrics` is set."""
         if last and self._meter is not None:
             self._meter.finish()
         elif self._cfg.tracking.system_metrics and self._meter is None and run_id is not None:
@@ -295,7 +297,7 @@ class _Views:
         return mirror
 
     def _tell(self, text: str) -> None:
-        """Say what is new."""
+        """Report a text, unless it was the last one that was reported."""
         if text != self._told:
             self._connection.send(("says", text))
         self._told = text

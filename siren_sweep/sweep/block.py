@@ -1,4 +1,4 @@
-"""The curriculum: what each block starts from."""
+"""The start of each block of the curriculum: its space, its base config, and the configs carried into it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from siren_sweep.search.space import Space, make_space, network_frames, usual_st
 
 @dataclass(frozen=True)
 class BlockStart:
-    """A block as its first batch sees it: the space, the base config, and the configs carried over from before."""
+    """The start of a block: its space, its base config, and the configs for its first batch, as points of the space."""
 
     number: int
     space: Space
@@ -38,12 +38,15 @@ class BlockStart:
 def start_block(
     cfg: Config, number: int, sweeps: Mapping[str, str], pinned: Mapping[str, Any], best: Mapping[str, Any] | None
 ) -> BlockStart:
-    """The start of block `number` (1-based). `best` is the config carried from the block before, None for the first.
+    """The start of block `number`, counted from 1. `best` is the best config of the block before, None for block 1.
 
-    A network over all frames has its `nnr_f_T_period` set to the block's n_training_frames and its `total_steps` to the
-    block's. It comes twice: so, and with the T_period that it had, since the best temporal scale follows the video.
-    What a window's network sees does not change with the block: its config comes as it is. Where a sweep of so many
-    frames would start comes along: a config that is best at few frames by very little can fail at many.
+    `sweeps` are the lines of the block's search space, `pinned` the parameters that the command line fixes.
+
+    A `best` without windows gets the block's n_training_frames as its `nnr_f_T_period`, and the block's `total_steps`.
+    It is also carried with its old T_period, since the best temporal scale may be the video's, whatever the number of
+    frames. A `best` with windows is carried unchanged, since its networks see as many frames as before. The config from
+    which a sweep of this many frames would start is carried too: a config that is best at few frames by a small margin
+    can fail at many.
     """
     block = cfg.blocks.schedule[number - 1]
     start = start_config(cfg, block) | dict(pinned)
@@ -59,7 +62,7 @@ def start_block(
 
 
 def filled(schedule: Sequence[Block], n_frames: int) -> list[Block]:
-    """The blocks that so many frames fill; the first that they do not fill takes them all, and is the last."""
+    """The blocks that `n_frames` frames fill, then one last block of all frames, where these fill no whole block."""
     full = list(itertools.takewhile(lambda block: block.n_training_frames <= n_frames, schedule))
     if len(full) < len(schedule) and n_frames not in [block.n_training_frames for block in full]:
         full.append(dataclasses.replace(schedule[len(full)], n_training_frames=n_frames))
@@ -67,8 +70,10 @@ def filled(schedule: Sequence[Block], n_frames: int) -> list[Block]:
 
 
 def start_config(cfg: Config, block: Block) -> dict[str, Any]:
-    """Where a sweep of a block's frames and steps begins: the composed config, and what `search_space` says for what
-    was left at its default."""
+    """The config, by dotted name, from which a sweep with a block's frames and steps starts.
+
+    It is the composed config; parameters that have their default value are those of `search_space.start`.
+    """
     frames, config = block.n_training_frames, {}
     starts = at_frames(cfg.search_space.start, cfg.search_space.start_from, frames) | cfg.search_space.base
     for name in EXPLORABLE:
@@ -85,7 +90,7 @@ def start_config(cfg: Config, block: Block) -> dict[str, Any]:
 def at_frames(
     always: Mapping[str, Any], later: Mapping[int, Mapping[str, Any]], n_training_frames: int
 ) -> dict[str, Any]:
-    """`always`, with what replaces it from a number of frames on, the larger numbers last."""
+    """`always`, updated with each entry of `later` whose key, a number of frames, is at most `n_training_frames`."""
     values = dict(always)
     for frames in sorted(later):
         if frames <= n_training_frames:

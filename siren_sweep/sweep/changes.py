@@ -1,6 +1,6 @@
-"""What may change of a sweep's settings while it is the same sweep: what adds to it, and how many run at once.
+"""Which settings of an existing sweep may change: those that extend it, and how many trials run at once.
 
-And what another version of the code changes: settings that there were not, or are no more.
+Settings that another version of the code has added or removed may differ too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BLOCK = re.compile(r"blocks\.schedule\[(\d+)\]\..*")
 
 
 def accepted(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> list[str]:
-    """How the settings of a sweep change, a line each. Raises SweepStateError where it would be another sweep."""
+    """A line for each setting that changes. Raises SweepStateError where a change is not allowed in the same sweep."""
     differing = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     refused = [
         _said(key, before, now)
@@ -43,13 +43,13 @@ def accepted(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> li
 
 
 def take_up(studies: Mapping[int, Study], now: Mapping[str, Any], asked: Instructions) -> None:
-    """Store the changed settings, and open the blocks again that are now to have more trials.
+    """Store the changed settings, and open the blocks again that now have more trials.
 
-    The first block's settings are the last that are written: cut off before, all of it is done once more.
+    The first block's settings are written last, so that all of it is repeated where it was interrupted.
     """
     for number in sorted(studies, reverse=True):
         study = studies[number]
-        if not has_settings(study):  # it was cut off as it was made, and gets them when it is made whole
+        if not has_settings(study):  # its creation was interrupted; `create` completes it with the new ones
             continue
         before = read_block(study).settings
         if now[_N_TRIALS] > before.get(_N_TRIALS, 0):
@@ -83,5 +83,5 @@ def _n_blocks(settings: Mapping[str, Any]) -> int:
 
 def _said(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if _of_the_code(key, before, now):
-        return f"{key}, new: {now[key]!r}" if key in now else f"{key}, compared no more"
+        return f"{key}, new: {now[key]!r}" if key in now else f"{key}, no longer compared"
     return f"{key} was {before.get(key)!r}, now {now.get(key)!r}"

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a sweep before it starts, told at once and before anything is written."""
+"""Checks a sweep before it starts, and reports all faults at once, before anything is written."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ SETTING_GROUPS = ("blocks", "search_space", "sampler", "pruner", "claude", "grap
 
 @dataclass
 class SweepOverrides:
-    """The command line of a sweep, sorted: what narrows the space, what pins a parameter, what a trial inherits."""
+    """The overrides of a sweep's command line, sorted by their effect."""
 
-    swept: dict[str, str] = field(default_factory=dict)
-    pinned: set[str] = field(default_factory=set)
-    inherited: list[str] = field(default_factory=list)
+    swept: dict[str, str] = field(default_factory=dict)  # dotted name -> its values; narrows the search space
+    pinned: set[str] = field(default_factory=set)  # explorable parameters with one value
+    inherited: list[str] = field(default_factory=list)  # overrides that every trial gets
     faults: list[str] = field(default_factory=list)
 
 
 def sort_overrides(arguments: Sequence[str]) -> SweepOverrides:
-    """Sort the override strings of `-m`; what may not be swept or set is in `faults`."""
+    """Sort the override strings of `-m`. Overrides that may not be swept or set are in `faults`."""
     sorted_ = SweepOverrides()
     for text in arguments:
         override = parse(text)
@@ -76,7 +76,7 @@ def _sweep(sorted_: SweepOverrides, name: str, override: Override) -> None:
 
 
 def folder_faults(config: DictConfig) -> list[str]:
-    """What would lead Hydra elsewhere than to the sweep's folder, which holds its studies and its trials."""
+    """A line for each Hydra setting that would move the trials out of the sweep's folder."""
     given = {"hydra.sweep.dir": config.hydra.sweep.dir, "hydra.sweep.subdir": config.hydra.sweep.subdir}
     own = {"hydra.sweep.dir": f"{config.outputs_dir}/{config.sweep.name}", "hydra.sweep.subdir": config.trial.folder}
     return [
@@ -87,9 +87,9 @@ def folder_faults(config: DictConfig) -> list[str]:
 
 
 def fit_blocks(cfg: Config, overrides: SweepOverrides) -> None:
-    """Have a person's data fill the blocks of a config group, as far as they go; where a schedule was typed, it stands.
+    """Reduce the blocks of `cfg` to those that a person's data fill, and print them if they change.
 
-    Says which blocks there are then. What is wrong with the data is told where they are read.
+    A schedule that was typed stays as it is. Faults of the data are not reported here, but where they are read.
     """
     typed = any(parse(text).key_or_group.startswith("blocks.schedule") for text in overrides.inherited)
     if typed or cfg.dataset.generate or cfg.dataset.path is None:
@@ -106,13 +106,13 @@ def fit_blocks(cfg: Config, overrides: SweepOverrides) -> None:
 
 
 def sweep_texts(cfg: Config, overrides: SweepOverrides, block: Block) -> dict[str, str]:
-    """A block's search space as texts: the group's lines, and what the command line has in their place."""
+    """The lines of a block's search space by dimension; those of the command line replace those of the config group."""
     lines = at_frames(cfg.search_space.params, cfg.search_space.params_from, block.n_training_frames)
     return {name: text for name, text in lines.items() if parameter_of(name) not in overrides.swept} | overrides.swept
 
 
 def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
-    """Every fault of the config and of the command line; the data are looked at elsewhere."""
+    """A line for each fault of the config and of the command line. The data are not read."""
     wrong = overrides.faults + faults(_at_its_frames(cfg, overrides)) + _search_space_faults(cfg)
     if not cfg.blocks.schedule:
         wrong.append("blocks.schedule must hold at least one block, got none")
@@ -124,8 +124,8 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
         try:
             made = make(cfg)
             if group == "sampler" and cfg.sweep.learn_from is not None and not getattr(made, "learns", False):
-                wrong.append(f"sweep.learn_from teaches sampler=ucb_tree alone, got {cfg.sampler.get('_target_')}")
-        except Exception as error:  # whatever a person's class raises
+                wrong.append(f"sweep.learn_from needs sampler=ucb_tree, got {cfg.sampler.get('_target_')}")
+        except Exception as error:  # a person's class may raise anything
             cause = error.__cause__ or error
             wrong.append(f"{group} cannot be made: {type(cause).__name__}: {cause}")
     wrong += [*program.faults(cfg.agent), *cluster_faults(cfg)]
@@ -138,8 +138,11 @@ def all_faults(cfg: Config, overrides: SweepOverrides) -> list[str]:
 
 
 def _at_its_frames(cfg: Config, overrides: SweepOverrides) -> Config:
-    """The config at the frames that its batch must fit into: the fewest of the blocks that do not vary the batch; one
-    that is varied is cut to its block's frames."""
+    """The config with the number of frames to which its batch size is compared.
+
+    It is the smallest n_training_frames of the blocks that do not vary the batch size. Where a block varies it, its
+    values are cut to the block's frames.
+    """
     blocks, pinned = cfg.blocks.schedule, BATCH_SIZE in overrides.pinned
     fixed = [one for one in blocks if pinned or BATCH_SIZE not in sweep_texts(cfg, overrides, one)]
     most = max((one.n_training_frames for one in blocks), default=cfg.training.n_training_frames)
@@ -177,7 +180,7 @@ def _by_key(key: str, always: dict[str, Any], later: dict[int, dict[str, Any]]) 
 
 
 def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
-    """What makes a sweep this sweep, flat and as JSON values: a resumed one must have the same."""
+    """The settings that identify a sweep, as JSON values by dotted name. A resumed sweep must have the same."""
     flat: dict[str, Any] = {"dataset.n_input_neurons": cfg.dataset.n_input_neurons}
     flat["sweep.learn_from"] = _beside(cfg.sweep.learn_from, cfg.outputs_dir)
     flat["cluster.n_batches"] = cfg.cluster.n_batches
@@ -187,13 +190,13 @@ def settings(cfg: Config, overrides: SweepOverrides) -> dict[str, Any]:
         node = getattr(cfg, group)
         _flatten(flat, group, node if isinstance(node, dict) else dataclasses.asdict(node))
     for name in ("training.n_training_frames", "training.n_threads", "training.checkpoint_every_s", "blocks.name"):
-        del flat[name]  # which the block and the machine set, or which change no result
+        del flat[name]  # the block or the machine sets them, or they change no result
     flat |= {f"pinned.{name}": PARAMETERS[name].value_in(cfg) for name in overrides.pinned}
     return flat | {f"swept.{name}": text for name, text in overrides.swept.items()}
 
 
 def _beside(folder: str | None, outputs_dir: str) -> str | None:
-    """A folder below `outputs_dir` by its path from there: the outputs may be moved."""
+    """A folder below `outputs_dir` as its path from there, since the outputs may be moved; any other as it is."""
     if folder is None or not Path(folder).is_relative_to(outputs_dir):
         return folder
     return str(Path(folder).relative_to(outputs_dir))

@@ -1,4 +1,4 @@
-"""Hydra jobs in slots: what the `slots` launcher does with a batch of overrides."""
+"""Runs Hydra jobs in slots, for the `slots` launcher."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from siren_sweep.sweep.memory import SHARE, machine_bytes
 from siren_sweep.sweep.slots import Job, run_jobs, slots
 from siren_sweep.train.machine import n_gpus
 
-HARD_LIMIT_FACTOR, HARD_LIMIT_EXTRA_S = (1.25, 300.0)  # over time_budget_min, at which a run truncates itself
+# A worker is killed at this factor times time_budget_min, at which a run truncates itself, plus these seconds.
+HARD_LIMIT_FACTOR, HARD_LIMIT_EXTRA_S = (1.25, 300.0)
 
 
 def launch_in_slots(
@@ -33,14 +34,14 @@ def launch_in_slots(
     device: str,
     time_budget_min: float,
 ) -> list[JobReturn]:
-    """Run the jobs of a batch; a job whose process died is FAILED, and no other is touched by it."""
+    """Run the jobs of a batch. A job whose process died is FAILED; the others are not affected."""
     concurrency = slots(n_parallel, device).concurrency
     limit_s = time_budget_min * 60 * HARD_LIMIT_FACTOR + HARD_LIMIT_EXTRA_S
     # A process with a GPU reserves more address space than it uses, so its limit is on the GPU's memory instead.
     memory_bytes = None if n_gpus(device) else int(SHARE * machine_bytes() / concurrency)
-    version.base_at_least("1.1")  # a caller that said nothing of it has Hydra's default from here on
+    version.base_at_least("1.1")  # sets Hydra's default version base where the caller set none
     shared = hydra_context, task_function, config, version.getbase()
-    jobs = [  # pickled with what `__main__` defines: a task may be of it
+    jobs = [  # cloudpickle, since a task may be defined in `__main__`
         Job((cloudpickle.dumps((*shared, list(overrides), index)),), limit_s, memory_bytes)
         for index, overrides in enumerate(job_overrides, start=initial_job_idx)
     ]
@@ -49,8 +50,11 @@ def launch_in_slots(
 
 
 def run_hydra_job(job: bytes) -> JobReturn:
-    """In the worker's process: Hydra's globals as they are in the parent, the job's config, then the task. Raises
-    SweepError where the config cannot be composed, or the program was changed since the sweep began."""
+    """Run a pickled job in the worker: set Hydra's globals as in the parent, compose the config, run the task.
+
+    Raises SweepError where the config cannot be composed, the sweep's folder is gone, or the program was changed since
+    the sweep began.
+    """
     program.check()
     hydra_context, task_function, sweep, base, overrides, index = cloudpickle.loads(job)
     version.VersionBase.instance().setbase(base)
@@ -63,7 +67,7 @@ def run_hydra_job(job: bytes) -> JobReturn:
     with open_dict(config):
         config.hydra.job.id, config.hydra.job.num = str(index), index
     folder = Path(config.hydra.sweep.dir)
-    if not folder.is_dir():  # and Hydra would make it again, with the study nowhere
+    if not folder.is_dir():  # Hydra would make it again, without the study
         raise OutputError(f"the sweep's folder {str(folder)!r} is gone")
     result = run_job(
         hydra_context=hydra_context,
@@ -78,7 +82,7 @@ def run_hydra_job(job: bytes) -> JobReturn:
 
 
 def job_error(result: JobReturn) -> Exception | None:
-    """What a job raised, or None. Hydra would show the job's overrides, which may hold a password, beside it."""
+    """The exception of a job, or None. What Hydra prints with it, the job's overrides, may hold a password: hide it."""
     if result.status is not JobStatus.FAILED:
         return None
     try:

@@ -1,7 +1,7 @@
-"""What a person asks of a running sweep: read from `user_input.md` at each batch boundary, and kept in the study.
+"""A person's instructions to a running sweep: read from `user_input.md` at each batch boundary, stored in the study.
 
-What an instruction changes is stored first, together with its answer, in one write; then the file says so. A crash
-between the two loses nothing and doubles nothing: the next start first brings the file up to date.
+An instruction's effect and its answer are stored first, in one write; then the file is updated. After a crash between
+the two, the next start first updates the file, so that no instruction is lost or applied twice.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ class Instructions:
 
     def __init__(self, storage: BaseStorage, paths: SweepPaths, n_iter_block: int) -> None:
         self._storage, self._file, self._n_iter_block = storage, paths.user_input, n_iter_block
-        self._n_before: int | None = None  # how many there were when this process began
+        self._n_before: int | None = None  # how many there were when this process started
         self._had_file = False
         self._told: set[str] = set()
 
     def take(self, start: BlockStart, study: Study) -> None:
-        """Between two batches of a block: read what is pending, decide, store, acknowledge.
+        """Between two batches of a block: read the pending lines, decide, store, acknowledge.
 
-        A file that is broken, gone or cannot be written is told once, and stops nothing.
+        A file that is broken, missing or not writable is reported once; the sweep goes on.
         """
         self._answer(lambda asked, known: _decided(asked, known, start, study, self._n_iter_block), start.number, study)
 
     def close(self, study: Study) -> None:
-        """After the last block: what is still pending came too late."""
+        """After the last block: answer that pending lines came too late."""
         late = _decision("not done: the sweep is over")
         self._answer(lambda asked, known: [late for _ in asked], 0, study)
 
     def part_of(self, space: Space) -> Space:
-        """The part of a block's space from which a person wants the proposals."""
+        """The part of a block's space to which a person's `fix` and `bound` limit the proposals."""
         return limited(space, _limits(self._records()))
 
     def wanted(self, block: int) -> list[dict[str, Any]]:
-        """The configs, as points of the block's space, that a person wants tried in a block."""
+        """The configs, as points of the block's space, that a person asked for by `try` in a block."""
         return [dict(one.wanted) for one in self._records() if one.block == block and one.wanted is not None]
 
     def n_trials(self, block: int) -> int:
@@ -67,10 +67,10 @@ class Instructions:
         return self.end_sweep(block) or any(one.block == block and one.stop for one in self._records())
 
     def end_sweep(self, block: int) -> bool:
-        """Whether the sweep ends at a block that is not over yet.
+        """Whether a person has asked to end the sweep at this block.
 
-        An end that was asked for before the block had any result leaves it to be gone on with, and concerns only the
-        process that read it.
+        Where the block had no result yet, the request holds only in the process that read it: the next start goes on
+        with the block.
         """
         records = self._records()
         n_before = len(records) if self._n_before is None else self._n_before
@@ -79,7 +79,7 @@ class Instructions:
     def _answer(
         self, decide: Callable[[list[Asked], list[Instruction]], list[Instruction]], block: int, study: Study
     ) -> None:
-        """Read, decide (what is asked, what was asked before), store, acknowledge."""
+        """Read the file, decide, store, acknowledge. `decide` gets the new instructions and the stored ones."""
         if self._n_before is None:
             self._n_before = len(self._records())
         self._make_file()
@@ -102,7 +102,7 @@ class Instructions:
         self._acknowledge()
 
     def _acknowledge(self) -> bool:
-        """Bring the file up to date with what is stored; False where it cannot be."""
+        """Update the file to what is stored; returns False where it cannot be written."""
         first, records = self._first(), self._records()
         new = records[n_answered(first) :]
         note = user_input.acknowledge(self._file, [(one.line, one.answer) for one in new])
@@ -137,19 +137,19 @@ class Instructions:
 
 
 def _decision(answer: str, **changes: Any) -> Instruction:
-    """What an instruction changes, and its answer; where and when it was read is said by who stores it."""
+    """An instruction's changes and answer. Its number, line and place are filled in when it is stored."""
     return Instruction(0, "", 0, 0, answer, **changes)
 
 
 def _limits(records: Sequence[Instruction]) -> dict[str, Limit]:
-    """What was asked of each parameter last."""
+    """The last limit that was asked for of each parameter."""
     return {one.limit[0]: Limit(*one.limit[1:]) for one in records if one.limit}
 
 
 def _decided(
     asked: Sequence[Asked], known: Sequence[Instruction], start: BlockStart, study: Study, n_iter_block: int
 ) -> list[Instruction]:
-    """What each instruction changes, and its answer; one that cannot be done changes nothing and says why not."""
+    """The changes and the answer of each instruction. One that cannot be done changes nothing; its answer says why."""
     can_stop = best_trial(study) is not None
     lines = [one.line for one in asked if isinstance(one, EndSweep) or (can_stop and isinstance(one, StopBlock))]
     lines += [one.line for one in known if one.block == start.number and one.stop]
@@ -167,7 +167,7 @@ def _decided(
 
 
 class _Block:
-    """A block between two batches, and what was asked of the sweep so far."""
+    """A block between two batches, and the instructions so far. `ends` is the line that ends the block now, or None."""
 
     def __init__(
         self, start: BlockStart, study: Study, n_iter_block: int, ends: str | None, records: list[Instruction]
@@ -176,7 +176,10 @@ class _Block:
         self.records = records
 
     def decide(self, one: Asked) -> Instruction:
-        """Raises ValueError with the reason where an instruction cannot be done."""
+        """The changes and the answer of one instruction.
+
+        Raises ValueError, with the reason, where it cannot be done.
+        """
         match one:
             case Refused():
                 raise ValueError(one.why)
@@ -195,7 +198,7 @@ class _Block:
                 return _decision(answer, stop=best_trial(self._study) is not None, end=True)
 
     def _limit(self, parameter: str, limit: Limit) -> Instruction:
-        known = {} if parameter == WINDOW else _limits(self.records)  # what a ratio means follows from the windows
+        known = {} if parameter == WINDOW else _limits(self.records)  # the windows set what a ratio means
         space = limited(self._start.space, {name: one for name, one in known.items() if name == WINDOW})
         if why_not := fault(space, parameter, limit):
             raise ValueError(why_not)
@@ -215,7 +218,7 @@ class _Block:
         part = axes(limited(space, _limits(self.records)).dimensions)
         params = nearest(part, best.params if best else self._start.base)
         window = values.get(WINDOW, space.config(params)[WINDOW])
-        own = limited(space, {WINDOW: Limit(window, window)})  # in whose windows a ratio's parameter is told
+        own = limited(space, {WINDOW: Limit(window, window)})  # with the windows to which the ratios refer
         where = f" with windows of {own.windows[0]} frames" if own.windows[0] else ""
         wrong = []
         for parameter, value in values.items():
@@ -231,7 +234,7 @@ class _Block:
         return _decision("it is in the next batch" + (", one trial more" if more else ""), wanted=params, more=more)
 
     def _refuse_repeated(self, params: Mapping[str, Any]) -> int:
-        """How many configs wait to be tried. Raises ValueError where this one does, or has run."""
+        """How many configs wait to be tried. Raises ValueError where this config waits already, or has run."""
         space = axes(self._start.space.dimensions)
         run = {key_of(space, trial.params): trial.number for trial in self._study.get_trials(deepcopy=False)}
         own = [one.wanted for one in self.records if one.block == self._start.number and one.wanted is not None]

@@ -1,4 +1,4 @@
-"""Signals that end a sweep: the first asks, the second insists."""
+"""Signals that end a sweep: after the first it ends in order, after the second at once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _n_seen, _last = 0, 0
 
 
 class AtOnce(KeyboardInterrupt):
-    """A second interrupt: nothing is waited for any more."""
+    """A second interrupt: end without waiting for anything."""
 
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[None]:
-    """SIGTERM (preemption) is as Ctrl-C: the first of either raises KeyboardInterrupt, each further one AtOnce."""
+    """Inside the context the first SIGINT (Ctrl-C) or SIGTERM (preemption) raises KeyboardInterrupt, others AtOnce."""
     global _n_seen
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -37,13 +37,16 @@ def interrupts() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise what was asked for: Python loses an exception that comes up while it collects garbage."""
+    """Raise KeyboardInterrupt, or AtOnce, after a signal.
+
+    The handler's own exception may be lost: Python drops one that is raised during garbage collection.
+    """
     if _n_seen:
         raise KeyboardInterrupt if _n_seen == 1 else AtOnce
 
 
 def last_signal() -> int:
-    """The signal that came last, 0 where none did."""
+    """The number of the last signal, 0 where there was none."""
     return _last
 
 

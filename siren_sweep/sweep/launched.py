@@ -1,4 +1,4 @@
-"""Trials trained by one of Hydra's launchers, of which the `slots` launcher is the usual one."""
+"""Trains trials by one of Hydra's launchers, by default the `slots` launcher."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from siren_sweep.sweep.open_trials import OpenTrials
 
 
 class _NotBegun(Exception):
-    """A job that was never started: no worker died of it."""
+    """The job was never started, so no worker died of it."""
 
 
 class Launched:
-    """Launches the trials of one batch, and again those that were left without an outcome."""
+    """A `Trainer` that launches the trials of a batch, and launches again those that end without an outcome."""
 
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
 
     def take_up(self, trials: OpenTrials) -> None:
-        """Nothing of an earlier start is left: workers end with their parent."""
+        """Do nothing: workers end with their parent, so an earlier start has left none."""
 
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
-        """As `batch.Trainer`; a launcher returns when all its jobs have ended, so `later` ones wait."""
+        """As `batch.Trainer.train`. `later` trials wait, since a launcher returns when all its jobs have ended."""
         while missing := trials.missing(numbers):
             self._launch_once(trials, missing, n_threads)
 
     def stop(self) -> None:
-        """Nothing is left to end: a launcher does not return before its jobs have ended."""
+        """Do nothing: a launcher does not return before its jobs have ended."""
 
     def _launch_once(self, trials: OpenTrials, numbers: Sequence[int], n_threads: int) -> None:
         begun = [trials.begin_attempt(number) for number in numbers]
@@ -40,9 +40,9 @@ class Launched:
             errors = [job_error(result) for result in self._launcher.launch(jobs, first)]
         except SweepError:
             raise
-        except Exception as error:  # a launcher that gives up a whole batch when one job dies hard
+        except Exception as error:  # some launchers give up a whole batch when one job's process dies
             errors = _given_up(trials, numbers, error)
-        faults = []  # that a person can mend, and no trial is to be blamed for: it runs when the sweep goes on
+        faults = []  # not caused by a trial: it runs again when the sweep goes on
         missing = trials.missing(numbers)
         for number, met in zip(numbers, errors, strict=True):
             if number in missing:
@@ -55,7 +55,10 @@ class Launched:
 
 
 def _given_up(trials: OpenTrials, numbers: Sequence[int], error: Exception) -> list[Exception | None]:
-    """What became of the jobs of a launcher that gave up: those that still train are waited for."""
+    """How the jobs of a launcher that gave up have ended. It waits for those that still train.
+
+    Raises SweepStateError where no job had begun.
+    """
     why = RuntimeError(f"the launcher gave up: {type(error).__name__}: {error}")
     ends: list[Exception | None] = []
     for number in numbers:

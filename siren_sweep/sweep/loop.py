@@ -1,4 +1,4 @@
-"""A sweep: block after block, batch after batch; the same call goes on where the last one stopped."""
+"""The loop of a sweep: block after block, batch after batch. The same call resumes an interrupted sweep."""
 
 from __future__ import annotations
 
@@ -60,13 +60,14 @@ from siren_sweep.views.mlflow.address import shown, tracked_to, tracking_uri
 
 
 def run_sweep(config: DictConfig, arguments: Sequence[str], make_launcher: Callable[[], Launcher]) -> None:
-    """Run, or go on with, the sweep of a composed config. Raises ConfigError and its kind before anything trains.
+    """Run, or resume, the sweep of a composed config. `arguments` are its overrides.
 
-    The launcher is made when all is checked: one may start processes.
+    Raises ConfigError, with every fault, before anything trains, and other kinds of SweepError at any time. The
+    launcher is made after all checks, since one may start processes.
     """
     cfg = typed(config)
     program.remember()
-    if cfg.storage.url is not None:  # workers have it from here, and from no file
+    if cfg.storage.url is not None:  # workers read it here; it is in no file
         os.environ[STORAGE_URL_VARIABLE] = cfg.storage.url
     overrides = checks.sort_overrides(arguments)
     overrides.faults += checks.folder_faults(config)
@@ -86,7 +87,7 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], make_launcher: Calla
 
 @contextlib.contextmanager
 def _jobs_go_on(cfg: Config) -> Iterator[None]:
-    """Say so where Ctrl-C comes before the sweep has heard of the jobs that an earlier start of it submitted."""
+    """Where Ctrl-C comes before the jobs of an earlier start are taken over, print that they go on."""
     try:
         yield
     except KeyboardInterrupt:
@@ -107,8 +108,11 @@ def _trainer(cfg: Config, config: DictConfig, make_launcher: Callable[[], Launch
 def _prepare(
     cfg: Config, overrides: checks.SweepOverrides, outputs: OutputPaths, early: bool
 ) -> tuple[SweepPaths, dict[int, str]]:
-    """Check all there is to check; the sweep's paths, and the data's hash by block number. `early`: where the config
-    is right, the server for workers starts before the data are read, and not inside NVIDIA's service."""
+    """Check the whole sweep; returns its paths, and the data's hash by block number. Raises ConfigError.
+
+    With `early` the server for workers starts before the data are read. With GPUs it must start later, when NVIDIA's
+    Multi-Process Service runs.
+    """
     checks.fit_blocks(cfg, overrides)
     wrong = checks.all_faults(cfg, overrides)
     if STORAGE_URL_VARIABLE in os.environ and not wrong:
@@ -135,7 +139,10 @@ def _prepare(
 
 
 def _data_hashes(cfg: Config, outputs: OutputPaths) -> dict[int, str]:
-    """Read what each block will read, the largest first: too few frames, or a broken chunk, is told before a start."""
+    """Read the data of each block, the largest first, so that all faults of the data are found before the sweep starts.
+
+    Returns the data's hash by block number. Raises DataError and OutputError.
+    """
     hashes = {}
     blocks = enumerate(cfg.blocks.schedule, 1)
     print(f"reading the data at {cfg.dataset.path}", file=sys.stderr)
@@ -147,7 +154,7 @@ def _data_hashes(cfg: Config, outputs: OutputPaths) -> dict[int, str]:
 
 
 class Sweep:
-    """One run of the sweep's loop."""
+    """One start of a sweep: it runs all that is left of it."""
 
     def __init__(
         self,
@@ -161,7 +168,7 @@ class Sweep:
         self._cfg, self._overrides, self._trainer = cfg, overrides, trainer
         self._outputs, self._paths, self._data_hashes = outputs, paths, data_hashes
         self._settings = checks.settings(cfg, overrides)
-        if STORAGE_URL_VARIABLE in os.environ:  # a storage that another sweep could be given as well
+        if STORAGE_URL_VARIABLE in os.environ:  # another sweep could use the same storage
             self._settings["sweep.name"] = cfg.sweep.name
         self._pinned = {name: PARAMETERS[name].value_in(cfg) for name in overrides.pinned}
         self._storage = open_storage(cfg.storage.url, paths)
@@ -170,7 +177,7 @@ class Sweep:
         self._slots = slots(cfg.claude.n_parallel, cfg.training.device)
 
     def run(self) -> None:
-        """All blocks, each exported as it ends."""
+        """Run all blocks that have not ended. Raises SweepError where the sweep cannot go on."""
         with stopped(self._trainer):
             self._begin()
         monitor = Monitor(self._cfg, self._outputs, self._paths, self._storage)
@@ -193,25 +200,25 @@ class Sweep:
             self._instructions.close(study)
 
     def _begin(self) -> None:
-        """Take up what earlier starts left, and what other sweeps are to be learned from."""
+        """Take over what earlier starts left, and copy the trials of `sweep.learn_from`."""
         blocks, validations = all_studies(self._storage)
         for study in (*blocks.values(), *validations.values()):
             self._trainer.take_up(OpenTrials(self._storage, study, self._paths, []))
         first = load(self._storage, study_name(1))
-        if first is not None and has_settings(first):  # a crash may have come before its first words
+        if first is not None and has_settings(first):  # a crash may have come before they were stored
             self._take_up_changes(first)
         if self._cfg.sweep.learn_from is not None:
             warm_start.adopt(self._storage, Path(self._cfg.sweep.learn_from))
 
     def _take_up_changes(self, first: Study) -> None:
-        """Go on with the settings as they are now. Raises SweepStateError where they are of another sweep."""
+        """Store settings that have changed. Raises SweepStateError where a change is not allowed."""
         name = self._cfg.sweep.name
         if lines := changes.accepted(read_block(first).settings, self._settings, name):
             print(f"the sweep {name!r} goes on with {'; '.join(lines)}", file=sys.stderr)
             changes.take_up(all_blocks(self._storage), self._settings, self._instructions)
 
     def _track(self, first: Study) -> None:
-        """Say, and keep, which MLflow the sweep's runs go to."""
+        """Print and store the address of the MLflow that gets the sweep's runs."""
         uri = tracking_uri(self._cfg.tracking.uri)
         write_tracked_to(first, tracked_to(uri))
         print(f"MLflow: {shown(uri, self._outputs)}", file=sys.stderr)
@@ -222,15 +229,15 @@ class Sweep:
             self._beside.record()
             trials = OpenTrials(self._storage, study, self._paths, self._overrides.inherited)
             run_batch(study, trials, self._trainer, self._slots.n_threads)
-            if STORAGE_URL_VARIABLE not in os.environ:  # a server's are its own to copy
+            if STORAGE_URL_VARIABLE not in os.environ:  # a server has backups of its own
                 save_copy(self._paths)
         if best_trial(study) is None and self._instructions.end_sweep(start.number):
-            return  # the block can still be gone on with
+            return  # the block has no result; the next start goes on with it
         give_up_all(self._storage, study, self._paths)
         inherited, n_threads = self._overrides.inherited, self._slots.n_threads
         again = Validation(self._storage, study, self._paths, self._trainer, inherited, n_threads)
         again.train_whole()
-        self._beside.export(start.number)  # beside the other seeds; where these change nothing its pictures stay
+        self._beside.export(start.number)  # while the other seeds train; the winner may still change
         again.train_seeds(self._cfg.claude.n_validation_seeds)
         best = best_trial(study)
         if best is not None and (hint := where_to_look(best.value or 0.0, best.reports)):
@@ -240,7 +247,7 @@ class Sweep:
         self._beside.show(start.number)
 
     def _goes_on(self, study: Study, start: BlockStart) -> bool:
-        """Plan as many batches as may be open; whether one is. Before each, what a person asked for is taken up.
+        """Plan as many batches as may be open; returns whether one is open. Instructions are read before each plan.
 
         Raises SweepStateError where the program was changed.
         """
@@ -271,7 +278,10 @@ class Sweep:
         return study
 
     def _winner(self, study: Study, number: int) -> Trial:
-        """The trial whose config a block carries on. Raises SweepStateError where none was trained whole."""
+        """The trial whose config is carried into the next block.
+
+        Raises SweepStateError where no config was trained in all windows.
+        """
         validation = load(self._storage, validation_name(number))
         best = winner(study, validation)
         if best is None:
@@ -284,7 +294,7 @@ class Sweep:
 
 
 def how_ended(trials: Sequence[Trial]) -> str:
-    """How trials ended, by kind, each with the reason of its last one."""
+    """How trials ended, as text: the number of each status, with the reason of its last trial."""
     ends = [trial.outcome for trial in trials if trial.outcome]
     last = {outcome.status: outcome.reason for outcome in ends}
     counts = Counter(outcome.status for outcome in ends).most_common()

@@ -1,4 +1,4 @@
-"""What a slot may take of the machine's memory, so that one greedy config fails alone and takes nothing with it."""
+"""Limits the memory of a slot, so that a config that needs too much fails alone and harms no other."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import cut, spread
 from siren_sweep.train.size import n_parameters
 
-SHARE = 0.9  # of the memory, for all slots together
+SHARE = 0.9  # share of the memory that all slots together may use
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 GIB = 2**30
 
 
 def machine_bytes() -> int:
-    """The memory of this machine, or of the container that this process is in."""
+    """The memory, in bytes, of this machine, or of this process's container where that has less."""
     import psutil
 
     limits = [int(psutil.virtual_memory().total)]
@@ -28,10 +28,10 @@ def machine_bytes() -> int:
 
 
 def limit_process(n_bytes: int) -> None:
-    """Let this process allocate `n_bytes` more than it has; beyond that an allocation fails as a MemoryError.
+    """Let this process allocate `n_bytes` more than it has. A larger allocation then raises MemoryError.
 
-    RLIMIT_DATA counts what a process may write to on its own: not the memory-mapped field, nor an address space
-    that is only reserved.
+    The limit is RLIMIT_DATA, which counts a process's private writable memory. It does not count the memory-mapped
+    field, or address space that is only reserved.
     """
     had = _status_bytes("VmData")
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
@@ -40,13 +40,13 @@ def limit_process(n_bytes: int) -> None:
 
 
 def widen_limit() -> None:
-    """Let a process that has a slot's share of the memory have what all slots have; one without a limit gets none."""
+    """Raise a process's limit from the share of one slot to that of all slots. Without a limit it does nothing."""
     if resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY:
         limit_process(int(SHARE * machine_bytes()))
 
 
 def lift_limit() -> None:
-    """Take the limit away again: a trial that met it has its outcome to write."""
+    """Remove the limit, so that a trial that has reached it can still write its outcome."""
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
@@ -60,10 +60,9 @@ def limit_gpu(device: str, n_sharing: int) -> None:
 
 
 def refuse_greedy(cfg: TrialConfig, device: str, n_sharing: int) -> None:
-    """Raises MemoryError where the weights of the networks that are trained, their gradient and Adam's two moments
-    alone are more than a slot has.
+    """Raises MemoryError where a slot's memory is too small for the networks' weights, gradients and Adam's moments.
 
-    A bound from below, so that nothing is refused that could run; what else a run takes meets the limit itself.
+    This is a lower bound of what a run needs, so no run is refused that could succeed.
     """
     model = cfg.graph_model
     networks = spread(cut(cfg.training.n_training_frames, model.window_frames), cfg.claude.search_windows)
@@ -86,6 +85,7 @@ def _available_bytes(device: str, n_sharing: int) -> int:
 
 
 def _status_bytes(key: str) -> int:
+    """A value of /proc/self/status, in bytes; 0 where it is missing."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""What goes on beside the sweep's loop: progress in the terminal, read from the studies, and the views."""
+"""Shows the progress in the terminal, and has the views made, while the sweep's loop runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from siren_sweep.sweep.beside import Beside, View
 from siren_sweep.sweep.interrupts import AtOnce
 from siren_sweep.sweep.progress import ProgressView
 
-INTERVAL_S = 1.0
-PATIENCE_S = 20.0  # with what is being written when a sweep is stopped
+INTERVAL_S = 1.0  # between two updates of the progress
+PATIENCE_S = 20.0  # longest wait for a view that is being written when a sweep is stopped
 
 log = logging.getLogger(__name__)
 
 
 class Monitor:
-    """A thread for as long as the sweep runs. Nothing that fails in it touches the sweep."""
+    """A thread that runs as long as the sweep. A failure in it does not affect the sweep."""
 
     def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, storage: BaseStorage) -> None:
         self._paths, self._storage = paths, storage
@@ -58,15 +58,15 @@ class Monitor:
             raise OutputError("; ".join(self._beside.failed))
 
     def record(self) -> None:
-        """Have the record written as the studies stand."""
+        """Ask for the record."""
         self._beside.ask(View("record"))
 
     def export(self, block: int) -> None:
-        """Have the best of a block exported."""
+        """Ask for the export of a block."""
         self._beside.ask(View("export", block))
 
     def show(self, block: int) -> None:
-        """Have a block that is over exported, recorded and reported."""
+        """Ask for the export, the record and the report of a block that has ended."""
         for view in (View("export", block), View("record"), View("report", block)):
             self._beside.ask(view)
 
@@ -79,7 +79,7 @@ class Monitor:
         try:
             self._studies = all_studies(self._storage, self._studies)
             self._view.update(*self._studies, self._beside.busy_with)
-        except STORAGE_ERRORS:  # the sweep's loop meets them too, and tells
+        except STORAGE_ERRORS:  # the sweep's loop meets and reports them too
             return
-        except Exception:  # progress is a service
+        except Exception:  # the sweep can run without a progress display
             log.exception("progress could not be shown")

@@ -1,8 +1,8 @@
-"""NVIDIA's Multi-Process Service, for as long as a sweep runs whose trials share GPUs.
+"""Runs NVIDIA's Multi-Process Service (MPS) during a sweep whose trials share GPUs.
 
-Without it the GPU works for one process at a time, and a trial's short kernels wait while another has its turn; with it
-the kernels of all run side by side (NVIDIA, "Multi-Process Service", chapter 1). It is a convenience: where it is not
-installed, or does not work, trials take turns.
+Without MPS a GPU runs the kernels of one process at a time, and the short kernels of the other trials wait. With it the
+kernels of all processes run at once (NVIDIA, "Multi-Process Service", chapter 1). Where it is not installed, or does
+not work, the sweep runs without it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ PROBE = "import torch; torch.ones(8, device='cuda').sum().item()"
 
 @contextmanager
 def shared_gpus(n_trials: int, n_gpus: int) -> Iterator[bool]:
-    """Run the service inside where more trials than GPUs run at once; whether it runs. Processes that are started
-    inside find it by their environment. One that a person has started is left as it is."""
+    """Run MPS inside the context where more trials than GPUs run at once; yields whether it runs.
+
+    Processes that are started inside find it by environment variables. An MPS that a person has started is used as it
+    is.
+    """
     control = shutil.which(CONTROL)
     if n_gpus == 0 or n_trials <= n_gpus or control is None or PIPES in os.environ:
         yield PIPES in os.environ
         return
-    # A socket's path must be short; the service may still write while its folder goes.
+    # In the temporary folder, since a socket's path must be short. MPS may still write while the folder is removed.
     with tempfile.TemporaryDirectory(prefix="mps_", ignore_cleanup_errors=True) as folder:
         os.environ |= {PIPES: folder, LOGS: folder}
         try:
-            # The service numbers anew the GPUs that it sees, and a process's CUDA_VISIBLE_DEVICES is of those numbers:
-            # it is for the processes alone.
+            # MPS numbers the GPUs that it sees from 0, and its clients' CUDA_VISIBLE_DEVICES has these numbers. So MPS
+            # must see all GPUs, and only its clients get the variable.
             all_gpus = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
             runs = _succeeds(control, "-d", env=all_gpus) and _succeeds(sys.executable, "-c", PROBE)
             if not runs:

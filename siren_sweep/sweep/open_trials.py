@@ -1,4 +1,4 @@
-"""The trials of a study that train or are to, for whoever trains them."""
+"""The open trials of a study, as a trainer sees them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from siren_sweep.study.records import Outcome, Trial
 from siren_sweep.study.stored_trials import TrialWriter, read_trials
 from siren_sweep.study.studies import one_trial, trial_id
 
-MAX_DEATHS = 2  # a config that took its worker with it so often is failed
+MAX_DEATHS = 2  # deaths of its worker after which a trial is failed
 
 
 class OpenTrials:
-    """Trials by their number: as they stand, what is written of them, and the overrides that train them.
+    """Reads and writes trials of a study by their number, and makes the overrides that train them.
 
-    `inherited` are the overrides that the person gave.
+    `inherited` are the overrides of the person's command.
     """
 
     def __init__(self, storage: BaseStorage, study: Study, paths: SweepPaths, inherited: Sequence[str]) -> None:
@@ -40,11 +40,11 @@ class OpenTrials:
         return self.now([number])[number]
 
     def missing(self, numbers: Sequence[int]) -> list[int]:
-        """Those that have no outcome yet."""
+        """Those of the trials that have no outcome yet."""
         return [number for number, trial in self.now(numbers).items() if trial.current is None]
 
     def open(self) -> list[Trial]:
-        """All that have no outcome yet."""
+        """All trials of the study that have no outcome yet."""
         return [trial for trial in read_trials(self._study) if not trial.state.is_finished() and trial.current is None]
 
     def folder(self, number: int) -> TrialPaths:
@@ -54,14 +54,14 @@ class OpenTrials:
         return TrialWriter(self._storage, trial_id(self._storage, self._study, number))
 
     def begin_attempt(self, number: int) -> Trial:
-        """Give a trial its next attempt: from now on no earlier one may write."""
+        """Give a trial its next attempt, after which no earlier one may write; returns the trial with it."""
         trial = self.trial(number)
         begun = dataclasses.replace(trial, attempt=trial.attempt + 1)
         self.writer(number).attempt(begun.attempt)
         return begun
 
     def count_death(self, number: int, reason: str) -> None:
-        """Note that an attempt took its worker with it; the trial fails where that is too much."""
+        """Store that a trial's worker died. After `MAX_DEATHS` of them the trial is failed."""
         trial = self.trial(number)
         deaths = [*trial.deaths, reason]
         self.writer(number).deaths(deaths)
@@ -70,19 +70,19 @@ class OpenTrials:
             self.writer(number).outcome(Outcome(trial.attempt, "failed", reason))
 
     def note(self, trials: Iterable[Trial]) -> None:
-        """Write what trials are to show, for Optuna's own viewer."""
+        """Write the trials' hypotheses as notes for optuna-dashboard."""
         study_id = self._storage.get_study_id_from_name(self._study.study_name)
         plans = {trial_id(self._storage, self._study, trial.number): trial.plan for trial in trials}
         write_notes(self._storage, study_id, plans)
 
     def overrides(self, trial: Trial, n_threads: int) -> list[str]:
-        """The Hydra overrides of one trial: what the person gave, then what makes this trial this trial."""
+        """The Hydra overrides of one trial: those of the person's command, then those of its plan."""
         plan = trial.plan
         own = {name: plan.config[name] for name in EXPLORABLE} | {
             "training.n_training_frames": plan.n_training_frames,
             "training.seed": plan.seed,
             "training.n_threads": n_threads,
-            "training.stop_when_solved": plan.strategy != ASKED_FOR,  # a person wants to know how it ends
+            "training.stop_when_solved": plan.strategy != ASKED_FOR,  # a person who asked for it wants its final R2
             "trial.study": self._study.study_name,
             "trial.number": trial.number,
             "trial.attempt": trial.attempt,

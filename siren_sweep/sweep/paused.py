@@ -1,4 +1,4 @@
-"""What becomes of paused trials that are not taken up again, and of their checkpoints."""
+"""Ends paused trials that are not resumed, and deletes their checkpoints."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from siren_sweep.study.storage import wait_for
 from siren_sweep.study.stored_trials import TrialWriter, read_trials
 from siren_sweep.study.studies import paused_trials, told_trials, trial_id
 
-MOST_BYTES = 4 << 30  # of the checkpoints of a block's paused trials
+MOST_BYTES = 4 << 30  # for the checkpoints of a block's paused trials
 
 
 def give_up_beyond(storage: BaseStorage, study: Study, paths: SweepPaths, most_bytes: int = MOST_BYTES) -> None:
-    """Tell those paused trials PRUNED for whose checkpoints there is no room, the least promising ones first."""
+    """Tell the study PRUNED of paused trials whose checkpoints exceed `most_bytes`, the least promising ones first."""
     held, beyond = 0, []
     for trial in sorted(paused_trials(study), key=lambda trial: (-_promise(trial), trial.number)):
         file = paths.trial(study.study_name, trial.number).checkpoint
@@ -31,20 +31,20 @@ def give_up_beyond(storage: BaseStorage, study: Study, paths: SweepPaths, most_b
 
 
 def give_up_all(storage: BaseStorage, study: Study, paths: SweepPaths) -> None:
-    """At a block's end: tell all that are paused PRUNED."""
+    """Tell the study PRUNED of all paused trials, at a block's end."""
     _give_up(storage, study, paused_trials(study))
     discard_checkpoints(study, paths)
 
 
 def discard_checkpoints(study: Study, paths: SweepPaths) -> None:
-    """Delete the checkpoints of trials that were told PRUNED."""
+    """Delete the checkpoints of pruned trials."""
     for trial in told_trials(study):
         if trial.state is TrialState.PRUNED:
             paths.trial(study.study_name, trial.number).checkpoint.unlink(missing_ok=True)
 
 
 def _give_up(storage: BaseStorage, study: Study, trials: Sequence[Trial]) -> None:
-    """PRUNED, with the last value that they reported."""
+    """Tell the study PRUNED of trials, with their last reported value."""
     batch = max((trial.batch for trial in read_trials(study)), default=0)
     for trial in trials:
         TrialWriter(storage, trial_id(storage, study, trial.number)).given_up(batch)
@@ -52,7 +52,7 @@ def _give_up(storage: BaseStorage, study: Study, trials: Sequence[Trial]) -> Non
 
 
 def _promise(trial: Trial) -> float:
-    """The final R2 that a paused trial could reach: its bound, or where the pruner gave none the last R2."""
+    """The final R2 that a paused trial could reach: the pruner's bound, or its last R2 where there is no bound."""
     bound = trial.stop.bound if trial.stop else None
     known = bound if bound is not None else trial.last_r2
     return known if known is not None else -math.inf

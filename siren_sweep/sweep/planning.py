@@ -1,4 +1,4 @@
-"""What the next batch of a block holds, and its place in the study."""
+"""Plans the next batch of a block, and stores it in the study."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ from siren_sweep.sweep.paused import give_up_beyond
 
 
 class Planner:
-    """Plans the batches of a sweep, from the seed and the studies alone: a resumed sweep plans the same, but for an
-    agent, which is asked again for the batch that it was asked for."""
+    """Plans the batches of a sweep from its seed and its studies, so that a resumed sweep plans the same batches.
+
+    An agent may answer differently: it is asked again for a batch that was not stored.
+    """
 
     def __init__(self, cfg: Config, storage: BaseStorage, paths: SweepPaths, instructions: Instructions) -> None:
         self._cfg, self._storage, self._paths, self._instructions = cfg, storage, paths, instructions
 
     def resume(self, study: Study, start: BlockStart) -> None:
-        """Enqueue what is left of the batches that are open: a sweep may have been cut off in the middle of it."""
+        """Enqueue the rest of the open batches, where a sweep was interrupted while it enqueued them."""
         for batch in open_batches(study):
             enqueue_plan(self._storage, study, batch, start.space.dimensions)
 
     def plan(self, study: Study, start: BlockStart) -> bool:
-        """Plan one more batch and enqueue it; False where no config is left to run, or no step to run it.
+        """Plan one more batch and enqueue it; returns False where no config or no step is left.
 
-        Of batches that are open the planner knows the configs, which count whole, and no result.
+        Of open batches the planner knows the configs, and no results. Each of their trials counts as a full trial.
         """
         open_ = open_batches(study)
         seen = Told(self._storage, study, told_batch(study)) if open_ else study
@@ -63,7 +65,7 @@ class Planner:
         if not proposals:
             if not open_:
                 n_run = len(read_trials(study))
-                why = "nothing is left to run that could win it by its planned steps"
+                why = "no config is left to run that could win with the steps that are left"
                 print(f"block {start.number} ends after {n_run} trials: {why}", file=sys.stderr)
             return False
         if batch == 1:
@@ -73,11 +75,11 @@ class Planner:
         return True
 
     def _pauses(self, start: BlockStart, params: Params) -> list[int]:
-        """The reports at which a trial with these params pauses."""
+        """The numbers of the reports at which a trial with these params pauses."""
         return pauses(self._cfg, start.n_training_frames, start.space.config(params))
 
     def close(self, study: Study, start: BlockStart) -> None:
-        """Let an agent hear of the end of the last block; of another's it hears with the next batch."""
+        """Tell an agent of the end of the last block. Of another block's end it is told with the next batch."""
         if self._cfg.agent.command and start.number == len(self._cfg.blocks.schedule):
             sampler = make_proposer(self._cfg, self._cfg.training.seed)
             self._agent(start, last_batch(study), start.space, [start.base], sampler).sum_up(study)
@@ -89,7 +91,7 @@ class Planner:
         return AgentProposer(self._cfg, self._paths, runs, (start.number, batch), space, begins, sampler)
 
     def _placed(self, study: Study, start: BlockStart, batch: int, proposals: Sequence[Proposal]) -> list[PlannedTrial]:
-        """The slots of a batch; new trials get the next iterations, one that goes on keeps its own."""
+        """The plan of each slot. New trials get the next iterations; a resumed trial keeps its own."""
         iterations = {trial.number: trial.plan.iteration for trial in read_trials(study)}
         proposals = renumbered(proposals, len(study.get_trials(deepcopy=False)))
         following = itertools.count(1 + sum(len(read_trials(other)) for other in all_blocks(self._storage).values()))
@@ -144,7 +146,10 @@ class Planner:
 
 
 def renumbered(proposals: Sequence[Proposal], first: int) -> list[Proposal]:
-    """The proposals of a batch with parents of the same batch by the numbers that these get as trials."""
+    """The proposals of a batch, in which a parent of the same batch has the number that it will have as a trial.
+
+    `first` is the number of the study's next trial.
+    """
     new = itertools.count(first)
     numbers = [next(new) if one.goes_on is None else one.goes_on for one in proposals]
     return [
@@ -158,11 +163,14 @@ def renumbered(proposals: Sequence[Proposal], first: int) -> list[Proposal]:
 def affordable(
     study: Study, proposals: Sequence[Proposal], n_trials: int, pauses_at: Sequence[Sequence[int]]
 ) -> list[Proposal]:
-    """Those of the proposals, in their order, that `n_trials` full trials pay for together: each up to the next report
-    at which it pauses; what a block starts from, and what a person asked for, to its last."""
+    """The proposals, in their order, that fit into a budget of `n_trials` full trials.
+
+    A proposal costs its steps up to the next of its reports in `pauses_at`. A config that the block starts from, or for
+    which a person asked, costs all of its steps. A proposal whose parent is left out is left out too.
+    """
     reached = {trial.number: trial.reports[-1].index for trial in read_trials(study) if trial.reports}
     first, left = len(study.get_trials(deepcopy=False)), n_trials * N_REPORTS
-    places: dict[int, int] = {}  # a proposal's number as a trial, by what it would be if all of them ran
+    places: dict[int, int] = {}  # number if all proposals ran -> number of those that are kept
     kept: list[Proposal] = []
     for number, (proposal, at) in enumerate(zip(proposals, pauses_at, strict=True), first):
         begin = 0 if proposal.goes_on is None else reached[proposal.goes_on]

@@ -1,4 +1,4 @@
-"""A sweep's progress in the terminal, as a view over the studies."""
+"""Shows a sweep's progress in the terminal, as a view of the studies."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from siren_sweep.sweep.slots import slots
 from siren_sweep.text import wrapped
 from siren_sweep.train.report import Status, shown_r2
 
-_Trials = dict[str, list[Trial]]  # of a block and beside it, by study
+_Trials = dict[str, list[Trial]]  # the trials of a block, and of the runs beside it, by the study's name
 
 
 class ProgressView:
-    """A live table of what runs and what waits on a terminal; elsewhere one plain line for each trial that ends."""
+    """On a terminal, a live table of running and queued trials; elsewhere a line for each trial that ends."""
 
     def __init__(self, cfg: Config, paths: SweepPaths, storage: BaseStorage) -> None:
         self._cfg, self._paths, self._storage = cfg, paths, storage
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
-        self._over: set[int] = set()  # blocks that were over at the last look
+        self._over: set[int] = set()  # blocks that had ended at the last update
         self._told: set[tuple[int, str, int, int]] | None = None  # (block, study, trial, attempt); None at first
-        self._announced: tuple[str, int] | None = None  # study and batch that were announced last
+        self._announced: tuple[str, int] | None = None  # the study and batch announced last
         self._clock = time_left.Clock()
         self._n_slots = (
             slots(cfg.claude.n_parallel, cfg.training.device).concurrency
@@ -50,10 +50,13 @@ class ProgressView:
             self._live.start()
 
     def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], beside: str = "") -> None:
-        """Say what ended since the last look, and show what runs; `beside` is what is being written meanwhile."""
+        """Print the trials that ended since the last update, and show those that run.
+
+        `blocks` and `validations` are the studies by block number; `beside` is the view that is being written.
+        """
         over = {number for number, study in blocks.items() if number in self._over or read_block(study).ended}
         trials: dict[int, _Trials] = {}
-        for number in sorted(set(blocks) - self._over):  # a block that was over at the last look has nothing new
+        for number in sorted(set(blocks) - self._over):  # ended blocks have nothing new
             own = [blocks[number]] + ([validations[number]] if number in validations else [])
             trials[number] = {one.study_name: read_trials(one) for one in own}
         self._over = over
@@ -74,26 +77,28 @@ class ProgressView:
         if not trials:
             return
         number = min(set(trials) - over, default=max(trials))
-        study = ReadOnce(self._storage, blocks[number], still=True)  # after its trials: a batch is planned before them
+        study = ReadOnce(self._storage, blocks[number], still=True)  # read after the trials: it has their plans
         self._say_batch(number, study, trials[number])
         if self._live:
             total = n_trials_of(instructions({**blocks, number: study}), number, self._cfg.claude.n_iter_block)
             self._live.update(self._table(number, study, trials[number], total, beside))
 
     def say(self, text: str) -> None:
-        """Lines above what is live, cut between words where they are too long; what is to be pasted is indented, and
-        stays whole."""
+        """Print lines above the live table, wrapped to the terminal.
+
+        An indented line, which a person may paste, is not.
+        """
         for line in text.splitlines():
             whole = self._console.is_terminal is False or line.startswith("  ")
             for part in [line] if whole else wrapped(line, self._console.width):
                 self._console.print(part, highlight=False, markup=False, soft_wrap=True)
 
     def busy(self, with_what: str) -> Spinner:
-        """What a person sees while the sweep waits for something, when nothing else is live."""
+        """A spinner for a time in which the sweep waits and no table is live."""
         return self._console.status(with_what)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the live table."""
         if self._live:
             self._live.stop()
 
@@ -124,7 +129,7 @@ class ProgressView:
         table = Table.grid(padding=(0, 2))
         for column in widths:
             table.add_column(no_wrap=True, min_width=column, max_width=column)
-        room = width - sum(widths) - 2 * len(widths)  # for what was changed, where it would say something
+        room = width - sum(widths) - 2 * len(widths)  # for the mutation, where it is wide enough
         open_now = open_batches(study)
         open_ones = [
             (name, one)
@@ -148,7 +153,7 @@ class ProgressView:
         bar = ProgressBar(total=1.0, completed=last.fraction if last else 0.0)
         if trial.current is not None:
             return name, bar, "paused" if trial.paused else "done", ""
-        if not begun or last is None:  # of a trial that goes on, an earlier attempt reported
+        if not begun or last is None:  # a resumed trial has reports of an earlier attempt
             return name, bar, "starts" if begun else "queued", ""
         left = time_left.duration(self._clock.left_s(study, trial) or 0.0)
         return name, bar, f"R2 {shown_r2(last.r2)}", f"{left} left"
@@ -156,7 +161,7 @@ class ProgressView:
     def _left(
         self, number: int, study: Study, open_ones: Sequence[tuple[str, Trial]], of_block: Sequence[Trial], total: int
     ) -> dict[str, float]:
-        """Seconds that batch, block and sweep may still take; empty where no trial has reported yet."""
+        """The seconds that batch, block and sweep may still take, by name; empty where no trial has reported yet."""
         schedule, n_slots = self._cfg.blocks.schedule, self._n_slots
         steps = schedule[number - 1].total_steps
         typical = time_left.typical_s(of_block, steps)

@@ -1,7 +1,8 @@
-"""Slots: one process a trial, started warm, on its GPU or its share of the cores, with a hard time limit.
+"""Slots: each trial runs in a process of its own, on its GPU or its share of the cores, with a hard time limit.
 
-A worker that dies (killed, out of memory, a segmentation fault) takes nothing with it: what it had to say is in the
-study, and its slot takes the next trial. Workers die with their parent.
+The process is forked from a server that has already imported what it needs. A worker that dies (killed, out of memory,
+a segmentation fault) harms no other: its reports are in the study, and its slot takes the next trial. Workers die with
+their parent.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from siren_sweep.sweep.interrupts import check, insisted
 from siren_sweep.sweep.memory import limit_process
 from siren_sweep.train.machine import n_cores, n_gpus
 
-WARM = "siren_sweep.sweep.warm"  # what the server imports
+WARM = "siren_sweep.sweep.warm"  # the module that the server imports
 GRACE_S = 20.0  # between SIGTERM, on which a worker writes its checkpoint, and SIGKILL
 
 
@@ -38,7 +39,7 @@ class Slots:
 
 
 def slots(n_parallel: int, device: str) -> Slots:
-    """All slots at once where there are GPUs; else as many as there are cores, each with its share of them."""
+    """The slots of a machine: `n_parallel` where it has GPUs, else at most one for each core, with an equal share."""
     concurrency = n_parallel if n_gpus(device) else min(n_parallel, n_cores())
     return Slots(concurrency, max(1, n_cores() // concurrency))
 
@@ -52,11 +53,11 @@ class Job:
     memory_bytes: int | None = None  # that it may allocate; None: no limit
     process: multiprocessing.process.BaseProcess | None = None
     started: float = 0.0
-    oom_kills: int = 0  # of the whole machine, when it began
+    oom_kills: int = 0  # `_oom_kills` when it started
     said: Connection | None = None
-    end: str | None = field(default=None)  # how the process ended, once it has: "" for well
-    result: Any = None  # what its function returned
-    fault: str | None = None  # what it met that a person can mend, of which no trial is to be blamed
+    end: str | None = field(default=None)  # None: it has not ended; "": it has succeeded; else how it failed
+    result: Any = None  # the value that its function returned
+    fault: str | None = None  # a fault that no trial caused, and a person can mend
 
     @property
     def running(self) -> bool:
@@ -64,10 +65,10 @@ class Job:
 
 
 def warm_up() -> ForkServerContext:
-    """Start the server that workers are forked from; it imports what they need while the caller goes on."""
+    """Start the server from which workers are forked. It imports what they need while the caller goes on."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([WARM])
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which it inherits: Ctrl-C is the caller's
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for the caller
     try:
         forkserver.ensure_running()
     finally:
@@ -76,9 +77,9 @@ def warm_up() -> ForkServerContext:
 
 
 def run_jobs(target: Callable[..., Any], jobs: Sequence[Job], concurrency: int) -> None:
-    """Run every job in a process of its own, `concurrency` at a time; `job.end` says how each ended.
+    """Run every job in a process of its own, `concurrency` at a time; `job.end` then says how it ended.
 
-    On KeyboardInterrupt, or whatever else ends this call, the workers are stopped first.
+    Where an exception, such as KeyboardInterrupt, ends this call, the workers are stopped first.
     """
     context = warm_up()
     try:
@@ -93,9 +94,9 @@ def run_jobs(target: Callable[..., Any], jobs: Sequence[Job], concurrency: int) 
 
 
 def stop(jobs: Sequence[Job]) -> None:
-    """SIGTERM, and SIGKILL for those that do not go; returns when all are gone.
+    """Send SIGTERM to the workers, after `GRACE_S` SIGKILL to those that still run, and wait until all have ended.
 
-    An interrupt while it waits, the second one, cuts the grace short.
+    A second interrupt ends the grace at once.
     """
     processes = [job.process for job in jobs if job.process is not None and job.process.pid is not None]
     for process in processes:
@@ -118,14 +119,14 @@ def stop(jobs: Sequence[Job]) -> None:
 def _start(context: ForkServerContext, target: Callable[..., Any], job: Job) -> None:
     job.oom_kills, job.started = _oom_kills(), time.monotonic()
     job.said, says = context.Pipe(duplex=False)
-    # A daemon, so that one started in the moment of an interrupt does not keep the parent from ending.
+    # A daemon: the parent does not wait for it at exit, if an interrupt comes just as it starts.
     job.process = context.Process(target=_worker, args=(target, job.args, job.memory_bytes, says), daemon=True)
     job.process.start()
     says.close()
 
 
 def _wait(running: Sequence[Job]) -> None:
-    """Until a process says something, ends or runs over its time."""
+    """Wait up to a second for messages and ends of processes, and stop those that exceed their time limit."""
     sources: dict[Any, Job] = {job.process.sentinel: job for job in running if job.process is not None}
     sources |= {job.said: job for job in running if job.said is not None}
     for ready in multiprocessing.connection.wait(list(sources), timeout=1.0):
@@ -143,7 +144,7 @@ def _wait(running: Sequence[Job]) -> None:
 
 
 def _listen(job: Job) -> None:
-    """Take what a process has said: its function's result, or a fault. A long one it can only send to who listens."""
+    """Read a process's message: its function's result, or a fault. A process that sends a long one waits for this."""
     while job.said is not None and job.said.poll():
         try:
             job.result, job.fault = job.said.recv()
@@ -163,7 +164,7 @@ def _how_it_ended(code: int | None, memory_ran_out: bool) -> str:
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since the machine started."""
+    """How many processes the kernel has killed since the machine started because memory ran out."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
@@ -172,7 +173,10 @@ def _oom_kills() -> int:
 
 
 def _worker(target: Callable[..., Any], args: tuple[Any, ...], memory_bytes: int | None, says: Connection) -> None:
-    """In the new process: die with the parent, leave Ctrl-C to it, stop at a step's end on SIGTERM."""
+    """The main function of a worker: runs `target` and sends its result.
+
+    It dies with its parent, ignores SIGINT, which is for the parent, and on SIGTERM stops at the end of a step.
+    """
     from siren_sweep.sweep.worker import Interrupted, Superseded, interrupt
 
     threading.Thread(target=die_with_parent, daemon=True).start()
@@ -187,13 +191,13 @@ def _worker(target: Callable[..., Any], args: tuple[Any, ...], memory_bytes: int
     except SweepError as error:
         says.send((None, str(error)))
         os._exit(2)
-    except OSError as error:  # the machine's, whatever the config: a disk that is full, a folder that is gone
+    except OSError as error:  # the machine's fault, not the config's: a disk is full, a folder is gone
         says.send((None, str(OutputError(f"a worker could not go on: {type(error).__name__}: {error}"))))
         os._exit(2)
 
 
 def die_with_parent() -> None:
-    """Wait for the process that asked for this one to end, and end with it."""
+    """Wait until the parent process ends, then end this process."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""How long a batch, a block and the sweep may still take, from what its trials took so far."""
+"""Estimates how long a batch, a block and the sweep may still take, from the time that trials took so far."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from siren_sweep.train.report import Status
 
 
 class Clock:
-    """The seconds that running trials have left; between two reports they go by."""
+    """The seconds that running trials have left. Between two reports they are counted down."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, int, int], tuple[int, float]] = {}  # a trial's attempt: its last report, and when
+        self._seen: dict[tuple[str, int, int], tuple[int, float]] = {}  # by attempt: the last report and its time
 
     def left_s(self, study: str, trial: Trial) -> float | None:
         """Seconds until a trial has done its steps; None before its first report."""
@@ -30,7 +30,7 @@ class Clock:
 
 
 def took_s(trial: Trial) -> float | None:
-    """Seconds that a trial took, or would take to its end."""
+    """Seconds that a trial took, or would take to its end; None where it has not reported."""
     if (minutes := trial.metrics.get("training_time_min")) is not None:
         return float(minutes) * 60
     if not trial.reports:
@@ -41,14 +41,17 @@ def took_s(trial: Trial) -> float | None:
 
 
 def typical_s(trials: Sequence[Trial], total_steps: int) -> float | None:
-    """Seconds of a trial of `total_steps` steps, by the mean seconds a step of `trials`; None where none is known."""
+    """Seconds of a trial of `total_steps` steps, at the mean time of a step in `trials`; None where none is known."""
     known = [(took_s(trial), trial.plan.config.get(TOTAL_STEPS)) for trial in trials]
     rates = [seconds / steps for seconds, steps in known if seconds and steps]
     return statistics.mean(rates) * total_steps if rates else None
 
 
 def queue_s(running: Sequence[float], queued: Sequence[float], n_slots: int) -> float:
-    """Seconds until all is done where each slot, as it becomes free, takes the next of `queued`."""
+    """Seconds until all trials are done, where each slot that becomes free takes the next of `queued`.
+
+    `running` are the seconds left of running trials, `queued` those of waiting ones.
+    """
     free = sorted(running)[-n_slots:]
     free += [0.0] * (n_slots - len(free))
     heapq.heapify(free)
@@ -58,17 +61,17 @@ def queue_s(running: Sequence[float], queued: Sequence[float], n_slots: int) -> 
 
 
 def later_s(typical: float, total_steps: int, later: Sequence[Block], n_trials: int, n_slots: int) -> float:
-    """Seconds of the blocks to come, where a step takes as long as now."""
+    """Seconds of the `later` blocks, if a step takes as long as in a trial of `total_steps` and `typical` seconds."""
     return sum(typical * block.total_steps / total_steps * -(-n_trials // n_slots) for block in later)
 
 
 def words(left: Mapping[str, float]) -> str:
-    """`left: 12 s in the batch, 3 min in the block`."""
+    """The seconds left as text: `left: 12 s in the batch, 3 min in the block`."""
     return "left: " + ", ".join(f"{duration(seconds)} in the {what}" for what, seconds in left.items())
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Seconds as text, in s, min or h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

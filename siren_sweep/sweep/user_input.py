@@ -1,7 +1,7 @@
-"""`user_input.md`: where a person tells a running sweep what to do; read at each batch boundary.
+"""Reads and updates `user_input.md`, in which a person writes instructions to a running sweep.
 
-Pending lines are read into instructions; each is moved to the acknowledged section with what was done, or why not.
-A file that cannot be read stops nothing: it is left as it is, and a note says so.
+Pending lines are parsed to instructions. Each is then moved to the acknowledged section, with what was done, or why
+not. A file that cannot be read is left as it is, with a note on stderr, and the sweep goes on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NAMES = {leaf(name).lower(): name for name in EXPLORABLE} | {name.lower(): name
 
 @dataclass(frozen=True)
 class Bound:
-    """Search a parameter (dotted name) between two values, both included; keep it where they are one."""
+    """Search a parameter (dotted name) between two values, both included; keep it fixed where they are equal."""
 
     line: str
     parameter: str
@@ -85,7 +85,7 @@ class EndSweep:
 
 @dataclass(frozen=True)
 class Refused:
-    """A line that is not understood, or breaks a parameter's bound, and why."""
+    """A line that is not understood, or breaks a parameter's bound, and the reason."""
 
     line: str
     why: str
@@ -95,7 +95,7 @@ Asked = Bound | Try | More | StopBlock | EndSweep | Refused
 
 
 def create(file: Path) -> None:
-    """Write an empty file with the forms in its head, where there is none. Raises OutputError."""
+    """Write a file without instructions, whose head explains their forms, where there is none. Raises OutputError."""
     if not file.exists():
         names = ", ".join(map(leaf, EXPLORABLE))
         with replacing(file) as temporary:
@@ -103,7 +103,7 @@ def create(file: Path) -> None:
 
 
 def read(file: Path) -> tuple[str, str | None]:
-    """The file's text, and a note where it cannot be read; no text, and no note, where there is none."""
+    """The file's text, and a note where it cannot be read. Without a file, an empty text and no note."""
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
@@ -125,17 +125,17 @@ def read(file: Path) -> tuple[str, str | None]:
 
 
 def read_instructions(text: str) -> list[Asked]:
-    """What each pending line asks, in their order."""
+    """The instruction of each pending line, in order."""
     return [_asked(line) for line in pending_lines(text)]
 
 
 def pending_lines(text: str) -> list[str]:
-    """What stands in the pending section: no bullets, blank lines or comments of one line."""
+    """The lines of the pending section, without bullets, blank lines and one-line comments."""
     return [pending for _, pending in _lines(text) if pending]
 
 
 def _lines(text: str) -> Iterator[tuple[str, str]]:
-    """Every line as it is, and what is pending in it."""
+    """Every line as it is, with the instruction in it; empty where it has none."""
     inside = False
     for line in text.splitlines():
         heading, bare = _HEADING.match(line), _bare(line)
@@ -146,10 +146,10 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
 
 
 def acknowledge(file: Path, results: Sequence[tuple[str, str]]) -> str | None:
-    """Move lines to the acknowledged section, each (line, what was done or why not); a note where that cannot be.
+    """Move lines to the acknowledged section. `results` are (line, what was done or why not).
 
-    The file is read again first: what a person wrote in the meantime stays. Results that it holds already change
-    nothing. Raises nothing.
+    Returns a note where the file cannot be read or written, else None. The file is read again first, so that what a
+    person wrote meanwhile stays. Results that the file already has change nothing.
     """
     if not results:
         return None
@@ -167,7 +167,7 @@ def acknowledge(file: Path, results: Sequence[tuple[str, str]]) -> str | None:
 
 
 def _acknowledged(text: str, results: Sequence[tuple[str, str]]) -> str:
-    """The text with the first pending line of each result taken out, and the results at the section's end."""
+    """The text without the first pending line of each result, and with the results in the acknowledged section."""
     open_ = [line for line, _ in results]
     kept = []
     for line, pending in _lines(text):
@@ -266,7 +266,7 @@ def _parameter(name: str) -> str:
 
 
 def _value(parameter: str, text: str) -> Any:
-    """A value in the parameter's type and bounds."""
+    """A value in the parameter's type. Raises ValueError where it breaks a rule."""
     try:
         number = float(text.strip().strip("'\""))
     except ValueError:

@@ -1,8 +1,9 @@
-"""A block's best trained again, in a study beside the block's: in all its windows, and with other seeds.
+"""Trains a block's best config again, in all its windows and with other seeds, in a study beside the block's.
 
-A trial of many windows trains a sample of them. What is exported, carried on and called the block's final_r2 was
-trained whole: the best trial, and after it the next best where the whole falls short of what that one promises, or
-where it cannot be trained whole. The winner with other seeds, on the sample, gives the noise of a verdict.
+A trial of many windows trains only a sample of them. The block's winner, which is exported and has the block's
+final_r2, must be trained whole, that is, in all windows. So the best trial is trained whole. The next best is too,
+where the first cannot be trained whole, or its whole R2 is below what the next one promises. Then the winner's config
+is trained with other seeds, as its trial was; they give the noise for the verdicts.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from siren_sweep.sweep.batch import Trainer, enqueue_plan, run_batch
 from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.train.machine import n_cores
 
-UNPRUNED = ["pruner=none"]  # a stopped run says nothing of the noise, and is no result
+UNPRUNED = ["pruner=none"]  # a stopped run would have no final R2
 WHOLE = [*UNPRUNED, "claude.search_windows=0", "trial.alone=true"]
-MOST_WHOLE = 2  # configs that are trained whole to their end; each takes as long as a slot's budget allows
-MOST_SEEDED = 3  # configs that are trained with other seeds
-DOUBT = 2.0  # standard errors of a sample's R2 that are taken off what it promises
+MOST_WHOLE = 2  # most configs that are trained whole to their end
+MOST_SEEDED = 3  # most configs that are trained with other seeds
+DOUBT = 2.0  # standard errors that are subtracted from a sample's R2
 
 
 class Validation:
-    """The runs after a block's last batch; each call goes on where an earlier one was cut off."""
+    """The runs after a block's last batch. Each method resumes what an earlier, interrupted call left."""
 
     def __init__(
         self,
@@ -57,9 +58,10 @@ class Validation:
         self._own = load(storage, validation_name(self._block))
 
     def train_whole(self) -> None:
-        """Train the best trials whole until one keeps what the next one promises; nothing where none is a sample.
+        """Train the best trials whole until the best whole R2 is at least the next trial's `promise`.
 
-        In the place of one that cannot be trained whole, such as for want of memory, comes the next.
+        A trial that cannot be trained whole, as where memory is too small, is skipped. Where trials trained all
+        windows, nothing is trained again.
         """
         self._finish_open()
         n_ended = 0
@@ -73,13 +75,15 @@ class Validation:
             n_ended += trial.number in [run.plan.whole_of for run in whole_runs(self._own)]
 
     def _wanted(self, trial: Trial) -> float:
-        """What a whole run must reach so that this trial need not be trained whole: its promise, or to be solved."""
+        """The whole R2 from which on this trial need not be trained whole: its promise, `claude.solved_r2` at most."""
         solved = solved_r2(self._study)
         return promise(trial) if solved is None else min(promise(trial), solved)
 
     def train_seeds(self, n_seeds: int) -> None:
-        """Train the winner's config with other seeds, as its trial was trained; where they fall short of what it
-        solved, and another one wins by that, that one's as well."""
+        """Train the winner's config with `n_seeds` other seeds, in the windows of its trial.
+
+        Where the trial was solved and a seed is not, another config may become the winner; it is then trained so too.
+        """
         if n_seeds == 0:
             return
         self._finish_open()
@@ -95,7 +99,7 @@ class Validation:
             self._run(runs)
 
     def _again(self, trial: Trial, **own: Any) -> TrialPlan:
-        """The plan of another run of a trial's config, with what is its own."""
+        """The plan of another run of a trial's config; `own` are the fields in which it differs."""
         plan = TrialPlan(
             iteration=trial.plan.iteration,
             config=trial.plan.config,
@@ -115,12 +119,12 @@ class Validation:
         return self._own
 
     def _finish_open(self) -> None:
-        """Go on with a batch that was cut off, whatever is the best by now."""
+        """Finish a batch of runs that was interrupted."""
         if self._own is not None and (batch := open_batch(self._own)) is not None:
             self._launch([one.plan for one in read_plan(self._own, batch)])
 
     def _run(self, runs: Sequence[TrialPlan]) -> None:
-        """One batch of runs of a trial's config."""
+        """Run one batch of runs of the same trial's config."""
         (params,) = [trial.params for trial in complete(self._study) if trial.number == _origin(runs[0])]
         write_plan(self._beside(), [PlannedTrial(params, run) for run in runs])
         self._launch(runs)
@@ -135,11 +139,11 @@ class Validation:
 
 
 def _origin(run: TrialPlan) -> int | None:
-    """The trial of the block that is trained again."""
+    """The number of the block's trial that a run trains again."""
     return run.whole_of if run.whole_of is not None else run.validation_of
 
 
 def promise(trial: Trial) -> float:
-    """The R2 that a trial would have if trained whole, at the lower end of what its sample allows."""
-    doubt = finite(trial.metrics["sample_r2_se"]) if trial.sampled else None  # one window alone has no error
+    """A low estimate of a trial's R2 if it is trained whole: its R2 minus `DOUBT` standard errors of its sample."""
+    doubt = finite(trial.metrics["sample_r2_se"]) if trial.sampled else None  # NaN for a single window
     return float(trial.value or 0) - DOUBT * (doubt or 0.0)

@@ -1,5 +1,8 @@
-"""What every worker needs, imported once by the server that workers are forked from, and what is slow the first time
-done once: a trial begins in a moment. Nothing here may call CUDA, which a process that is forked then cannot use."""
+"""Prepares the server from which workers are forked, so that a trial starts fast.
+
+It imports what every worker needs, and does once what is slow the first time. Nothing here may call CUDA: a forked
+process could then not use it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.train.machine import has_driver
 from siren_sweep.train.provenance import commit
 
-_ON_GPU = ["torch._dynamo"] if has_driver() else []  # a second or more of what an optimizer imports when it is made
+_ON_GPU = ["torch._dynamo"] if has_driver() else []  # an optimizer imports it when it is made, in a second or more
 for _name in (
     "torch",
     "alembic.command",
@@ -32,11 +35,11 @@ for _name in (
     *_ON_GPU,
 ):
     importlib.import_module(_name)
-Plugins.instance()  # looks for plugins, and imports what it finds
+Plugins.instance()  # finds and imports Hydra's plugins
 
 
 def _rehearse() -> None:
-    """Compose a config and use a storage: Hydra's grammar and SQLAlchemy's tables are then known, and the commit."""
+    """Compose a config, use a storage and find the commit, so that what these need is cached."""
     commit()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         typed(compose("config", ["training.learning_rate_NNR_f=3e-4", "trial.number=0", "trial.folder=block_01/trial"]))
@@ -49,5 +52,5 @@ def _rehearse() -> None:
     storage.engine.dispose()
 
 
-with contextlib.suppress(Exception):  # a worker that meets it tells of it
+with contextlib.suppress(Exception):  # a worker meets the same error, and reports it
     _rehearse()

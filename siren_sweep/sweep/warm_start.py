@@ -1,7 +1,8 @@
-"""What a sweep knows before its first trial: `sweep.learn_from` names an imported log's folder, or another sweep's.
+"""Starts a sweep from earlier trials: `sweep.learn_from` is the folder of another sweep, or of an imported log.
 
-Its studies are copied beside the sweep's own, so that a resumed one learns the same, also where the folder has changed.
-They inform the model and give the first batch its start; results of the sweep they never are.
+Its studies are copied into the sweep's storage, so that a resumed sweep learns the same, also where the folder has
+changed. Their trials train the sampler's model, and the best of them starts the first batch. They never count as
+results of the sweep.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from siren_sweep.study.stored_trials import read_trial, without_parent
 from siren_sweep.study.studies import all_blocks, best_trial, complete, load
 
 _PREFIX = "earlier_"
-_CLOSE = 0.1  # a config that a space can only meet further away than this share is none of its own
+_CLOSE = 0.1  # largest relative difference of a trial's config from the nearest config in the space
 
 
 def fault(cfg: Config, paths: SweepPaths) -> str | None:
-    """What is wrong with `sweep.learn_from`, or None; a sweep that has begun needs the folder no more."""
+    """What is wrong with `sweep.learn_from`, or None. A sweep that has begun no longer needs the folder."""
     folder = cfg.sweep.learn_from
     if folder is None or paths.study_db.exists() or paths.lock.exists():  # a server may hold the studies
         return None
@@ -46,14 +47,14 @@ def fault(cfg: Config, paths: SweepPaths) -> str | None:
     if all(unknown):
         told = ", ".join(sorted(set.union(*unknown)))
         return (
-            f"sweep.learn_from must name a folder of trials whose configs are known, and of those in {folder!r} no log "
-            f"says {told}; siren-sweep import with --known NAME=VALUE does"
+            f"sweep.learn_from must name a folder of trials whose configs are known, and {folder!r} has none with "
+            f"{told}; siren-sweep import with --known NAME=VALUE adds a value"
         )
     return None
 
 
 def adopt(storage: BaseStorage, folder: Path) -> None:
-    """Copy a folder's studies into the sweep's storage, each whole, and once. Raises DataError."""
+    """Copy a folder's studies into the sweep's storage, unless that was done. Raises DataError."""
     known = {name for name in optuna.get_all_study_names(storage) if name.startswith(_PREFIX)}
     done = [n for name in known if (study := load(storage, name)) and (n := n_copied(study))]
     if done and all(n == len(done) for n in done):
@@ -61,7 +62,7 @@ def adopt(storage: BaseStorage, folder: Path) -> None:
     blocks = _studies(folder)
     for number, study in blocks.items():
         name = f"{_PREFIX}{number:02d}"
-        if name in known:  # cut off half way
+        if name in known:  # its copy was interrupted
             optuna.delete_study(study_name=name, storage=storage)
         copy = optuna.create_study(study_name=name, storage=storage, direction="maximize")
         known_block = read_block(study)
@@ -71,7 +72,7 @@ def adopt(storage: BaseStorage, folder: Path) -> None:
 
 
 def earlier(storage: BaseStorage, space: Space) -> list[Study]:
-    """The copied trials that lie in a block's space, by study, the one of the nearest number of frames last."""
+    """The copied studies, each with its trials that lie in a block's space; the nearest number of frames comes last."""
     names = [name for name in optuna.get_all_study_names(storage) if name.startswith(_PREFIX)]
     found = [earlier_study(study, space) for name in sorted(names) if (study := load(storage, name))]
     frames = math.log(space.block.n_training_frames)
@@ -80,10 +81,10 @@ def earlier(storage: BaseStorage, space: Space) -> list[Study]:
 
 
 def earlier_study(imported: Study, space: Space) -> Study:
-    """A study in memory with the trials of a log, or of another sweep, that lie in a block's space, in its parameters.
+    """A study in memory with the trials of an imported study that lie in a block's space, as points of that space.
 
-    Where T_period is searched as a ratio, a trial at another number of frames counts by its ratio. It serves as one of
-    the `earlier` studies of `plan_batch`.
+    Where T_period is searched as a ratio, a trial at another number of frames keeps its ratio. The study serves as one
+    of the `earlier` studies of `plan_batch`.
     """
     study, known = optuna.create_study(direction="maximize"), read_block(imported)
     write_block(study, _bare(known))
@@ -92,8 +93,8 @@ def earlier_study(imported: Study, space: Space) -> Study:
         found = read_trial(trial)
         if found is None:
             continue
-        config = defaults() | dict(found.plan.config)  # an older study knows fewer parameters
-        if None in config.values():  # of an imported log: whether the space has it, nobody knows
+        config = defaults() | dict(found.plan.config)  # an older study has fewer parameters
+        if None in config.values():  # of an imported log: it is not known whether the space has it
             continue
         if T_PERIOD_RATIO in space.dimensions and not config[WINDOW]:
             config[T_PERIOD] *= scale
@@ -105,7 +106,7 @@ def earlier_study(imported: Study, space: Space) -> Study:
                     value=trial.value if trial.state is TrialState.COMPLETE else None,
                     params=params,
                     distributions=space.dimensions,
-                    user_attrs=without_parent(trial),  # it may be one of those that are left out
+                    user_attrs=without_parent(trial),  # the parent may be left out
                     intermediate_values=trial.intermediate_values,
                 )
             )
@@ -113,7 +114,7 @@ def earlier_study(imported: Study, space: Space) -> Study:
 
 
 def _bare(block: Block) -> Block:
-    """What is to be known of a block beside its trials: its frames, and from which R2 on its configs are equal."""
+    """A block with only its number, its frames and its `claude.solved_r2`."""
     settings = {name: value for name, value in block.settings.items() if name == SOLVED}
     return Block(block.number, block.n_training_frames, settings=settings)
 
@@ -123,13 +124,13 @@ def _meets(nearest: dict[str, Any], config: dict[str, Any]) -> bool:
 
 
 def best_known(studies: list[Study]) -> dict[str, Any] | None:
-    """The best config of the study that comes nearest; None where no trial of it has finished."""
+    """The best config, as a point, of the last study, which has the nearest number of frames; None without any."""
     best = best_trial(studies[-1]) if studies else None
     return dict(best.params) if best else None
 
 
 def _studies(folder: Path) -> dict[int, Study]:
-    """The studies of a folder by block number. Raises DataError."""
+    """The studies of a folder by block number. Raises DataError where it has no study.db that can be read."""
     database = SweepPaths(folder).study_db
     if not database.is_file():
         raise DataError(
@@ -138,5 +139,5 @@ def _studies(folder: Path) -> dict[int, Study]:
         )
     try:
         return all_blocks(RDBStorage(sqlite_url(database)))
-    except Exception as error:  # SQLAlchemy's and Optuna's own kinds
+    except Exception as error:  # SQLAlchemy and Optuna raise many kinds
         raise DataError(f"{database} cannot be read ({storage_reason(error, database)})") from None

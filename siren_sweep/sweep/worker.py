@@ -1,7 +1,7 @@
-"""One trial: field, model, training, reports, and the outcome, written by the worker that ran it.
+"""Runs one trial in a worker: it trains, writes the reports, asks the pruner, and writes the outcome.
 
-The worker writes to the study and to its own folder; it never talks to MLflow, so that no outage of tracking can
-touch training. Only the trial's current attempt may write.
+A worker writes only to the study and to its own folder. It never talks to MLflow, so that an outage of MLflow cannot
+affect training. Only the current attempt at a trial may write.
 """
 
 from __future__ import annotations
@@ -44,32 +44,32 @@ log = logging.getLogger(__name__)
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop (SIGTERM): it leaves its checkpoint and goes."""
+    """A signal, such as SIGTERM, asked the run to stop. It writes its checkpoint and ends."""
 
 
 class Superseded(BaseException):
-    """Another attempt at this trial has begun; this one must not write."""
+    """Another attempt at this trial has begun, so this one must not write."""
 
 
 _interrupt = threading.Event()
 
 
 def interrupt(*_: object) -> None:
-    """A signal handler: the running trial stops at its next step."""
+    """A signal handler that makes the running trial stop at its next step."""
     _interrupt.set()
 
 
 def check_interrupt(_step: int = 0) -> None:
-    """Raises Interrupted where a signal asked for it."""
+    """Raises Interrupted where a signal has come."""
     if _interrupt.is_set():
         raise Interrupted
 
 
 def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
-    """One trial of a sweep, as a worker runs it; returns the outcome's status.
+    """Run the trial of a sweep that `cfg.trial` names, and write its outcome; returns the outcome's status.
 
-    Raises SweepError, and writes no outcome, where the data, the disk or a changed program are at fault: no config is
-    to be blamed.
+    Raises SweepError or OSError, and writes no outcome, for a fault that no config caused: of the data, the disk, the
+    storage or a changed program. Raises Interrupted and Superseded.
     """
     program.check()
     assert cfg.trial.study is not None
@@ -85,7 +85,7 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
         try:
             with training(TrialPaths(sweep.root / cfg.trial.folder).lock, cfg.trial.attempt):
                 return _train_and_write(cfg, outputs, sweep, worker)
-        except Exception as error:  # our fault, or this config's: this slot fails, with its reason, and no other
+        except Exception as error:  # this program's fault, or this config's: only this trial fails
             if _is_the_machines(error):
                 raise
             memory.lift_limit()
@@ -128,9 +128,9 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
 
 
 class Worker:
-    """A trial of the study as its worker sees it: reports go in, a reason to stop comes out.
+    """A trial as its worker sees it: it stores each report, and returns the pruner's reason to stop.
 
-    The pruner compares it with the batches that were told before its own was planned, whatever was told since.
+    The pruner compares the trial with the batches that were told before the trial's own was planned, and no later ones.
     """
 
     def __init__(self, storage: BaseStorage, study: Study, number: int, attempt: int, n_batches: int = 1) -> None:
@@ -139,20 +139,20 @@ class Worker:
         self._writer, frozen = TrialWriter(storage, self._id), self._frozen()
         trial = _planned(frozen)
         self.plan, self._reports = trial.plan, list(trial.reports)
-        # What an earlier attempt reported and went on from is decided: training is deterministic, so the same
-        # values come again, and the pruner must not be asked about a point that lies behind.
+        # Reports up to the last of an earlier attempt are decided: training is deterministic, so they come again with
+        # the same values, and the pruner is not asked about them again.
         self._decided = frozen.last_step or 0
         before, stints = trial.outcome, trial.stints
-        self._began_s = before.began_s if before and before.began_s is not None else time.time()  # before it paused
-        self._gone_on_from = stints[-1].fraction if stints else 0.0  # up to there nothing is asked again
-        if stints and trial.attempt == attempt:  # it was taken up before a slot was free
+        self._began_s = before.began_s if before and before.began_s is not None else time.time()  # before a pause
+        self._gone_on_from = stints[-1].fraction if stints else 0.0  # up to there the pruner is not asked again
+        if stints and trial.attempt == attempt:  # it was resumed before a slot was free
             self._writer.stints([*stints[:-1], dataclasses.replace(stints[-1], began=time.time())])
         told = Told(storage, study, trial.batch - n_batches) if n_batches > 1 else study
         self._known = ReadOnce(storage, told)
         self._asked_for = trial.plan.strategy == ASKED_FOR  # by a person, who wants to know how it ends
 
     def on_report(self, report: Report) -> str | None:
-        """Write a report; returns why to stop, or None."""
+        """Store a report; returns the reason to stop, or None. Raises Interrupted and Superseded."""
         own = self.check_attempt()
         self._reports = [known for known in self._reports if known.index < report.index]
         self._reports.append(report)
@@ -165,7 +165,7 @@ class Worker:
             return None
         if not self._study.pruner.prune(self._known, own):
             return None
-        why = own.user_attrs  # where a pruner that has reasons says them
+        why = own.user_attrs  # a pruner that gives reasons stores them here
         stop = Stop(report.fraction, report.r2, why.get("bound"), why.get("best"))
         self._writer.stop(stop)
         return why_stopped(stop, solved_r2(self._study))
@@ -178,16 +178,16 @@ class Worker:
         stop_step: int,
         ran_on: Mapping[str, Any] | None = None,
     ) -> None:
-        """The trial's end, in one write; the parent tells the study from it. A signal does not keep it back.
+        """Write the trial's outcome, in one write, also after a signal. The parent tells the study from it.
 
-        Raises Superseded where another attempt has begun.
+        `ran_on` is its provenance. Raises Superseded where another attempt has begun.
         """
         self._refuse_superseded()
         when = self._began_s, time.time()
         self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step, *when, ran_on or {}))
 
     def write_failure(self, reason: str) -> str:
-        """An end without metrics. Raises Interrupted where a signal came: of that it may have failed."""
+        """Write a failed outcome. Raises Interrupted where a signal has come, since that may be the cause."""
         check_interrupt()
         self.write("failed", reason, {}, 0)
         return "failed"
@@ -196,8 +196,10 @@ class Worker:
         return self._storage.get_trial(self._id)
 
     def check_attempt(self) -> FrozenTrial:
-        """The trial as the storage has it now. Raises Superseded where another attempt has begun, and Interrupted where
-        a signal asked for it."""
+        """The trial as the storage has it now.
+
+        Raises Superseded where another attempt has begun, and Interrupted where a signal has come.
+        """
         check_interrupt()
         return self._refuse_superseded()
 
@@ -215,7 +217,7 @@ def _planned(frozen: FrozenTrial) -> Trial:
 
 
 def why_stopped(stop: Stop, solved: float | None) -> str:
-    """Why the pruner stopped a trial, for a person; from the R2 `solved` on a block's best is of no account."""
+    """Why the pruner stopped a trial, as text. A block's best R2 of `solved` is shown as that or more."""
     text = f"stopped at {stop.fraction:.0%} of its steps, R2 "
     if stop.bound is None or stop.best is None:
         return text + shown_r2(stop.r2)
@@ -225,14 +227,14 @@ def why_stopped(stop: Stop, solved: float | None) -> str:
 
 
 def _is_the_machines(error: Exception) -> bool:
-    """Whether any config would have met this: the data, the disk, the storage. Memory is what configs differ in."""
+    """Whether an error is of the data, the disk or the storage, so that any config would meet it. Memory is not."""
     if isinstance(error, OSError):
         return error.errno != errno.ENOMEM
     return isinstance(error, (SweepError, *STORAGE_ERRORS))
 
 
 def failure_reason(error: Exception) -> str:
-    """One line that says of what a trial died; "out of memory" wherever an allocation failed."""
+    """The reason of a failed trial, in one line; "out of memory" for every failed allocation."""
     import torch
 
     line = next(iter(str(error).strip().splitlines()), "")

@@ -36,8 +36,8 @@ class Fit:
     ) -> None:
         """`weights` are (out, in) and (out,), as in `TrainResult.state_dict`. The networks are on the CPU; see `to`.
 
-        With `frames` (n,), only the networks of their windows are made. Raises KeyError or RuntimeError where the weights
-        are not those of the config.
+        With `frames` (n,), only the networks of their windows are made. Raises KeyError or RuntimeError where the
+        weights are not those of the config.
         """
         self._graph, self._scaling = cfg.graph_model, scaling
         windows = cut(cfg.training.n_training_frames, cfg.graph_model.window_frames)

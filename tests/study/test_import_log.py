@@ -145,7 +145,7 @@ def test_what_is_not_known_is_shown_so_and_proves_nothing(blocks: dict[int, optu
 @pytest.mark.parametrize(
     ("text", "told_of"),
     [
-        ("Config: hidden=64, omega=2, n_frames=10", "hidden is nothing that is known of a Config line"),
+        ("Config: hidden=64, omega=2, n_frames=10", "hidden is not a known name of a Config line"),
         ("Config: hidden_dim: 64, omega=2, n_frames=10", "must be name=number, ..., got 'hidden_dim: 64'"),
         ("Config: omega=2, omega=3, n_frames=10", "omega stands in the line twice; the first one counts"),
         ("Config: omega=2, n_frames=10\nConfig: omega=3", "a second Config line of iteration 1; the first one counts"),
@@ -153,14 +153,14 @@ def test_what_is_not_known_is_shown_so_and_proves_nothing(blocks: dict[int, optu
         ("Config: omega=2, n_frames=10\nNode: id=7, parent=root", "id is 7 in the entry of 1"),
         ("Config: omega=2, n_frames=10\nNode: id=1, parent=somebody", "parent somebody is no earlier entry"),
         ("Config: omega=2, n_frames=10\nMutation: omega_f: 1 -> 4", "omega_f is 4 here and 2 in the Config line"),
-        ("Config: omega=2, n_frames=10\nMutation: width: 1 -> 4", "width is no parameter that is known"),
+        ("Config: omega=2, n_frames=10\nMutation: width: 1 -> 4", "width is not a known parameter"),
         ("Config: omega=2, n_frames=10\nMutation: total_steps: 1 -> 1,5", "total_steps must be a number, got '1,5'"),
         ("Config: omega=2, n_frames=10\n## Iter five", "must begin with \"## Iter N\", got '## Iter five'"),
-        ("Config: omega=2, n_frames=10\n# End\nMetrics: final_r2=1", "stands in no entry: Metrics: final_r2=1"),
-        ("Config: omega=2, n_frames=10\nObservation: \ufffd", "has bytes that are no UTF-8"),
+        ("Config: omega=2, n_frames=10\n# End\nMetrics: final_r2=1", "is outside of any entry: Metrics: final_r2=1"),
+        ("Config: omega=2, n_frames=10\nObservation: \ufffd", "has bytes that are not UTF-8"),
     ],
 )
-def test_nothing_of_an_entry_is_passed_over_in_silence(text: str, told_of: str) -> None:
+def test_each_line_of_an_entry_that_is_not_read_is_reported(text: str, told_of: str) -> None:
     entries, unread = parse_log(f"## Iter 1: good\nMetrics: final_r2=0.5\n{text}\n")
     assert len(entries) == 1
     assert any(told_of in line for line in unread), unread
@@ -297,10 +297,10 @@ def test_a_folder_s_configs_count_and_what_differs_is_told_by_file_and_line(old_
         "old_ucb_scores.txt, line 5: parent 1, and 2 in the log, which is taken",
         "old_ucb_scores.txt, line 5: R2 0.91, and 0.61 in the log, which is taken",
         "old_ucb_scores.txt, line 6: R2 must be a number, got 'high'",
-        "old_ucb_scores.txt, line 7: no line of a node: what is this",
+        "old_ucb_scores.txt, line 7: not a line of a node: what is this",
         "config/iter_009_slot_00.yaml: the log has no entry of iteration 9 that was read",
-        "old_analysis.md, line 15: not told, and unknown of iteration 2: nnr_f_xy_period",
-        "of no kind that is read: config/results.log",
+        "old_analysis.md, line 15: iteration 2 has no value of nnr_f_xy_period",
+        "files of other kinds, which are not read: config/results.log",
     ]
     for line in told_lines:
         assert line in unread, unread
@@ -432,8 +432,7 @@ def test_a_log_at_other_frames_counts_by_its_ratio(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "why"),
-    [([], "must name a folder with a study.db"), (["sampler=random"], "teaches sampler=ucb_tree alone")],
+    ("more", "why"), [([], "must name a folder with a study.db"), (["sampler=random"], "needs sampler=ucb_tree")]
 )
 def test_a_wrong_place_to_learn_from_is_told_before_a_start(
     more: list[str], why: str, told_here: Callable[..., str], own_data: list[str]
@@ -540,8 +539,8 @@ def test_a_memory_s_words_and_figures_are_read(old_folder: Path, tmp_path: Path)
         "old_memory.md, line 14: final_r2 0.7, and 0.61 in the log or its config, which is taken",
         "old_memory.md, line 15: a row must have 12 cells, an iteration first: | x | 10 |",
         "old_memory.md, line 16: the log has no entry of iteration 77 that was read",
-        "old_memory.md, line 22: no section of a memory, nothing below it is read: Private Thoughts",
-        "memory/block_002_memory.md: what it says is of no block of the log: its Block Info has n_training_frames 7",
+        "old_memory.md, line 22: not a section of a memory, so nothing below it is read: Private Thoughts",
+        "memory/block_002_memory.md: its text belongs to no block of the log: its Block Info has n_training_frames 7",
     ):
         assert line in unread, unread
     files = record_files("imported", read_blocks(open_folder(tmp_path / "imported")[2], {}))
@@ -570,15 +569,15 @@ def test_what_a_person_knows_of_every_iteration_is_taken_where_nothing_else_says
         assert fault in text
 
 
-def test_a_log_that_does_not_say_its_configs_is_no_log_to_learn_from(
+def test_learn_from_refuses_a_log_without_whole_configs(
     log: Path, told_here: Callable[..., str], own_data: list[str]
 ) -> None:
     (log.parent / "old_analysis.md").write_text(planted_log(1500.0))
     _, unread = import_log(log, log.parent / "old")
-    say = "nnr_f_xy_period is told of no iteration, and unknown; --known nnr_f_xy_period=VALUE says it of all"
+    say = "no iteration has a value of nnr_f_xy_period; --known nnr_f_xy_period=VALUE gives one for all"
     assert f"old_analysis.md: {say}" in unread
     text = told_here("-m", "blocks=tiny", *own_data, f"sweep.learn_from={log.parent / 'old'}")
-    assert "no log says nnr_f_xy_period; siren-sweep import with --known" in text
+    assert "has none with nnr_f_xy_period; siren-sweep import with --known" in text
 
 
 @pytest.mark.parametrize("steps", [40, 300])

@@ -329,9 +329,14 @@ FREE = {name: optuna.distributions.IntDistribution(1, 9) for name in "abcd"}
             {"a": 2, "b": 2, "c": 1, "d": 1},
             5,
             5,
-            "the agent named iteration 5 its parent, from which 2 parameters differ",
+            "the agent named iteration 5 as its parent, from which 2 parameters differ",
         ),
-        ({"a": 2, "b": 2, "c": 1, "d": 1}, 9, 5, "the agent named iteration 9 its parent, which is none of this block"),
+        (
+            {"a": 2, "b": 2, "c": 1, "d": 1},
+            9,
+            5,
+            "the agent named iteration 9 as its parent, which is not in this block",
+        ),
         ({"a": 9, "b": 9, "c": 9, "d": 1}, None, None, ""),  # more than half: a start of its own
     ],
 )

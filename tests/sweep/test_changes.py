@@ -73,8 +73,8 @@ def test_what_makes_it_another_sweep_is_refused_with_the_ways_there_are(change: 
     ("before", "now", "said"),
     [
         ({}, {"training.turn_limit": 0.35}, "training.turn_limit, new: 0.35"),
-        ({"claude.old": 1}, {}, "claude.old, compared no more"),
-        ({"blocks.name": "tiny"}, {}, "blocks.name, compared no more"),
+        ({"claude.old": 1}, {}, "claude.old, no longer compared"),
+        ({"blocks.name": "tiny"}, {}, "blocks.name, no longer compared"),
         ({}, {"sampler.c": 1.0}, None),
         ({"search_space.params.total_steps_ratio": "choice(1.0)"}, {}, None),
         ({}, {"swept.graph_model.omega_f": "choice(3,4)"}, None),

@@ -1,4 +1,4 @@
-"""What an agent has written, read as data: configs and hypotheses, each within its bounds or refused with the rule."""
+"""Reads the configs and hypotheses that an agent wrote, as data. What breaks a rule is refused with that rule."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from siren_sweep.search.space import Space
 from siren_sweep.sweep.agent.folder import Refused
 from siren_sweep.text import one_line
 
-MOST_BYTES, MOST_WORDS = 1 << 14, 1 << 16  # of a config, and of the hypotheses
+MOST_BYTES, MOST_WORDS = 1 << 14, 1 << 16  # bytes of a config, and of the hypotheses
 _MOST_LEVELS = 8
 _LONGEST = 500  # characters of a hypothesis
-_SHOWN = 60  # characters of a value in a fault
-_ROUNDING = 1e-9  # relative; what a value may lose on its way through a ratio and back
+_SHOWN = 60  # characters of a value in a message
+_ROUNDING = 1e-9  # relative error of a value that was converted to a ratio and back
 
 Given = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What the agent says of one of its configs; `parent` is an iteration."""
+    """What the agent states about one of its configs. `parent` is an iteration."""
 
     hypothesis: str = ""
     falsified_by: str = ""
@@ -36,21 +36,21 @@ class Stated:
 
 
 def given_config(config: Mapping[str, Any], space: Space) -> dict[str, dict[str, Any]]:
-    """A config as the agent is given it: what it may change, and beside it what it must not."""
+    """A config as the agent gets it, by section: the parameters that it may change, and two values that it must not."""
     fixed = {"graph_model.inr_type": "siren_txy", "training.n_training_frames": space.block.n_training_frames}
     return grouped(fixed | {name: config[name] for name in editable(space)})
 
 
 def editable(space: Space) -> list[str]:
-    """The parameters that a config has: the nine, without windows where a sweep knows none."""
+    """The explorable parameters in an agent's config; `window_frames` is left out where the block has no windows."""
     windows = WINDOW in space.dimensions or space.fixed[WINDOW]
     return [name for name in EXPLORABLE if name != WINDOW or windows]
 
 
 def read_config(text: str, given: Given, space: Space) -> dict[str, Any]:
-    """The explorable parameters, absolute, of a config that was given and edited. Raises Refused.
+    """The explorable parameters, absolute and by dotted name, of an edited config.
 
-    Anything changed but the parameters that the given config has is a fault, as is a value of another type or beyond
+    Raises Refused, with every fault, where anything but a parameter was changed, or a value has another type or breaks
     its bound.
     """
     content = parse(text)
@@ -73,9 +73,9 @@ def read_config(text: str, given: Given, space: Space) -> dict[str, Any]:
 
 
 def placed(config: Mapping[str, Any], space: Space, known: Sequence[Params]) -> dict[str, Any]:
-    """The point of a space that a config of absolute values is. Raises Refused where the space does not have it.
+    """The point of the space for a config of absolute values. Raises Refused where the config is not in the space.
 
-    A value that is a known config's but for rounding is that one.
+    A value that equals one of a `known` point up to rounding becomes that one.
     """
     window = int(config[WINDOW])
     if why := fault(space, WINDOW, Limit(window, window)):
@@ -96,7 +96,10 @@ def placed(config: Mapping[str, Any], space: Space, known: Sequence[Params]) -> 
 
 
 def read_hypotheses(text: str, slots: Sequence[int]) -> tuple[dict[int, Stated], list[str]]:
-    """What is stated of each slot's config, and the faults; an entry with a fault is left out. Raises Refused."""
+    """What is stated about each slot's config, and the faults. An entry with a fault is left out.
+
+    Raises Refused where the text is not YAML, or holds no entries.
+    """
     content = parse(text)
     if content is None:
         return {}, []
@@ -114,9 +117,9 @@ def read_hypotheses(text: str, slots: Sequence[int]) -> tuple[dict[int, Stated],
 
 
 def parse(text: str) -> Any:
-    """The plain values of a YAML text. Raises Refused.
+    """The plain values of a YAML text. Raises Refused where it is not valid YAML, or has a key twice.
 
-    Many levels and references are refused, which could make a short text endless, as is a key that stands twice.
+    Many levels, and references, are refused too: with them a short text could become very large.
     """
     try:
         _check_events(text)
@@ -128,7 +131,7 @@ def parse(text: str) -> Any:
 
 
 def _check_events(text: str) -> None:
-    """Raises Refused at the first event that is one too many, before what follows is read."""
+    """Raises Refused at the first reference, or level too deep, before the rest of the text is read."""
     level = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -139,7 +142,7 @@ def _check_events(text: str) -> None:
 
 
 def _twice(node: yaml.Node | None) -> Iterator[str]:
-    """The keys that stand in a mapping more than once."""
+    """The keys that a mapping has more than once."""
     if isinstance(node, yaml.MappingNode):
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         yield from (key for key, times in keys.items() if times > 1)
@@ -151,7 +154,7 @@ def _twice(node: yaml.Node | None) -> Iterator[str]:
 
 
 def _changed(content: Mapping[Any, Any], given: Given) -> Iterator[str]:
-    """What differs from the given config and is none of the parameters, a line each."""
+    """A line for each difference from the given config that is not a parameter's value."""
     for section, values in content.items():
         if section not in given:
             yield f"{_shown(section)} must not be added"
@@ -186,7 +189,7 @@ def _snapped(value: Any, known: Sequence[Any]) -> Any:
 
 
 def _slot(key: Any, slots: Sequence[int]) -> int:
-    """The slot that a key names: `00`, 0, or a config file's name. Raises ValueError."""
+    """The slot of a key: `00`, 0, or a config file's name. Raises ValueError where it names none of `slots`."""
     text = str(key).removesuffix(".yaml").rpartition("_")[2]
     if isinstance(key, bool) or not text.isdecimal() or len(text) > 3 or int(text) not in slots:
         raise ValueError(f"an entry must have a config's number ({', '.join(f'{slot:02d}' for slot in slots)})")
@@ -194,7 +197,7 @@ def _slot(key: Any, slots: Sequence[int]) -> int:
 
 
 def _stated(entry: Any) -> Stated:
-    """Raises ValueError with the rule and the value."""
+    """The statement of one entry. Raises ValueError with the rule and the value."""
     entry = {"hypothesis": entry} if isinstance(entry, str) else entry
     known = ("hypothesis", "falsified_by", "parent")
     if not isinstance(entry, Mapping) or {*entry} - {*known}:
@@ -209,7 +212,7 @@ def _stated(entry: Any) -> Stated:
 
 
 def _shown(value: Any) -> str:
-    """A value as a fault quotes it: of bounded length, whatever it holds."""
+    """A value as a message quotes it, in at most `_SHOWN` characters."""
     if isinstance(value, str):
         return repr(one_line(value[:1000], _SHOWN))
     try:

@@ -1,4 +1,4 @@
-"""The folder that an agent works in: made anew for each batch, and read as what anybody may have written."""
+"""The folder in which an agent works. It is made anew for each batch, and its files are not trusted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siren_sweep.errors import OutputError
 
 
 class Refused(Exception):
-    """Why a file, or what stands in it, is not taken; each line completes a sentence that begins with its name."""
+    """Why a file or its content is refused. Each line completes a sentence that begins with the file's name."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("; ".join(lines))
@@ -23,9 +23,9 @@ class Refused(Exception):
 
 
 class AgentFolder:
-    """A folder with the files that the agent may read and edit, from entering to leaving the context.
+    """A folder with the files that the agent may read and edit. It is made when the context is entered.
 
-    Files are read through the folder that was made, whatever has its name meanwhile.
+    Files are read through the open folder, also if another one has taken its name.
     """
 
     def __init__(self, root: Path, files: Mapping[str, str]) -> None:
@@ -49,7 +49,7 @@ class AgentFolder:
         os.close(self._fd)
 
     def read(self, name: str, most_bytes: int) -> str:
-        """The text of a file. Raises Refused where it is no plain file of UTF-8 text, or a longer one."""
+        """The text of a file. Raises Refused unless it is a plain file of UTF-8 text of at most `most_bytes`."""
         try:
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._fd)
         except FileNotFoundError:
@@ -69,7 +69,7 @@ class AgentFolder:
             raise Refused("must be UTF-8 text") from None
 
     def tidy(self) -> None:
-        """Remove what was not there as it was made: it may be much."""
+        """Remove all files that the agent added."""
         for name in {*os.listdir(self._fd)} - self._files.keys():
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=self._fd)
@@ -77,7 +77,10 @@ class AgentFolder:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder with all that is in it, whatever it is and whoever may read it; links are not followed."""
+    """Remove a folder, file or link with all that is in it, also where permissions forbid it.
+
+    Links are not followed.
+    """
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     if not folder.exists():

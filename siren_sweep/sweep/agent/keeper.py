@@ -1,8 +1,8 @@
-"""Runs one program within bounds, as a process of its own that ends all that the program has started.
+"""Runs one program within limits, from a process of its own that ends everything that the program has started.
 
-Its first line of standard input is the job, as JSON; the sweep then holds that pipe open, and is gone when it closes.
-Its standard output is one line of JSON: the program's exit code, and why it was stopped where it was. It needs the
-standard library and psutil alone, so that it starts at once.
+The first line of its standard input is the job, as JSON. The sweep keeps that pipe open; when it closes, the sweep has
+ended. Its standard output is one line of JSON: the program's exit code, and why it was stopped if it was. It imports
+only the standard library and psutil, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _SUBREAPER = 36  # of Linux's prctl: orphans among the descendants become this p
 
 @dataclass(frozen=True)
 class Job:
-    """What is run in `folder`, with which bounds; `most_bytes` may lie there, `most_output` of its output are kept."""
+    """A command that runs in `folder`, and its limits.
+
+    The folder may hold `most_bytes`. The first `most_output` bytes of the command's output are kept in `log`.
+    """
 
     command: list[str]
     prompt: str
@@ -48,7 +51,7 @@ class Stopped(Exception):
 
 
 def main() -> None:
-    """Run the job that standard input holds, and say how it ended."""
+    """Run the job on standard input, and print how it ended."""
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as sweep:  # unbuffered: the pipe is watched later
         job = Job(**json.loads(sweep.readline()))
     if sys.platform == "linux":
@@ -59,7 +62,10 @@ def main() -> None:
 
 
 def keep(job: Job, log: BinaryIO) -> dict[str, Any]:
-    """Run the program to its end, or to a bound: `code`, its exit code, None where it was stopped, and `why` then."""
+    """Run the program until it ends or reaches a limit.
+
+    Returns `code`, its exit code, or None where it was stopped or could not start, and `why` it was.
+    """
     with tempfile.TemporaryFile() as prompt:
         prompt.write(job.prompt.encode())
         prompt.seek(0)
@@ -85,7 +91,7 @@ def keep(job: Job, log: BinaryIO) -> dict[str, Any]:
 
 
 def _watch(program: subprocess.Popen[bytes], job: Job, log: _Log) -> None:
-    """Until the program has ended. Raises Stopped where it reaches a bound, or the sweep is gone."""
+    """Wait until the program has ended. Raises Stopped where it reaches a limit, or the sweep has ended."""
     assert program.stdout is not None
     output, sweep = program.stdout.fileno(), sys.stdin.fileno()
     os.set_blocking(output, False)
@@ -96,7 +102,7 @@ def _watch(program: subprocess.Popen[bytes], job: Job, log: _Log) -> None:
         if sweep in ready and not os.read(sweep, 1):
             raise Stopped("the sweep was gone")
         if output in ready and not log.take(output):
-            open_.remove(output)  # it closed its output, and goes on
+            open_.remove(output)  # it has closed its output, but still runs
         if time.monotonic() > deadline:
             raise Stopped(f"it ran longer than {job.timeout_s / 60:g} minutes")
         if time.monotonic() > looked + LOOK_S:
@@ -108,13 +114,13 @@ def _watch(program: subprocess.Popen[bytes], job: Job, log: _Log) -> None:
 
 
 class _Log:
-    """Takes a program's output, and keeps its first bytes: one that writes without end fills no disk."""
+    """Reads a program's output, and keeps only its first bytes, so that endless output cannot fill the disk."""
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         self._file, self._left = file, most
 
     def take(self, output: int) -> bool:
-        """Read what is there; False at its end."""
+        """Read the output that is there; returns False at its end."""
         try:
             content = os.read(output, MIB)
         except BlockingIOError:
@@ -129,11 +135,11 @@ class _Log:
 
 
 def _measure(folder: Path, most_bytes: int) -> None:
-    """Raises Stopped where the folder holds too much; links are not followed."""
+    """Raises Stopped where the folder holds too many bytes or files. Links are not followed."""
     size = count = 0
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            with contextlib.suppress(OSError):  # it is gone again
+            with contextlib.suppress(OSError):  # it was removed meanwhile
                 size += os.lstat(os.path.join(parent, name)).st_size
         count += len(folders) + len(files)
         if size > most_bytes:
@@ -143,7 +149,7 @@ def _measure(folder: Path, most_bytes: int) -> None:
 
 
 def end_all(program: subprocess.Popen[bytes]) -> None:
-    """Kill the program and all that it started, also what has left its process group."""
+    """Kill the program and all processes that it started, also those that have left its process group."""
     for _ in range(100):
         alive = psutil.Process().children(recursive=True)
         if not alive:

@@ -1,4 +1,4 @@
-"""Which config a config was made from, by what they hold: what its maker says of it is held against that."""
+"""Finds the parent of an agent's config by comparing configs, and notes where the agent named another parent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNSAID = "The agent stated no hypothesis."
 
 @dataclass(frozen=True)
 class Known:
-    """A config of the block: its trial's number, its iteration, its R2 where it has one, and what it is called."""
+    """A config of the block: its trial's number, its iteration, its R2 if it has one, and its name in messages."""
 
     number: int
     iteration: int
@@ -30,11 +30,11 @@ class Known:
 def child_of(
     params: Params, stated: Stated, known: Sequence[Known], distributions: Mapping[str, BaseDistribution], strategy: str
 ) -> Proposal:
-    """The proposal of a config: its parent, its mutation and what it is to show.
+    """The proposal of a config, with its parent, its mutation and its hypothesis.
 
-    Its parent is the config from which the fewest parameters differ: the stated one where it is one of those, else the
-    best, or the first. One that differs from all in more than half of what varies is a start of its own. Where the
-    stated parent is another, a note says so.
+    The parent is the `known` config from which the fewest parameters differ. Of several such configs it is the stated
+    parent, else the one of highest R2, else the first. A config that differs from all of them in more than half of the
+    free parameters has no parent. Where the agent stated another parent, a note says so.
     """
     parent = _parent(params, stated, known, sum(not one.single() for one in distributions.values()))
     rationale, falsified = stated.hypothesis or _UNSAID, stated.falsified_by or WORSE
@@ -55,12 +55,12 @@ def _parent(params: Params, stated: Stated, known: Sequence[Known], n_free: int)
 
 
 def _note(params: Params, stated: Stated, known: Sequence[Known], parent: Known | None) -> str:
-    """What is to be said of a stated parent that is not the parent."""
+    """A note where the stated parent is not the parent; else empty."""
     if stated.parent is None or (parent is not None and stated.parent == parent.iteration):
         return ""
     said = next((one for one in known if one.iteration == stated.parent), None)
     if said is None:
-        return f"the agent named iteration {stated.parent} its parent, which is none of this block"
+        return f"the agent named iteration {stated.parent} as its parent, which is not in this block"
     differ = f"from which {len(changed(said.params, params))} parameters differ"
     nearer = f"{len(changed(parent.params, params))} from iteration {parent.iteration}" if parent else "too many"
-    return f"the agent named iteration {stated.parent} its parent, {differ}, and {nearer}"
+    return f"the agent named iteration {stated.parent} as its parent, {differ}, and {nearer}"

@@ -1,4 +1,4 @@
-"""Runs a person's program: no shell, a time limit, a bounded output, and the environment that was named alone."""
+"""Runs a person's program without a shell, with limits of time and output, and with only the named variables."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from siren_sweep.config.schema import Agent
 from siren_sweep.sweep.agent import keeper
 from siren_sweep.sweep.interrupts import check
 
-MOST_BYTES = 100 << 20  # of all that lies in its folder
+MOST_BYTES = 100 << 20  # in its folder
 MOST_OUTPUT = 10 << 20  # bytes of its output that are kept
 MOST_INSTRUCTIONS = 1 << 20  # characters
 FILLED_IN = ("prompt", "folder")
 _NAME = re.compile(r"\{(\w+)\}")
-_GRACE_S = 30.0  # for the keeper to end what it keeps
+_GRACE_S = 30.0  # for the keeper to end the program
 
 
 def faults(agent: Agent) -> list[str]:
-    """What is wrong with the command and the instructions, a line each."""
+    """A line for each fault of the command and the instructions: the rule and the value."""
     wrong = [
         f"agent.command may hold only {' and '.join(f'{{{name}}}' for name in FILLED_IN)}, and no shell reads it, "
         f"got {part!r}"
@@ -42,7 +42,7 @@ def faults(agent: Agent) -> list[str]:
 
 
 def own_instructions(agent: Agent) -> str:
-    """A person's own text for the agent; empty where there is none, or none that can be read."""
+    """A person's own text for the agent; empty where there is none, or it cannot be read."""
     if agent.instructions is None:
         return ""
     try:
@@ -53,15 +53,15 @@ def own_instructions(agent: Agent) -> str:
 
 
 def filled(command: Sequence[str], values: Mapping[str, str]) -> list[str]:
-    """The command with `{prompt}` and `{folder}` filled in, each once: what a value holds stays as it is."""
+    """The command with `{prompt}` and `{folder}` replaced by their values. Braces within a value are not replaced."""
     return [_NAME.sub(lambda found: values.get(found[1], found[0]), part) for part in command]
 
 
 def run_program(agent: Agent, prompt: str, folder: Path, log: Path) -> str:
-    """Run `agent.command` in a folder until it ends or is stopped; why it did not end well, empty where it did.
+    """Run `agent.command` in a folder until it ends or is stopped; returns why it failed, or an empty text.
 
-    What it prints is added to `log`. It gets the prompt as an argument and by standard input. Nothing that it started
-    goes on when this returns, however it returns.
+    It gets the prompt as an argument and on standard input. Its output is appended to `log`. When this returns or
+    raises, no process that it started is left.
     """
     environment = _environment(agent.environment)
     command = filled(agent.command, {"prompt": prompt, "folder": str(folder)})
@@ -72,8 +72,10 @@ def run_program(agent: Agent, prompt: str, folder: Path, log: Path) -> str:
 
 
 def _kept(job: keeper.Job) -> bytes:
-    """What the keeper of a job says of its end, in a session of its own: Ctrl-C reaches the sweep alone, which then
-    lets go of the pipe."""
+    """The line that the keeper of a job prints at the end.
+
+    The keeper is in a session of its own, so that Ctrl-C reaches only the sweep, which then closes the pipe.
+    """
     with subprocess.Popen(
         [sys.executable, "-I", keeper.__file__],
         stdin=subprocess.PIPE,
@@ -103,7 +105,7 @@ def _kept(job: keeper.Job) -> bytes:
 
 def _how_it_ended(said: bytes) -> str:
     if not said:
-        return "what ran it was killed"
+        return "the process that ran it was killed"
     end = json.loads(said)
     if end["why"]:
         return str(end["why"])
@@ -112,7 +114,7 @@ def _how_it_ended(said: bytes) -> str:
 
 
 def _environment(names: Sequence[str]) -> dict[str, str]:
-    """The variables that are named, and none else."""
+    """The environment variables of these names, as far as they are set."""
     return {name: os.environ[name] for name in names if name in os.environ}
 
 

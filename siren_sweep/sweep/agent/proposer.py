@@ -1,4 +1,4 @@
-"""An agent as a proposer: it is asked for the configs of a batch, and what it gets wrong the sampler fills in."""
+"""A proposer that asks an agent for the configs of a batch. The sampler replaces configs that the agent gets wrong."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ class AgentProposer:
         start: Sequence[Params],
         sampler: Proposer,
     ) -> None:
-        """`blocks` are the studies of the blocks, and of the runs beside them; `place` is the block's number and the
-        batch's. `space` is the block's, or the part of it in which a person wants the configs; `start` are the points
-        that it begins with, the best guess first. `sampler` fills in."""
+        """`blocks` are the studies of the blocks, and those of the runs beside them. `place` is the number of the block
+        and of the batch. `space` is the block's, or the part of it to which a person's instructions limit the configs.
+        `start` are the points that the block starts from, the best guess first. `sampler` replaces wrong configs.
+        """
         self._cfg, self._paths, self._blocks, self._place = cfg, paths, blocks, place
         self._space, self._start, self._sampler = space, start, sampler
         self._log = _Log(paths.agent / f"block_{place[0]:02d}_batch_{place[1]:03d}.log")
@@ -63,8 +64,11 @@ class AgentProposer:
         within: Mapping[str, BaseDistribution] | None = None,
         left: float = math.inf,
     ) -> list[Proposal]:
-        """Up to n configs, each in its slot: those of the agent that hold, and in the place of the others the
-        sampler's, with a note that says why."""
+        """As `Proposer.propose`: up to n configs in the order of their slots.
+
+        They are the agent's valid configs. In place of each other one there is a config of the sampler, with a note
+        that says why.
+        """
         if not n:
             return []
         slots = range(len(pending), len(pending) + n)
@@ -79,7 +83,7 @@ class AgentProposer:
         taken = [*pending, *(proposal.params for proposal in own.values())]
         more = {"pending": taken, "earlier": earlier, "within": within, "left": left}
         filled = self._sampler.propose(study, distributions, len(open_), **more) if open_ else []  # type: ignore[arg-type]
-        order = [*range(len(pending)), *own, *open_]  # in which the sampler numbers the batch
+        order = [*range(len(pending)), *own, *open_]  # of slots, as the sampler numbers them
         both = dict(own)
         for slot, proposal in zip(open_, filled, strict=False):
             name = request.batch.configs[slot - slots[0]]
@@ -93,14 +97,14 @@ class AgentProposer:
         return [_moved(both[slot], study, final) for slot in sorted(both)]
 
     def sum_up(self, study: optuna.Study) -> None:
-        """Tell the agent that the last block is over, and keep what it then writes into the memory."""
+        """Tell the agent that the last block has ended, and store the text that it then writes into the memory."""
         self._log = _Log(self._paths.agent / f"block_{self._place[0]:02d}_end.log")
         request = make_request(self._cfg, self._paths, self._blocks, self._place[0], self._space, self._start, (), ())
         if (notes := self._ask(request).notes) is not None:
             write_notes(study, notes)
 
     def _ask(self, request: Request) -> Answer:
-        """Ask, and tell it its faults, as often as `agent.retries` says."""
+        """The agent's answer. Where it has faults, the agent is asked again with these, up to `agent.retries` times."""
         folder = AgentFolder(self._paths.agent / "folder", request.files)
         prompt = texts.first_prompt(request.batch, str(folder.root / request.batch.file("ucb_scores.txt")))
         answer = Answer()
@@ -129,13 +133,13 @@ class AgentProposer:
 
 
 class _Log:
-    """All that was said in the asking for one batch."""
+    """The log of all prompts, outputs and faults of one batch."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     def begin(self) -> None:
-        """Anew, where the batch was asked for before."""
+        """Start the file, without the log of an earlier, interrupted request for the batch."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text("")
 
@@ -145,8 +149,10 @@ class _Log:
 
 
 def _proposals(answer: Answer, request: Request, first: int) -> dict[int, Proposal]:
-    """The configs that hold, by slot, each a child of the one that it is nearest to; the batch's are numbered on from
-    `first`, by slot."""
+    """The valid configs as proposals, by slot, each with the nearest config as its parent.
+
+    A parent in the same batch has the number `first` + its slot.
+    """
     known, proposals = list(request.known), dict[int, Proposal]()
     distributions = request.space.dimensions
     for slot, iteration in zip(request.batch.slots, request.batch.iterations, strict=True):
@@ -158,7 +164,7 @@ def _proposals(answer: Answer, request: Request, first: int) -> dict[int, Propos
 
 
 def _moved(proposal: Proposal, study: Study, places: Mapping[int, int]) -> Proposal:
-    """A proposal whose parent, where it is of the same batch, is numbered by its new place in it."""
+    """The proposal; a parent in the same batch gets the number of its new place, `places` of the old one."""
     first = len(study.get_trials(deepcopy=False))
     if proposal.parent is None or proposal.parent < first:
         return proposal

@@ -1,4 +1,4 @@
-"""What an agent has left in its folder: the configs that hold, its hypotheses and notes, and all that is wrong."""
+"""Reads an agent's folder: the valid configs, its hypotheses and notes, and all faults."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MOST_RECORD = 8 << 20  # bytes of the memory, or of the log
 
 @dataclass
 class Answer:
-    """A point of the space for each config that is taken, by slot, and what is wrong with the rest, by file.
+    """What an agent wrote: the point of the space (`params`) of each valid config by slot, and the faults by file.
 
-    `notes` is what it wrote into the memory, by section; None where that cannot be read. `not_taken` is no fault, and
-    told with the next. `ended` says why the program did not end well.
+    `stated` are its statements by slot. `notes` is its text in the memory, by section; None where that cannot be read.
+    `not_taken` lists changes that are ignored but are no faults. `ended` says why the program failed, if it did.
     """
 
     params: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -38,12 +38,12 @@ class Answer:
         return ended + [f"{file}: {line}" for file, lines in self.faults.items() for line in lines]
 
     def why_not(self, file: str) -> str:
-        """Why a config was not taken, in a line."""
+        """Why the config in a file was not taken, in one line."""
         return one_line("; ".join([*([self.ended] if self.ended else []), *self.faults.get(file, ())]), 300)
 
 
 def read_answer(folder: AgentFolder, request: Request, ended: str) -> Answer:
-    """What stands in the folder now. Where the program did not end well, a config that is as it was given is none."""
+    """The content of the folder now. Where the program failed (`ended`), a config that was not edited is a fault."""
     answer = Answer(ended=ended)
     space = axes(request.space.dimensions)
     taken, near = {key_of(space, one.params): one.name for one in request.known}, list(request.near)
@@ -66,7 +66,7 @@ def read_answer(folder: AgentFolder, request: Request, ended: str) -> Answer:
 
 
 def _read_words(folder: AgentFolder, request: Request, answer: Answer) -> None:
-    """Hypotheses and notes; a fault in them costs no config."""
+    """Read hypotheses and notes into `answer`. A fault in them does not affect the configs."""
     try:
         text = folder.read(texts.HYPOTHESES, MOST_WORDS)
         answer.stated, wrong = read_hypotheses(text, request.batch.slots)

@@ -1,4 +1,4 @@
-"""What an agent is given for one batch: the files of its folder, and the configs that it is to be held against."""
+"""Makes a request to an agent: the files of its folder, and the configs with which its answer is compared."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ USER_INPUT = "user_input.md"
 
 @dataclass(frozen=True)
 class Request:
-    """One batch as an agent is asked for it.
+    """The request for one batch.
 
-    `files` holds all texts by name, `given` the configs among them as values. `known` are the configs of the block that
-    it must not repeat, `near` those whose rounded values it may hand back.
+    `files` has all texts by file name; `given` has the configs among them, as values. `known` are the block's configs,
+    which the agent must not repeat; `near` are points whose values it may return rounded.
     """
 
     batch: texts.Batch
@@ -52,8 +52,11 @@ def make_request(
     slots: Sequence[int],
     pending: Sequence[Params],
 ) -> Request:
-    """What the studies of the blocks, and of the runs beside them, say now. `start` are the points of `space` that a
-    block begins with, the best guess first; `pending` are configs that are in the batch already."""
+    """The request for `slots` of a batch, from the studies as they are now; without slots, for the memory alone.
+
+    `blocks` are the studies of the blocks, and of the runs beside them. `start` are the points of `space` that the
+    block starts from, the best guess first. `pending` are configs that are in the batch already.
+    """
     studies, validations = blocks
     batch = _batch(cfg, paths.root.name, studies, block, slots)
     views = read_blocks(studies, validations)
@@ -92,7 +95,7 @@ def _batch(cfg: Config, name: str, studies: Mapping[int, Study], block: int, slo
 
 
 def _known(study: Study, space: Space, batch: texts.Batch, pending: Sequence[Params]) -> list[Known]:
-    """The configs that have run in this block, and those that are in this batch already."""
+    """The configs that have run in this block, and those that are already in this batch."""
     ran = [trial for trial in read_trials(study) if trial.params.keys() >= space.dimensions.keys()]
     first, asked = len(study.get_trials(deepcopy=False)), "one that a person asked for"
     return [

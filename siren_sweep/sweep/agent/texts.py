@@ -1,4 +1,4 @@
-"""What an agent is told: its instructions, and the prompt of each batch."""
+"""The texts for an agent: its instructions, and the prompt of each batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siren_sweep.text import one_line
 from siren_sweep.views.record.notes import FREE
 
 HYPOTHESES = "hypotheses.yaml"
-_MOST_FAULTS = 40  # lines of a prompt
+_MOST_FAULTS = 40  # faults in a prompt
 HYPOTHESES_HEAD = """\
 # What each config is to show, by its number. `falsified_by` and `parent` may be left out; a parent is an iteration of
 # this block, or of this batch. For example:
@@ -37,33 +37,31 @@ rank_90 and rank_99 are the data's. An iteration is excellent above 0.95, good f
 {solved}
 ## Method
 
-Hypothesize, test, judge. Each config tests a hypothesis; best it differs from a config that has run, its parent, in one
-parameter. You can only hypothesize: the results decide, and the sweep judges every hypothesis by one rule, against the
-noise between seeds. Its verdicts stand in `{name}_analysis.md` and in the table, the principles and the falsified
+Hypothesize, test, judge. Each config tests a hypothesis. It should differ from its parent, a config that has run, in
+one parameter. You can only hypothesize: the results decide, and the sweep judges every hypothesis by one rule, against
+the noise between seeds. Its verdicts stand in `{name}_analysis.md` and in the table, the principles and the falsified
 hypotheses of `{name}_memory.md`. A statement is established by three or more consistent iterations, tentative with
 fewer, contradicted where iterations conflict.
 
 ## Files
 
-| file | what it is | what you may do |
-| --- | --- | --- |
-| `{name}_memory.md` | what is known so far | write below {free}; your lines are kept, and come back as quotations |
-| `{name}_analysis.md` | the log, an entry an iteration | read; the sweep writes it |
-| `{name}_ucb_scores.txt` | the tree's scores: which configs are worth going on from | read |
-| `user_input.md` | what a person asked of the sweep; it is done and acknowledged by the sweep | read, and mind it |
-| {configs} | the configs of the next batch | edit, all of them |
-| `{hypotheses}` | what each config is to show, and its parent | fill in |
+| file | what it is | what you may do | | --- | --- | --- | | `{name}_memory.md` | what is known so far | write below
+{free}; your lines are kept, and come back as quotations | | `{name}_analysis.md` | the log, an entry an iteration |
+read; the sweep writes it | | `{name}_ucb_scores.txt` | the tree's scores: which configs are worth going on from | read
+| | `user_input.md` | what a person asked of the sweep; it is done and acknowledged by the sweep | read, and take it
+into account | | {configs} | the configs of the next batch | edit, all of them | | `{hypotheses}` | what each config is
+to show, and its parent | fill in |
 
 Nothing else that you write is read. What you write is data: a value beyond its bounds, or a key that is not one of the
-parameters, is refused. You are told; what is still wrong then is replaced by the sweep's own sampler.
+parameters, is refused, and you are asked to correct it. A config that is still wrong then is replaced by the sampler.
 
 ## Each batch
 
 1. Read the memory, the log, the scores and `user_input.md`.
 2. Say in the memory what you make of the results, and which hypothesis comes next.
-3. Edit the configs: each another one, none that has run in this block. Change values of the parameters below alone. All
-   share the data and one seed. Good batches are one parameter at as many values, two parameters at two values each, or
-   variations of the best config.
+3. Edit the configs: all must differ, and none may have run in this block. Change only values of the parameters below.
+   All configs share the data and one seed. A good batch varies one parameter in every config, or two parameters at two
+   values each, or varies the best config.
 4. Fill in `{hypotheses}`, and end.
 
 After `PARALLEL START` nothing is known yet: four values of omega_f, all else equal, are a good first look. After
@@ -82,46 +80,46 @@ The frames are fixed. Time grows with the square of the width, and with layers, 
 
 _SOLVED = """\
 
-A training run ends where it reaches an R2 of {solved:g}: it is solved, and above that a difference means nothing. Of
-the solved configs the one that took the least arithmetic wins: steps run x frames a step x weights. So where one is
-solved, look for one that is solved by less.
+A training run ends where it reaches an R2 of {solved:g}: it is solved, and differences above that R2 do not count. Of
+the solved configs the one with the least arithmetic wins: steps run x frames a step x weights. So once a config is
+solved, look for one that is solved with less arithmetic.
 """
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a batch is: the iterations that are to be planned, and those whose results have just come."""
+    """A batch: the iterations that are planned in it, and those of the batch before, whose results are new."""
 
     name: str  # of the sweep
     block: int
-    frames: Sequence[int]  # of all blocks
+    frames: Sequence[int]  # n_training_frames of each block
     slots: Sequence[int]
-    first_iteration: int  # of the batch, in slot 0
-    results: Sequence[int] = ()
-    block_ended: bool = False
+    first_iteration: int  # the iteration in slot 0
+    results: Sequence[int] = ()  # iterations of the batch before
+    block_ended: bool = False  # with that batch
 
     @property
     def iterations(self) -> list[int]:
-        """Of the slots."""
+        """The iteration of each slot."""
         return [self.first_iteration + slot for slot in self.slots]
 
     @property
     def what(self) -> str:
-        """What is asked for, in words."""
+        """The batch in words; without slots, the end of its block."""
         return f"{_iterations(self.iterations)} ({self.where})" if self.slots else f"the end of {self.where}"
 
     @property
     def configs(self) -> list[str]:
-        """The files' names, one a slot."""
+        """The name of each slot's config file."""
         return [f"{self.name}_{slot:02d}.yaml" for slot in self.slots]
 
     def file(self, kind: str) -> str:
-        """A file's name: `memory.md` is `NAME_memory.md`."""
+        """The name of a file of some kind: `memory.md` is `NAME_memory.md`."""
         return f"{self.name}_{kind}"
 
     @property
     def first(self) -> bool:
-        """Whether nothing is known yet."""
+        """Whether there are no results yet."""
         return not self.results
 
     @property
@@ -138,7 +136,10 @@ class Batch:
 
 
 def instructions(batch: Batch, space: Space, minutes: float, solved: float | None, own: str) -> str:
-    """The whole text; `solved` is the R2 from which on the cheapest config wins, and `own` a person's, at its end."""
+    """The agent's instructions. `minutes` is the time limit of a config, `solved` is `claude.solved_r2`.
+
+    `own` is a person's text, which is added at the end.
+    """
     text = _INSTRUCTIONS.format(
         name=batch.name,
         frames=", ".join(map(str, batch.frames)),
@@ -156,8 +157,7 @@ def instructions(batch: Batch, space: Space, minutes: float, solved: float | Non
 
 
 def first_prompt(batch: Batch, scores: str) -> str:
-    """What the agent is asked first for a batch, and without slots at the end of the last block; `scores` is the path
-    of its UCB scores."""
+    """The first prompt for a batch; without slots, the prompt after the last block. `scores` is the scores' path."""
     wanted = (
         f"Plan {batch.what}: edit {', '.join(batch.configs)}, each another config, "
         f"fill in {HYPOTHESES}, write your reasons into {batch.name}_memory.md, and end. "
@@ -174,7 +174,7 @@ def first_prompt(batch: Batch, scores: str) -> str:
 
 
 def second_prompt(batch: Batch, faults: Sequence[str], not_taken: Sequence[str]) -> str:
-    """What the agent is told of its faults."""
+    """The prompt that lists the faults of the agent's answer."""
     text = (
         f"What you wrote for {batch.what} has faults. Correct them in the same "
         f"files, and end; {batch.name}_instructions.md says which values there are.\n\n{_listed(faults)}"
@@ -183,7 +183,7 @@ def second_prompt(batch: Batch, faults: Sequence[str], not_taken: Sequence[str])
 
 
 def left_out(lines: Sequence[str]) -> str:
-    """What of an agent's work was not taken, though it is no fault."""
+    """A list of changes that were ignored, though they are no faults."""
     return f"Not taken:\n\n{_listed(lines)}"
 
 
@@ -212,7 +212,7 @@ def _values(name: str, space: Space) -> str:
 
 
 def _windows(space: Space) -> str:
-    """What the ratios allow, by the length of the windows, where that varies."""
+    """The allowed values of the ratios for each length of the windows; empty where that does not vary."""
     if len(space.windows) < 2:
         return ""
     rows = []

@@ -1,1 +1,1 @@
-"""Trials as jobs of a cluster: what is wrong with one, its jobs, and how trials are trained by them."""
+"""Trials as jobs of a cluster: checks of the settings, the jobs, and the trainer that submits them."""

@@ -1,4 +1,4 @@
-"""What is wrong with a sweep on a cluster before it starts."""
+"""Checks the settings of a sweep on a cluster before it starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMANDS = {Scheduler.slurm: ("sbatch", "squeue", "scancel"), Scheduler.lsf: ("b
 
 
 def cluster_faults(cfg: Config) -> Iterator[str]:
-    """A line each: the rule, and what it got."""
+    """A line for each fault: the rule and the value."""
     cluster = cfg.cluster
     if cluster.n_batches > 1 and cfg.agent.command:
         yield f"cluster.n_batches must be 1 with proposer=agent, which waits for results, got {cluster.n_batches}"
@@ -36,5 +36,5 @@ def cluster_faults(cfg: Config) -> Iterator[str]:
     if missing := [command for command in COMMANDS[cluster.scheduler] if shutil.which(command) is None]:
         yield f"{name} needs {', '.join(COMMANDS[cluster.scheduler])} where the sweep is started, got no {missing[0]}"
     folder = str(Path(cfg.outputs_dir) / cfg.sweep.name)
-    if any(mark.isspace() or mark in "\"'$`\\%" for mark in folder):  # a job's script names its files bare
+    if any(mark.isspace() or mark in "\"'$`\\%" for mark in folder):  # a job's script does not quote them
         yield f"with {name} outputs_dir and sweep.name must hold no spaces, quotes, $, % and \\, got {folder!r}"

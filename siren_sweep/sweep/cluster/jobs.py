@@ -1,8 +1,8 @@
-"""Jobs of a cluster: one for each attempt at a trial, submitted, asked for and cancelled by parsl's providers.
+"""Submits, queries and cancels jobs of a cluster by parsl's providers. Each attempt at a trial is one job.
 
-parsl speaks SLURM and LSF in one form. It is not asked how a job ended: a job writes into a file how its program ended,
-so that one that was ended from outside (its node, a person, its time) can be told from one that died of its config,
-whatever the scheduler.
+parsl has one interface for SLURM and LSF. It is not asked how a job ended: the job writes the exit code of its program
+to a file. A job without that file was ended from outside (by its node, a person, or its time limit), and not by its
+config. This works with any scheduler.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from siren_sweep.errors import SweepStateError
 from siren_sweep.paths import TrialPaths
 from siren_sweep.sweep.hydra_jobs import HARD_LIMIT_EXTRA_S, HARD_LIMIT_FACTOR
 
-COMMAND_S = 120  # that a command of the scheduler may take
-YOUNG_S = 60.0  # in which a scheduler may not list a job yet that it has taken
-_UNKNOWN = ("Invalid job id specified", "is not found")  # of jobs that it has forgotten
-_LATER = (  # of a scheduler that is down, or has enough of one person's jobs for now
+COMMAND_S = 120  # longest time of a scheduler's command
+YOUNG_S = 60.0  # for so long a scheduler may not list a job that it has accepted
+_UNKNOWN = ("Invalid job id specified", "is not found")  # messages about jobs that the scheduler no longer knows
+_LATER = (  # messages of a scheduler that is down, or at a user's limit of jobs
     *("contact slurm controller", "Connection refused", "connect failure", "temporarily"),
     *("submit limit", "MaxSubmit", "lease wait", "job threshold"),
 )
-_UNSURE = ("Socket timed out", "Zero Bytes", "receive failure")  # of one whose answer was lost: it may have the job
+_UNSURE = ("Socket timed out", "Zero Bytes", "receive failure")  # it may have taken the job
 
 
 class Refused(SweepStateError):
-    """The scheduler did not take a job; `later` says that it may take it then, `unsure` that it may have taken it."""
+    """The scheduler refused a job. `later`: it may accept it later. `unsure`: it may have accepted it already."""
 
     def __init__(self, text: str, later: bool, unsure: bool = False) -> None:
         super().__init__(text)
@@ -54,7 +54,7 @@ class Jobs:
         self._began: dict[str, float] = {}  # by the scheduler's number
 
     def submit(self, folder: TrialPaths, attempt: int, overrides: Sequence[str]) -> str | None:
-        """Submit an attempt at a trial; the job's number, or None where no answer came. Raises Refused."""
+        """Submit an attempt at a trial; returns the job's number, or None where no answer came. Raises Refused."""
         from parsl.providers.errors import SubmitException
 
         folder.root.mkdir(parents=True, exist_ok=True)
@@ -65,13 +65,13 @@ class Jobs:
             return None
         except SubmitException as error:
             raise _refused(str(error.stderr or error.message)) from None
-        if job is None:  # of LSF's, which raises nothing
+        if job is None:  # the LSF provider does not raise
             raise _refused(self._provider.last_said)
         self._began[job] = time.monotonic()
         return str(job)
 
     def adopt(self, job: str) -> None:
-        """Ask for a job that an earlier start of the sweep submitted."""
+        """Watch a job that an earlier start of the sweep submitted."""
         from parsl.jobs.states import JobState, JobStatus
 
         self._provider.resources.setdefault(job, {"job_id": job, "status": JobStatus(JobState.PENDING)})
@@ -80,7 +80,7 @@ class Jobs:
         self._began.setdefault(job, -math.inf)
 
     def alive(self) -> set[str]:
-        """The jobs that wait or run, by all that is known: where the scheduler does not answer none has ended."""
+        """The numbers of the jobs that wait or run. Where the scheduler does not answer, these are all known jobs."""
         from parsl.jobs.states import JobState, JobStatus
 
         known = self._provider.resources
@@ -90,13 +90,13 @@ class Jobs:
             return set(known)
         for job, status in states.items():
             if status.terminal and time.monotonic() - self._began[job] < YOUNG_S:
-                known[job]["status"] = JobStatus(JobState.PENDING)  # it is not listed yet, or ended: its file says
+                known[job]["status"] = JobStatus(JobState.PENDING)  # not listed yet, or ended; its file shows which
             elif status.terminal:
                 self.forget(job)
         return set(known)
 
     def cancel(self) -> list[str]:
-        """Cancel all that wait or run; those of which the scheduler did not say that they are cancelled."""
+        """Cancel all jobs; returns those whose cancellation the scheduler did not confirm."""
         known = list(self._provider.resources)
         with contextlib.suppress(subprocess.SubprocessError, OSError):
             if not known or all(self._provider.cancel(known)):
@@ -104,11 +104,11 @@ class Jobs:
         return known
 
     def forget(self, job: str) -> None:
-        """Ask for a job no more."""
+        """Stop watching a job."""
         self._provider.resources.pop(job, None)
 
     def _script(self, folder: TrialPaths, attempt: int, overrides: Sequence[str]) -> str:
-        """What a job's shell runs: the trial, and how it ended."""
+        """The lines of a job's script: they run the trial, and write its exit code to a file."""
         log, end = (shlex.quote(str(file)) for file in (folder.job_log(attempt), folder.job_end(attempt)))
         where = ["hydra.run.dir=${hydra.sweep.dir}/${hydra.sweep.subdir}", "hydra/job_logging=stdout"]
         command = shlex.join([*self._command, *retyped(overrides), *where])
@@ -117,7 +117,7 @@ class Jobs:
 
 
 def _options(config: DictConfig) -> list[str]:
-    """What of the command comes before its overrides, and Hydra's own overrides, but for those of the sweep."""
+    """The options of the sweep's command, and its overrides of Hydra's settings except those of the sweep itself."""
     options = ["--config-name", str(config.hydra.job.config_name)]
     for source in config.hydra.runtime.config_sources:
         if source.provider == "command-line":
@@ -127,7 +127,7 @@ def _options(config: DictConfig) -> list[str]:
 
 
 def _provider(cluster: Cluster, time_budget_min: float) -> Any:
-    """parsl's provider of the scheduler, which is asked in one way."""
+    """parsl's provider for the scheduler."""
     from parsl.launchers import SimpleLauncher
     from parsl.providers import LSFProvider, SlurmProvider
 
@@ -138,7 +138,7 @@ def _provider(cluster: Cluster, time_budget_min: float) -> Any:
         "launcher": SimpleLauncher(),
     }
     if cluster.scheduler is Scheduler.slurm:
-        # A job whose node dies is submitted again with another attempt: one that is not dead after all writes nothing.
+        # No requeue: a job whose node dies is submitted again as a new attempt, after which the old one may not write.
         lines = ["--no-requeue", "--export=ALL", *cluster.options]
         provider: Any = _heard(SlurmProvider)(
             partition=cluster.partition,
@@ -165,8 +165,10 @@ def _provider(cluster: Cluster, time_budget_min: float) -> Any:
 
 
 def _heard(kind: type[Any]) -> type[Any]:
-    """parsl's kind of a provider, which keeps what the scheduler says, and takes jobs that the scheduler has forgotten
-    as ended; parsl alone would ask for them for ever."""
+    """A provider class of parsl's that also keeps the scheduler's last message in `last_said`.
+
+    It takes jobs that the scheduler no longer knows as ended; parsl alone would ask for them for ever.
+    """
     from parsl.providers.cluster_provider import ClusterProvider
 
     class Heard(ClusterProvider):
@@ -177,10 +179,11 @@ def _heard(kind: type[Any]) -> type[Any]:
             forgotten = code != 0 and any(words in self.last_said for words in _UNKNOWN)
             return (0 if forgotten else code), out, self.last_said
 
-    return type(kind.__name__, (kind, Heard), {})  # `kind` first: LSF's submits by its super's function
+    return type(kind.__name__, (kind, Heard), {})  # `kind` first: LSF's `submit` calls super
 
 
 def _refused(said: str) -> Refused:
+    """The error for a scheduler's message."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     text = lines[-1] if lines else "no reason was given"
     unsure = any(words in text for words in _UNSURE)

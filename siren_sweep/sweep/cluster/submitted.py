@@ -1,4 +1,4 @@
-"""Trials trained by the jobs of a cluster. A job that is lost costs its trial the time since its last checkpoint."""
+"""Trains trials by jobs of a cluster. A lost job costs its trial only the time since the last checkpoint."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from siren_sweep.sweep.cluster.jobs import Jobs, Refused
 from siren_sweep.sweep.lock import last_attempt
 from siren_sweep.sweep.open_trials import OpenTrials
 
-FAULT, INTERRUPTED = 2, 3  # exit codes of a job's program: a person can mend it; a signal, or another attempt, ended it
-PAUSE_S = 1.0  # between two looks at the trials
-POLL_S = 10.0  # between two questions to the scheduler
-PATIENCE_S = 600.0  # with a scheduler that takes no jobs
+FAULT, INTERRUPTED = 2, 3  # exit codes of a job: a fault that no trial caused; ended by a signal or another attempt
+PAUSE_S = 1.0  # between two checks of the trials
+POLL_S = 10.0  # between two queries of the scheduler
+PATIENCE_S = 600.0  # longest time for which a scheduler may refuse jobs
 MOST_FALSE_STARTS = 2  # of a trial's jobs that end before the trial has begun
 
 _Key = tuple[str, int]  # study and number of a trial
@@ -27,15 +27,15 @@ _Key = tuple[str, int]  # study and number of a trial
 
 @dataclass
 class _Known:
-    """What is known of the jobs that were submitted, by trial."""
+    """What is known of the submitted jobs, by trial."""
 
     running: dict[_Key, ClusterJob] = field(default_factory=dict)
-    unsent: set[_Key] = field(default_factory=set)  # that the scheduler refused
+    unsent: set[_Key] = field(default_factory=set)  # their attempt has begun, and no job was accepted for it
     false_starts: dict[_Key, int] = field(default_factory=dict)
 
 
 class Submitted:
-    """Has a job for each trial that is open, of all batches that are. It is kept from batch to batch."""
+    """A `Trainer` that keeps one job for each open trial of all open batches. One object serves the whole sweep."""
 
     def __init__(self, jobs: Jobs, n_threads: int) -> None:
         self._jobs, self._n_threads, self._known = jobs, n_threads, _Known()
@@ -43,7 +43,7 @@ class Submitted:
         self._refused: tuple[float, float] | None = None  # when the scheduler first took no job, and last
 
     def take_up(self, trials: OpenTrials) -> None:
-        """Take up the jobs that an earlier start of the sweep submitted."""
+        """Take over the jobs that an earlier start of the sweep submitted."""
         for trial in trials.open():
             before = trial.stints[-1].attempt if trial.stints else 0
             if trial.job is not None and before < trial.job.attempt == trial.attempt:
@@ -51,25 +51,25 @@ class Submitted:
                 self._jobs.adopt(trial.job.id)
 
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
-        """As `batch.Trainer`; each trial has the cores of its job."""
+        """As `batch.Trainer.train`. `n_threads` is not used: a trial has the cores of its job."""
         while True:
             interrupts.check()
             for number in trials.missing([*numbers, *later]):
                 self._look(trials, number)
-            if not trials.missing(numbers):  # asked last: a batch that has ended already leaves later ones their jobs
+            if not trials.missing(numbers):  # checked last, so that later batches get their jobs
                 break
             time.sleep(PAUSE_S)
-        for number in numbers:  # their jobs are over; a trial that paused goes on in another one
+        for number in numbers:  # their jobs have ended; a paused trial gets a new one
             if (job := self._known.running.pop((trials.study_name, number), None)) is not None:
                 self._jobs.forget(job.id)
 
     def stop(self) -> None:
-        """Ctrl-C cancels the jobs; where a signal ends the parent they go on, and its next start takes them up."""
+        """Cancel the jobs after Ctrl-C. After another signal they go on, and the sweep's next start takes them over."""
         if interrupts.last_signal() == signal.SIGINT and (left := self._jobs.cancel()):
             _tell(f"jobs that could not be cancelled: {', '.join(left)}; the next start takes up those that go on")
 
     def _look(self, trials: OpenTrials, number: int) -> None:
-        """See to one trial without an outcome: that it has a job, and what became of that."""
+        """Check one trial without an outcome: submit its job where it has none, and handle a job that has ended."""
         key = (trials.study_name, number)
         job = self._known.running.get(key)
         if job is None:
@@ -80,7 +80,7 @@ class Submitted:
             return
         self._jobs.forget(job.id)
         del self._known.running[key]
-        if trials.trial(number).current is None:  # it may have come while the job was looked at
+        if trials.trial(number).current is None:  # it may have come meanwhile
             self._lost(trials, number, job, code)
 
     def _is_alive(self, job: ClusterJob) -> bool:
@@ -93,7 +93,7 @@ class Submitted:
         if self._refused is not None and time.monotonic() - self._refused[1] < POLL_S:
             return
         trial = trials.trial(number) if key in self._known.unsent else trials.begin_attempt(number)
-        self._known.unsent.discard(key)  # where the job may be there or not, the next attempt makes it worth nothing
+        self._known.unsent.discard(key)  # if it may have been accepted, the next attempt bars it
         try:
             job = self._jobs.submit(trials.folder(number), trial.attempt, trials.overrides(trial, self._n_threads))
         except Refused as refused:
@@ -115,14 +115,17 @@ class Submitted:
             raise refused
 
     def _lost(self, trials: OpenTrials, number: int, job: ClusterJob, code: int | None) -> None:
-        """Judge a job that left no outcome: its trial runs again, unless it took its job with it too often."""
-        trial = trials.begin_attempt(number)  # first: no later start takes this job up, and judges it again
+        """Handle a job that ended without an outcome: its trial runs again, unless it has killed its job too often.
+
+        Raises SweepError where the job ended by a fault that no trial caused.
+        """
+        trial = trials.begin_attempt(number)  # first, so that no later start handles this job again
         self._known.unsent.add((trials.study_name, number))
         log = trials.folder(number).job_log(job.attempt)
         own = max(log.parent.glob(f"*_{job.attempt}.*stderr"), key=lambda file: file.stat().st_mtime, default=None)
         said = _last_line(log, "error: ") if code == FAULT else _last_line(own)
         if code == FAULT:
-            raise SweepError(said or f"a trial's job met what no trial is to be blamed for: {log}")
+            raise SweepError(said or f"a trial's job ended by a fault that is not the trial's: {log}")
         if code is None or code == INTERRUPTED:
             _tell(f"{_name(trials, trial)}: job {job.id} was ended, and the trial goes on in another one", said)
         elif last_attempt(trials.folder(number).lock) == job.attempt:
@@ -148,7 +151,7 @@ def _exit_code(file: Path) -> int | None:
 
 
 def _last_line(file: Path | None, start: str = "") -> str:
-    """The last line of a file that begins so, without that; empty where there is none."""
+    """The last line of a file that begins with `start`, without it; empty where there is none."""
     if file is None or not file.exists():
         return ""
     lines = file.read_text(errors="replace").splitlines()
