@@ -172,7 +172,7 @@ def test_the_config_of_a_sweep_is_shown(asked: str, own_data: list[str], run_her
     command = [*asked.split(), "blocks=tiny", *own_data]
     shown = run_here(*command, "graph_model.omega_f=choice(3,4)")
     assert shown.returncode == 0, shown.stderr
-    assert "not in what is shown: graph_model.omega_f=choice(3,4)" in shown.stderr
+    assert "not shown, since it is swept: graph_model.omega_f=choice(3,4)" in shown.stderr
     alone = run_here("--cfg", "job", *command[-4:])
     assert yaml.safe_load(shown.stdout) == yaml.safe_load(alone.stdout)
     assert yaml.safe_load(shown.stdout)["blocks"]["name"] == "tiny"
