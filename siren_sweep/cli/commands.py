@@ -8,10 +8,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 from siren_sweep.cli import video
 from siren_sweep.errors import ConfigError, OutputError, SweepError, redacted
+from siren_sweep.paths import command
+from siren_sweep.text import wrapped
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -226,8 +229,8 @@ def _parser() -> argparse.ArgumentParser:
         own = commands.add_parser(
             name,
             help=what,
-            description=f"{what[0].upper()}{what[1:]}.",
-            epilog="examples:\n" + "".join(f"  {line}\n" for line in examples.splitlines()),
+            description="\n".join(wrapped(f"{what[0].upper()}{what[1:]}.", get_terminal_size().columns, indent="")),
+            epilog="examples:\n" + examples.replace("siren-sweep", f"  {command()}"),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         for argument, settings in arguments.items():

@@ -48,7 +48,7 @@ def overview(commands: Mapping[str, str], conf_dir: Path) -> str:
         "",
         *_table("commands", commands),
         *_table("groups (GROUP=CHOICE)", groups),
-        *_table("common overrides, with their defaults", _COMMON),
+        *_table("common overrides", _COMMON),
         "examples",
     ]
     for what, words in _EXAMPLES.items():

@@ -191,7 +191,7 @@ def _ended_line(block: int, trial: Trial) -> str:
     outcome, plan = trial.outcome, trial.plan
     assert outcome is not None
     head = f"block {block}  {_name(trial)}  "
-    change = f"  {plan.mutation}" if plan.mutation else ""
+    change = f"  {plan.mutation}" if plan.mutation and plan.validation_of is None else ""
     if outcome.succeeded:
         flag = f"  {outcome.reason}" if outcome.reason else ""
         part = f" {outcome.part}" if outcome.part else ""

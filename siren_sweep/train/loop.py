@@ -100,7 +100,7 @@ class _Run:
             self._reports.append(report)
             reason = on_report(report)
             if report.solved and index < N_REPORTS:
-                return Status.finished, f"solved at step {self._engine.step} of {total}: R2 {metrics.r2:.6f}"
+                return Status.finished, f"solved at step {self._engine.step} of {total}"
             if reason:
                 return Status.stopped, reason
         return Status.finished, None
