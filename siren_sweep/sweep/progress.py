@@ -150,9 +150,10 @@ class ProgressView:
     def _row(self, study: str, trial: Trial) -> tuple[str | ProgressBar, ...]:
         name, last = _name(trial), trial.reports[-1] if trial.reports else None
         begun = last_attempt(self._paths.trial(study, trial.number).lock) == trial.attempt
-        bar = ProgressBar(total=1.0, completed=last.fraction if last else 0.0)
+        done = trial.current is not None and not trial.paused  # solved or stopped, it may be so early
+        bar = ProgressBar(total=1.0, completed=1.0 if done else last.fraction if last else 0.0)
         if trial.current is not None:
-            return name, bar, "paused" if trial.paused else "done", ""
+            return name, bar, "done" if done else "paused", ""
         if not begun or last is None:  # a resumed trial has reports of an earlier attempt
             return name, bar, "starts" if begun else "queued", ""
         left = time_left.duration(self._clock.left_s(study, trial) or 0.0)
