@@ -55,7 +55,7 @@ def prediction_figure(cfg: TrialConfig, weights: Mapping[str, Any], field: Stimu
     shown = predict(cfg, weights, field, window, trace_columns(field))
     _draw_traces(figure.add_subfigure(parts[1]), field, window, shown)
     figure.draw_without_rendering()  # computes the layout once,
-    figure.set_layout_engine("none")  # so that it is not computed again for each form that is saved
+    figure.set_layout_engine(None)  # so that nothing is drawn twice for each form that is saved
     return figure
 
 
