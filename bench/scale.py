@@ -174,7 +174,7 @@ class Pool:
         """The processes are daemons, and end with this one."""
 
     def close(self) -> None:
-        for worker in self._free:
+        for worker in [*self._free, *self._busy]:  # what is busy has written its outcome, and ends
             worker.send(None)
         for process in self._processes:
             process.join()

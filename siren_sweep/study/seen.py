@@ -59,7 +59,7 @@ class Told(Study):
 
 
 class ReadOnce(Study):
-    """A study whose finished trials and attributes are read only once. The plans of two thousand trials take 50 ms.
+    """A study whose finished trials and attributes are read only once.
 
     It serves the pruner of one trial: while that trains, no trial ends that the pruner may see, since all of a batch
     are told together. With `still`, as while a batch is planned or progress is shown, running trials are read once too.

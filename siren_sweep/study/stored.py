@@ -152,8 +152,14 @@ def write_plan(study: Study, planned: Sequence[PlannedTrial]) -> None:
 
 
 def write_told(study: Study, batch: int) -> None:
-    """Store that Optuna was told of all trials of a batch, except paused ones. Batches are told in their order."""
+    """Store that Optuna was told of all trials of a batch, except paused ones. Batches are told in their order.
+
+    The plan of the batch before is emptied, since its trials have what it held. Optuna reads all attributes of a study
+    at once, several times a batch; with the plans of thousands of trials that takes longer with every batch.
+    """
     study.set_user_attr(_TOLD, batch)
+    if batch > 1:
+        study.set_user_attr(_plan_key(batch - 1), [])
 
 
 def write_notes(study: Study, notes: Mapping[str, str]) -> None:

@@ -70,7 +70,7 @@ class Planner:
             return False
         if batch == 1:
             write_told(study, 0)
-        write_plan(study, self._placed(study, start, batch, proposals))
+        write_plan(study, self._placed(seen, start, batch, proposals))
         enqueue_plan(self._storage, study, batch, start.space.dimensions)
         return True
 
@@ -94,7 +94,8 @@ class Planner:
         """The plan of each slot. New trials get the next iterations; a resumed trial keeps its own."""
         iterations = {trial.number: trial.plan.iteration for trial in read_trials(study)}
         proposals = renumbered(proposals, len(study.get_trials(deepcopy=False)))
-        following = itertools.count(1 + sum(len(read_trials(other)) for other in all_blocks(self._storage).values()))
+        others = [other for number, other in all_blocks(self._storage).items() if number != start.number]
+        following = itertools.count(1 + sum(len(read_trials(other)) for other in [*others, study]))
         planned = []
         for slot, proposal in enumerate(proposals):
             plan = TrialPlan(
