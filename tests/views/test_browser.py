@@ -179,7 +179,7 @@ def test_a_chart_answers_to_the_pointer_and_a_trial_leads_to_its_run(report: Bro
     assert report.wait("document.querySelector('.hoverlayer text')?.textContent").startswith("block 1, trial ")
     links = report.value("[...document.querySelectorAll('#trials a')].map(one => one.href)")
     assert len(links) == 4
-    assert all("/#/experiments/" in link for link in links)
+    assert all("/#/experiments/" in link and link.endswith("workflowType=machine_learning") for link in links)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

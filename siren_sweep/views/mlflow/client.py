@@ -30,7 +30,7 @@ def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
         client = client_of(tracked.uri or sqlite_url(outputs.mlflow_db))
         own = client.search_experiments(filter_string=Sweep(name, sweep_id(first)).tag)[:1]
         return {
-            run.data.tags.get("key", ""): f"{pages.rstrip('/')}/{Links(one.experiment_id).bare(run.info.run_id)}"
+            run.data.tags.get("key", ""): f"{pages.rstrip('/')}/{Links(one.experiment_id).run(run.info.run_id)}"
             for one in own
             for run in all_runs(client, one.experiment_id)
         }

@@ -132,19 +132,19 @@ class Links:
         self._experiment = experiment
 
     def run(self, run_id: str) -> str:
-        return f"{self.bare(run_id)}?{TRAINING}"
+        """A run's page, among those of model training: without saying so MLflow shows it among those of GenAI."""
+        return f"{self._page(run_id)}?{TRAINING}"
 
     def artifact(self, run_id: str, path: str) -> str:
-        return f"{self.bare(run_id)}/artifacts/{quote(path)}?{TRAINING}"
-
-    def bare(self, run_id: str) -> str:
-        """A run's page, in the form that every version of MLflow knows."""
-        return f"#/experiments/{self._experiment}/runs/{run_id}"
+        return f"{self._page(run_id)}/artifacts/{quote(path)}?{TRAINING}"
 
     def compared(self, run_ids: Sequence[str]) -> str:
         """Runs beside each other, their parallel coordinates first."""
         runs, experiments = (quote(json.dumps(ids)) for ids in (list(run_ids), [self._experiment]))
         return f"#/compare-runs?runs={runs}&experiments={experiments}&{TRAINING}"
+
+    def _page(self, run_id: str) -> str:
+        return f"#/experiments/{self._experiment}/runs/{run_id}"
 
 
 def block_note(
@@ -175,7 +175,7 @@ def block_note(
 
 def sweep_note(sweep: str, blocks: Mapping[int, tuple[Block, float | None, str]], links: Links) -> str:
     """A sweep's description, in Markdown; each block with its best final R2 and its run."""
-    lines = [f"**The sweep {sweep}.** A run a block, and below it a run a trial.", ""]
+    lines = [f"**The sweep {sweep}.** It has a run for each block, and below it one for each trial.", ""]
     lines += ["| block | frames | best final R2 | |", "| --- | --- | --- | --- |"]
     for number, (block, r2, run_id) in blocks.items():
         files = {"report": "report/report.html", "best config": f"block_{number:02d}.yaml"}
