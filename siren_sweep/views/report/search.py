@@ -28,7 +28,7 @@ FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # fewer say nothing of importance: th
 N_RESAMPLED = 10  # sets of trials, drawn with replacement, by which the spread of importances is found
 N_TREES = 16
 _ERRORS = ["#0b7fd1", "#c3c9ce"]  # of lines, low to high; neither is the colour of a page, light or dark
-_MANY = 7  # panels of slices, whose numbers would touch
+_MANY = 6  # panels of slices, whose numbers would touch
 _CONTOURS = 3  # parameters of the contour figure, those that mattered most
 MOST_CONTOURED = 150  # trials: a panel is a matrix of all values of one parameter by all of another
 MOST_RANKED = 300  # trials of which importances are found: eleven forests of 2000 take minutes
@@ -65,7 +65,7 @@ def block_figures(block: BlockView, ranked: Sequence[str]) -> dict[str, go.Figur
     for figure in (found[name] for name in ("Slices", "Contours") if name in found):
         for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
             _number_ends(axis, values.get(axis.title.text, ()))
-            axis.update(ticks="")
+            axis.update(ticks="", title_font_size=12)
     _name_panels(found["Slices"], many=len(names) >= _MANY)
     for line in found["Parallel coordinates"].select_traces({"mode": "lines"}):
         line.update(line={"color": sample_colorscale(_ERRORS, line.y[0])[0], "width": 1.8}, opacity=0.8)
