@@ -1,4 +1,4 @@
-"""What can go wrong by a person's hand. Each message states the rule and the value it got.
+"""The errors that a person can mend. Each message states the rule and the value that it got.
 
 SweepError                 caught once, at the top: printed without a traceback, exit code 2
 ├── ConfigError            a value, a name or a combination in the composed config
@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 
 class SweepError(Exception):
-    """A fault that a person can mend; its text is all that is shown."""
+    """A fault that a person can mend. Only its message is shown, without a traceback."""
 
 
 class ConfigError(SweepError):
-    """One or more faults of a config, told together."""
+    """One or more faults of a config, reported together."""
 
     def __init__(self, faults: str | Sequence[str]) -> None:
         self.faults = [faults] if isinstance(faults, str) else list(faults)
@@ -41,13 +41,13 @@ class SweepStateError(SweepError):
 
 
 def together(faults: Sequence[str], where: str) -> str:
-    """One message of several faults."""
+    """One message for several faults of `where`."""
     if len(faults) == 1:
         return faults[0]
     return f"{len(faults)} faults in {where}:\n" + "\n".join(f"  - {fault}" for fault in faults)
 
 
 def redacted(text: str) -> str:
-    """A text without the user and password that an address in it may carry."""
+    """A text without the users and passwords in the addresses that it holds."""
     text = re.sub(r"(?<!/)//[^/?#\s]+@", "//", text)
     return re.sub(r"([?&](?:user|username|password|token)=)[^&#\s]+", r"\1", text, flags=re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Every file and folder under `outputs_dir` is named here, and nowhere else."""
+"""The names of every file and folder below `outputs_dir`, and functions that write files whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESERVED = {"runs", "stimulus", "cache", "mlflow.db", "mlartifacts"}
 
 @dataclass(frozen=True)
 class _Paths:
-    """What lies below one folder."""
+    """The files and folders below `root`."""
 
     root: Path
 
@@ -37,14 +37,14 @@ class _Below:
 
 @dataclass(frozen=True)
 class OutputPaths(_Paths):
-    """What all sweeps and single runs of one `outputs_dir` share."""
+    """The files that all sweeps and single runs of one `outputs_dir` share."""
 
     cache = _Below("cache")
     mlflow_db = _Below("mlflow.db")
     mlartifacts = _Below("mlartifacts")
 
     def sweep(self, name: str) -> SweepPaths:
-        """Raises ConfigError where the name could leave `outputs_dir` or hide what all sweeps share."""
+        """The paths of a sweep. Raises ConfigError where its name is no plain folder name, or that of a shared file."""
         if not re.fullmatch(r"\w[\w .+-]{0,99}", name) or name in RESERVED:
             raise ConfigError(
                 "sweep.name must be a plain folder name (letters, digits, '_', '-', '+', '.', spaces; at most 100) "
@@ -55,7 +55,7 @@ class OutputPaths(_Paths):
 
 @dataclass(frozen=True)
 class SweepPaths(_Paths):
-    """What belongs to one sweep."""
+    """The files of one sweep."""
 
     study_db = _Below("study.db")
     study_copy = _Below("study.copy.db")
@@ -79,7 +79,7 @@ class SweepPaths(_Paths):
 
 @dataclass(frozen=True)
 class TrialPaths(_Paths):
-    """What one training run leaves behind."""
+    """The files of one training run."""
 
     config = _Below("config.yaml")
     weights = _Below("weights.safetensors")
@@ -88,7 +88,7 @@ class TrialPaths(_Paths):
     result = _Below("result.json")
 
     def job_log(self, attempt: int) -> Path:
-        """What an attempt says that runs as a job of a cluster."""
+        """The output of an attempt that runs as a job of a cluster."""
         return self.root / f"job_{attempt}.log"
 
     def job_end(self, attempt: int) -> Path:
@@ -102,9 +102,9 @@ def trial_folder(study: str, number: int) -> str:
 
 
 def command(*words: str | Path) -> str:
-    """A subcommand as it can be pasted into the shell, in the folder where it is printed: `siren-sweep sync outputs/a`.
+    """A command of `siren-sweep` that can be pasted into the shell, such as `siren-sweep sync outputs/a`.
 
-    A path below the working directory is relative, and the program has its path where the shell would not find it.
+    Paths below the working directory are relative. The program is given with its path where the shell does not find it.
     """
     script = Path(sys.executable).with_name("siren-sweep")
     found = shutil.which("siren-sweep")
@@ -126,7 +126,7 @@ def _pasted(path: Path) -> str:
 
 
 def sqlite_url(file: Path) -> str:
-    """An SQLAlchemy URL of an absolute path; four slashes, and what a URL would read as its own kept from it."""
+    """The SQLAlchemy URL of an sqlite file. Raises ConfigError where its path has a mark that a URL cannot hold."""
     if any(mark in str(file) for mark in "?#"):
         raise ConfigError(
             f"outputs_dir must not contain '?' or '#' (the databases' addresses cannot), got {str(file)!r}"
@@ -135,7 +135,7 @@ def sqlite_url(file: Path) -> str:
 
 
 def make_writable(folder: Path) -> None:
-    """Make a folder and try to write in it. Raises OutputError."""
+    """Make a folder and try to write in it. Raises OutputError where that fails."""
     probe = folder / f".writable-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,9 +146,10 @@ def make_writable(folder: Path) -> None:
 
 
 def create_once(file: Path, make: Callable[[Path], None]) -> None:
-    """Make `file` where there is none: whole, or not at all, however this process ends; the first maker wins.
+    """Make `file` by `make(temporary)` where there is none. It appears whole or not at all, even if this process dies.
 
-    A database is made in many writes, and one that lost its maker half way cannot be opened by anybody again.
+    Of several processes the first one's file stays. This serves databases: they are made in many writes, and one that
+    is made half way cannot be opened again.
     """
     if file.exists():
         return
@@ -170,9 +171,9 @@ def _temporary(file: Path) -> Path:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A temporary name beside `file`, moved onto it when the block ends well: never half a file.
+    """Yields a temporary path beside `file`, which replaces `file` when the context ends without an error.
 
-    Raises OutputError where the disk will not have it.
+    Raises OutputError where the file cannot be written.
     """
     temporary = _temporary(file)
     try:

@@ -1,4 +1,4 @@
-"""Text for a person's eyes: in one line, whatever stands in it, or in lines that fit a terminal."""
+"""Text for a person: on one line, or wrapped to the width of a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def one_line(text: Any, limit: int = 500) -> str:
 
 
 def wrapped(line: str, width: int, indent: str = "    ") -> list[str]:
-    """A line in lines of at most `width` characters, or 20, cut between words alone; `indent` begins all but the
-    first."""
+    """A text in lines of at most `width` characters (at least 20), cut only between words.
+
+    `indent` begins every line but the first.
+    """
     own = textwrap.TextWrapper(max(20, width), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return own.wrap(line) or [""]

@@ -49,7 +49,7 @@ class Precision(StrEnum):
 
 
 class Strategy(StrEnum):
-    """How a batch of configs is laid out; `auto` chooses by what is known, `none` leaves all to the proposer."""
+    """How a batch is laid out. `auto` lays out only the first batch of a block; `none` leaves all to the proposer."""
 
     auto = "auto"
     grid = "grid"

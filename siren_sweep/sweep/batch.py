@@ -83,7 +83,7 @@ class Trainer(Protocol):
 
 @contextlib.contextmanager
 def stopped(trainer: Trainer) -> Iterator[None]:
-    """Inside the context, a KeyboardInterrupt makes the trainer stop before it goes on."""
+    """Inside the context, a KeyboardInterrupt makes the trainer stop; then it is raised again."""
     try:
         yield
     except KeyboardInterrupt:

@@ -48,8 +48,8 @@ def train(
     are trained; 0: all. The time budget is compared with the time that all windows would take.
 
     `on_report` gets each report, and returns a reason to stop, or None. `on_step` gets the step's number about ten
-    times a second; where it raises, the checkpoint is written and the error goes on. The caller deletes the checkpoint
-    by `checkpoint.discard` once it has stored the result.
+    times a second; where it raises, the checkpoint is written, and the error is raised again. The caller deletes the
+    checkpoint by `checkpoint.discard` once it has stored the result.
     """
     run = _Run(field, cfg, device, checkpoint, n_windows)
     status, reason = run.go(on_report or (lambda report: None), on_step or (lambda step: None))

@@ -95,7 +95,7 @@ def _forked(
 ) -> tuple[int, Connection]:
     """A new process, and this side of its connection. The process closes the connections of `others`."""
     ours, theirs = multiprocessing.Pipe()
-    with warnings.catch_warnings():  # of a fork beside other threads: those only wait, and the process needs none
+    with warnings.catch_warnings():  # Python warns of a fork beside threads; the new process does not need them
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid:

@@ -22,7 +22,7 @@ class Update:
 
     def __init__(self, parameters: Tensor, cfg: TrialConfig) -> None:
         """parameters: (n_networks, n_parameters) float32; `gradient` is of the same shape."""
-        self.gradient = parameters.grad = torch.zeros_like(parameters)  # whoever calls `step` fills it
+        self.gradient = parameters.grad = torch.zeros_like(parameters)  # the caller of `step` fills it
         device, peak = parameters.device, cfg.training.learning_rate_NNR_f
         rates = torch.tensor([learning_rate(cfg, step) for step in range(cfg.claude.total_steps)], dtype=torch.float64)
         self._rates = rates.to(device)  # (total_steps,)
