@@ -115,7 +115,7 @@ def test_a_sweep_tells_every_fault_and_makes_no_folder(
 
 
 @pytest.mark.parametrize("many", [["-m"], []])
-def test_names_that_there_are_not_are_told_of_files_too(many: list[str], told_here: Told, tmp_path: Path) -> None:
+def test_unknown_names_in_config_files_are_reported(many: list[str], told_here: Told, tmp_path: Path) -> None:
     values = "defaults: [config, _self_]\ntraining: {learning_rate: 1e-3, sead: 3}\nsampler: {any: 1}\nfooo: 1\n"
     (tmp_path / "own.yaml").write_text(values)
     message = told_here(*many, "--config-dir", str(tmp_path), "--config-name", "own", "claude.n_parallel=0")
@@ -157,7 +157,7 @@ def test_line_ends_and_the_mark_of_windows_change_nothing(own_data: list[str], r
         assert (values["training"]["seed"], values["graph_model"]["omega_f"]) == (7, 21.0)
 
 
-def test_hydra_s_own_way_to_tell_errors_is_not_used(told_here: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_do_not_depend_on_hydra_full_error(told_here: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     assert "the nearest is graph_model.omega_f" in told_here("graph_model.omgea_f=3")
 

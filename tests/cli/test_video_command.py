@@ -57,7 +57,7 @@ def test_a_phone_s_video_becomes_a_report_and_a_model(phone: Path, tmp_path: Pat
     assert siren_sweep.load(tmp_path / "outputs/phone", block=1).frame(0).shape == (8 * 721,)
 
 
-def test_a_video_that_is_none_is_one_clear_message(tmp_path: Path, told_here: Callable[..., str]) -> None:
+def test_a_file_that_is_no_video_is_one_clear_message(tmp_path: Path, told_here: Callable[..., str]) -> None:
     (tmp_path / "notes.txt").write_text("not a video")
     assert "notes.txt must be a video or an image that FFmpeg reads" in told_here("video", "notes.txt", "--out", "x")
     assert "--frames must be at least 2, got 1" in told_here("video", "notes.txt", "--out", "x", "--frames", "1")

@@ -53,7 +53,7 @@ def nested(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @settings(max_examples=200, deadline=None)
 @given(st.fixed_dictionaries({}, optional={name: inside(*how) for name, how in BOUNDED.items()}))
-def test_what_lies_within_its_bounds_is_taken_as_it_is(values: dict[str, Any]) -> None:
+def test_values_within_their_bounds_are_accepted(values: dict[str, Any]) -> None:
     values |= {TOGETHER[0]: max(values.get(name, 8) for name in TOGETHER)}
     values |= {WINDOW: max(window, values.get(TOGETHER[1], 8)) if (window := values.get(WINDOW, 0)) else 0}
     cfg = dataclasses.asdict(trial_config(nested(values)))
@@ -72,13 +72,13 @@ def test_every_broken_bound_is_told_and_no_other(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("text", ["half", "", 3, None, True])
-def test_a_choice_that_is_none_is_told(text: Any) -> None:
+def test_an_unknown_choice_is_reported(text: Any) -> None:
     with pytest.raises(ConfigError, match=r"training\.hidden_precision must be one of reduced, float32, got"):
         trial_config({"training": {"hidden_precision": text}})
     assert trial_config({"training": {"hidden_precision": "float32"}}).training.hidden_precision is Precision.float32
 
 
-def test_a_group_that_is_none_and_a_value_that_is_missing_are_told() -> None:
+def test_a_wrong_group_and_a_missing_value_are_reported() -> None:
     with pytest.raises(ConfigError) as refused:
         trial_config({"graph_model": [{"omega_f": 30}], "dataset": 5, "training": {"inr_batch_size": None}})
     for rule in (

@@ -80,7 +80,7 @@ def test_ten_thousand_overrides_are_each_sorted_or_refused() -> None:
     assert 2_000 < n_refused < 9_000
 
 
-def test_what_hydra_falls_over_is_told_as_a_mistake() -> None:
+def test_an_exception_in_hydra_is_reported_as_a_mistake() -> None:
     rng = random.Random(2)
     texts = ["~blocks=true", "blocks.schedule=[", *(drawn(rng) for _ in range(150))]
     messages = [message for text in texts if (message := what_hydra_falls_over(text)) is not None]

@@ -96,7 +96,7 @@ def test_a_file_that_is_written_again_is_read_again(form: str, tmp_path: Path) -
         ("h5", r"data.h5 must hold a data set stimulus, got light, pos"),
     ],
 )
-def test_an_array_of_another_name_is_told_with_those_there_are(form: str, told: str, tmp_path: Path) -> None:
+def test_a_missing_array_is_reported_with_the_arrays_in_the_file(form: str, told: str, tmp_path: Path) -> None:
     if form == "npz":
         np.savez(tmp_path / "data.npz", light=VALUES, pos=POSITIONS)
     else:
@@ -180,7 +180,9 @@ def test_chunks_that_hdf5_would_fill_in_are_told(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("form", ["npy", "npz", "npz, Fortran"])
-def test_wrong_values_are_told_of_files_too(form: str, values: np.ndarray, told: str, tmp_path: Path) -> None:
+def test_wrong_values_in_npy_npz_and_hdf5_files_are_reported(
+    form: str, values: np.ndarray, told: str, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=told):
         opened(written(tmp_path, form, values))
 

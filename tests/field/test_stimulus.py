@@ -78,7 +78,7 @@ def test_layout_is_that_of_real_data(folder: Path) -> None:
         np.testing.assert_array_equal(positions[of_type], hexagonal_lattice())
 
 
-def test_it_opens_as_a_field_without_noise(folder: Path) -> None:
+def test_the_embedded_stimulus_opens_as_a_field_without_noise(folder: Path) -> None:
     field = open_field(folder, n_frames=2100, n_input_neurons=1736, cache_dir=None)
     assert (field.n_unique, field.n_neurons, field.r2_ceiling) == (N_COLUMNS, 1736, 1)
 

@@ -379,7 +379,7 @@ def test_a_playlist_opens_nothing_elsewhere(tmp_path: Path) -> None:
         ({"extent": 60}, "must have a pixel for each of the lattice's 121 columns across, got 96 x 72"),
     ],
 )
-def test_what_cannot_be_asked_is_told(tmp_path: Path, how: dict[str, Any], told: str) -> None:
+def test_a_wrong_rendering_is_reported(tmp_path: Path, how: dict[str, Any], told: str) -> None:
     file = film(tmp_path / "a.mkv", greys([10, 20]))
     with pytest.raises((ConfigError, DataError), match=told):
         rendered(tmp_path / "out", file, **how)

@@ -127,7 +127,7 @@ def test_what_a_config_line_lacks_comes_from_the_mutation_and_else_is_unknown(bl
     assert trial.params.keys() == config.keys() - unknown
 
 
-def test_what_is_not_known_is_shown_so_and_proves_nothing(blocks: dict[int, optuna.Study], log: Path) -> None:
+def test_unknown_values_are_shown_as_unknown_and_prove_nothing(blocks: dict[int, optuna.Study], log: Path) -> None:
     folder = log.parent / "imported"
     trials = open_sweep(folder).trials
     assert trials.hidden_dim_nnr_f.isna().tolist() == [False, False, True, False]
@@ -216,7 +216,7 @@ def test_a_mistake_is_one_message(told_here: Callable[..., str]) -> None:
     assert "none.md" in told_here("import", "none.md", "--sweep-folder", "out")
 
 
-def test_a_log_that_is_none_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_log_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty.md").write_bytes(b"\xff\x00 no log")
     with pytest.raises(DataError, match="must hold entries"):
         import_log(tmp_path / "empty.md", tmp_path / "out")

@@ -111,7 +111,7 @@ def test_a_trial_that_somebody_deleted_is_told_and_one_that_somebody_added_count
         create(open_storage(None, paths), study_name(2))
 
 
-def test_who_looks_again_at_the_studies_reads_what_is_new_alone(paths: SweepPaths) -> None:
+def test_a_second_look_at_the_studies_reads_only_new_ones(paths: SweepPaths) -> None:
     storage = open_storage(None, paths)
     first = create(storage, study_name(1))
     known = all_studies(storage, ({1: first}, {}))

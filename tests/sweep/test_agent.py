@@ -93,7 +93,7 @@ def assert_full(proposals: Sequence[Proposal], n: int = 4) -> None:
     assert len({tuple(sorted(one.params.items())) for one in proposals}) == len(proposals) == n
 
 
-def test_one_that_behaves_changes_omega_by_what_it_reads(tmp_path: Path) -> None:
+def test_a_correct_agent_changes_omega_by_what_it_reads(tmp_path: Path) -> None:
     asking = Asking(tmp_path, "behave")
     first = asking.ask()
     assert "PARALLEL START" in asking.log
@@ -117,7 +117,7 @@ def test_one_that_behaves_changes_omega_by_what_it_reads(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("solved", "told"), [("0.99", True), ("null", False)])
-def test_what_wins_among_solved_configs_is_told(solved: str, told: bool, tmp_path: Path) -> None:
+def test_the_instructions_say_which_solved_config_wins(solved: str, told: bool, tmp_path: Path) -> None:
     asking = Asking(tmp_path, "silent", "agent.retries=0", f"claude.solved_r2={solved}")
     asking.ask()
     text = (asking.paths.agent / "folder/s_instructions.md").read_text()
@@ -132,7 +132,7 @@ def test_all_that_a_block_starts_from_is_given(tmp_path: Path) -> None:
     assert asking.log.count("must be another config, and is that of s_00.yaml") == 2, "the other slots have the first"
 
 
-def test_one_that_learns_is_told_its_faults(tmp_path: Path) -> None:
+def test_an_agent_gets_its_faults_and_can_correct_them(tmp_path: Path) -> None:
     asking = Asking(tmp_path, "learn")
     assert omegas(asking.ask()) == [10, 11, 12, 13]
     assert asking.log.count("s_02.yaml: omega_f must lie in 5 .. 1000 in this block, got 5000") == 2
@@ -158,7 +158,7 @@ def wronged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return request.param, asking, asking.ask()
 
 
-def test_what_a_program_gets_wrong_the_sampler_fills_in(wronged: tuple[str, Asking, list[Proposal]]) -> None:
+def test_the_sampler_replaces_what_an_agent_gets_wrong(wronged: tuple[str, Asking, list[Proposal]]) -> None:
     what, _, proposals = wronged
     own, reason = WRONG[what]
     assert_full(proposals)
@@ -171,7 +171,9 @@ def test_what_a_program_gets_wrong_the_sampler_fills_in(wronged: tuple[str, Aski
     assert any(reason in note for note in notes.values()), notes
 
 
-def test_nothing_of_another_file_is_read_and_no_text_is_filled_in(wronged: tuple[str, Asking, list[Proposal]]) -> None:
+def test_an_agent_s_links_are_not_followed_and_no_text_is_filled_in(
+    wronged: tuple[str, Asking, list[Proposal]],
+) -> None:
     what, asking, proposals = wronged
     told = [asking.log, str(proposals), str(read_notes(asking.study))]
     assert not any("secret: words" in text or "root:x:" in text for text in told)
@@ -183,7 +185,7 @@ def test_nothing_of_another_file_is_read_and_no_text_is_filled_in(wronged: tuple
         assert "s_memory.md: what was changed outside of its free sections" in asking.log
 
 
-def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+def test_an_agent_that_hangs_is_killed_with_all_its_processes(tmp_path: Path) -> None:
     asking = Asking(tmp_path, "hang", "agent.timeout_min=0.03", "agent.retries=0")
     proposals = asking.ask()
     assert_full(proposals)
@@ -386,7 +388,7 @@ def test_what_is_written_into_the_ledger_is_no_note() -> None:
     assert len(long) <= 20_000
 
 
-def test_what_is_filled_in_is_filled_in_once() -> None:
+def test_placeholders_are_replaced_only_once() -> None:
     assert filled(["-p", "{prompt} in {folder}"], {"prompt": "see {folder}", "folder": "/x"}) == [
         "-p",
         "see {folder} in /x",

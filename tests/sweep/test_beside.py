@@ -14,7 +14,7 @@ from siren_sweep.study.stored import read_block
 from siren_sweep.sweep.beside import MOST_DEATHS, Beside, View, _next
 
 
-def test_what_is_asked_for_again_is_made_once_and_in_order() -> None:
+def test_a_view_asked_for_twice_is_made_once_and_in_order() -> None:
     export, record, report = View("export", 1), View("record"), View("report", 1)
     later = [View("export", 2), record, View("report", 2)]
     waiting, made = [export, record, report, View("export", 2), *later], []

@@ -42,7 +42,7 @@ BLOCK_2 = {"blocks.schedule[2].n_training_frames": 20, "blocks.schedule[2].total
         {"claude.n_iter_block": 20, **BLOCK_2},
     ],
 )
-def test_what_adds_to_a_sweep_is_taken_up(change: dict[str, Any]) -> None:
+def test_settings_that_extend_a_sweep_are_accepted(change: dict[str, Any]) -> None:
     assert len(accepted(BEFORE, BEFORE | change, "s")) == len(change)
 
 
@@ -56,7 +56,7 @@ def test_what_adds_to_a_sweep_is_taken_up(change: dict[str, Any]) -> None:
         {"pinned.graph_model.omega_f": 30},
     ],
 )
-def test_what_makes_it_another_sweep_is_refused_with_the_ways_there_are(change: dict[str, Any]) -> None:
+def test_settings_of_another_sweep_are_refused_with_the_remedies(change: dict[str, Any]) -> None:
     (key,) = change
     with pytest.raises(SweepStateError) as refused:
         accepted(BEFORE, BEFORE | change | BLOCK_2, "s")

@@ -71,7 +71,7 @@ def jobs_of(scheduler: str, *more: str) -> Jobs:
     return Jobs(config, typed(config).cluster, 60.0)
 
 
-def test_what_slurm_is_asked(commands: Callable[..., None], tmp_path: Path) -> None:
+def test_the_commands_and_scripts_for_slurm(commands: Callable[..., None], tmp_path: Path) -> None:
     jobs = jobs_of("slurm", "cluster.setup=['module load cuda']", "cluster.options=['--account=lab']")
     trial = TrialPaths(tmp_path / "out" / "trial_0003")
     assert jobs.submit(trial, 2, ["graph_model.omega_f=30", "trial.number=3"]) == "17"
@@ -87,7 +87,7 @@ def test_what_slurm_is_asked(commands: Callable[..., None], tmp_path: Path) -> N
     assert str(trial.job_end(2)) in lines[at + 3]
 
 
-def test_what_lsf_is_asked(commands: Callable[..., None], tmp_path: Path) -> None:
+def test_the_commands_and_scripts_for_lsf(commands: Callable[..., None], tmp_path: Path) -> None:
     jobs = jobs_of("lsf", "cluster.setup=['module load cuda']", "cluster.options=['-P lab']")
     trial = TrialPaths(tmp_path / "out" / "trial_0003")
     assert jobs.submit(trial, 1, ["trial.number=3"]) == "17"
@@ -129,7 +129,7 @@ def test_where_the_scheduler_does_not_answer_no_job_has_ended(commands: Callable
         ("lsf", "Queue does not exist. Job not submitted", False, False),
     ],
 )
-def test_what_a_scheduler_refuses_is_told_in_its_words(
+def test_a_refused_job_is_reported_in_the_scheduler_s_words(
     commands: Callable[..., None], tmp_path: Path, scheduler: str, said: str, later: bool, unsure: bool
 ) -> None:
     jobs = jobs_of(scheduler)
@@ -236,7 +236,7 @@ def test_a_job_that_is_lost_is_no_death_of_its_trial(trials: OpenTrials, ends: l
     assert trials.trial(0).deaths == (("the job's program was killed by SIGKILL",) if (True, 137) in ends else ())
 
 
-def test_a_config_that_takes_its_jobs_with_it_is_failed(trials: OpenTrials) -> None:
+def test_a_config_that_kills_its_jobs_is_failed(trials: OpenTrials) -> None:
     train(trials, *[(True, 137)] * MAX_DEATHS)
     outcome = trials.trial(0).current
     assert outcome is not None
@@ -371,7 +371,9 @@ def interrupted_after(n: int) -> Callable[[], None]:
     return check
 
 
-def test_what_a_cluster_needs_is_told_at_once(commands: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_that_a_cluster_needs_is_reported_at_once(
+    commands: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(STORAGE_URL_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
     cfg = typed(composed("cluster=slurm", "sweep.name='a b'", "cluster.n_batches=2"))

@@ -272,7 +272,7 @@ def test_a_broken_file_is_told_once_and_left_as_it_is(
     assert not sweep.instructions.stop_block(1)
 
 
-def test_a_folder_in_its_place_and_a_file_that_is_gone_stop_nothing(
+def test_a_folder_in_place_of_the_file_or_a_missing_file_does_not_stop_the_sweep(
     sweep: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep.paths.user_input.unlink()
@@ -286,7 +286,7 @@ def test_a_folder_in_its_place_and_a_file_that_is_gone_stop_nothing(
     assert sweep.paths.user_input.is_file()
 
 
-def test_what_comes_after_the_end_is_answered_too(sweep: Sweep) -> None:
+def test_an_instruction_after_the_end_is_answered_too(sweep: Sweep) -> None:
     pend(sweep.paths.user_input, "more 8")
     sweep.instructions.close(sweep.study)
     assert sweep.answers() == ["not done: the sweep is over (no. 1, after the last block)"]
@@ -353,7 +353,7 @@ def test_a_sweep_that_crashed_at_an_instruction_proposes_what_the_undisturbed_on
     assert (tmp_path / "b/s/user_input.md").read_text() == (tmp_path / "a/s/user_input.md").read_text()
 
 
-def test_a_ratio_s_parameter_is_told_in_the_windows_of_the_config_that_it_changes() -> None:
+def test_a_ratio_s_values_are_those_for_the_windows_of_the_config() -> None:
     texts = {WINDOW: "choice(0, 125, 250)", "T_period_ratio": "tag(log, interval(1, 300))"}
     texts["total_steps_ratio"] = "choice(0.5, 1.0, 2.0)"
     space = make_space(Block(1000, 20_000), texts, BASE, set())

@@ -31,7 +31,7 @@ def test_a_second_start_is_told_before_heavy_imports_and_checks(tmp_path: Path) 
     assert {path.name for path in (tmp_path / "out").rglob("*")} == {"s", "sweep.lock"}
 
 
-def test_what_holds_a_lock_may_ask_again_and_the_outer_one_lets_go(tmp_path: Path) -> None:
+def test_a_lock_may_be_held_several_times_and_the_outer_context_frees_it(tmp_path: Path) -> None:
     paths = OutputPaths(tmp_path).sweep("s")
     ask = "import sys; from siren_sweep.sweep.lock import *\nwith locked(SweepPaths(Path(sys.argv[1]))): pass"
     with locked(paths):

@@ -81,6 +81,6 @@ def test_a_trial_that_is_alone_has_the_memory_of_all_slots() -> None:
     assert in_a_process(alone) == 0
 
 
-def test_the_machine_has_no_more_than_it_has() -> None:
+def test_the_memory_is_at_most_the_machine_s() -> None:
     assert 0 < memory.machine_bytes() <= psutil.virtual_memory().total
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY

@@ -25,7 +25,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return calls
 
 
-def test_it_runs_while_trials_share_gpus_and_no_longer(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mps_runs_only_while_trials_share_gpus(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mps, "PROBE", 'import os; assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"')
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # which the service must not have, and the processes must
     with mps.shared_gpus(n_trials=4, n_gpus=1) as runs:
@@ -37,7 +37,7 @@ def test_it_runs_while_trials_share_gpus_and_no_longer(calls: Path, monkeypatch:
     assert not Path(folder).exists()
 
 
-def test_where_it_does_not_work_trials_go_on_without(
+def test_trials_run_without_mps_where_it_does_not_work(
     calls: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(mps, "PROBE", "raise SystemExit(1)")
@@ -49,7 +49,7 @@ def test_where_it_does_not_work_trials_go_on_without(
 
 
 @pytest.mark.parametrize(("n_trials", "n_gpus"), [(4, 0), (4, 4), (1, 1)])
-def test_it_is_left_alone_where_no_gpu_is_shared(calls: Path, n_trials: int, n_gpus: int) -> None:
+def test_mps_is_not_started_where_no_gpu_is_shared(calls: Path, n_trials: int, n_gpus: int) -> None:
     with mps.shared_gpus(n_trials, n_gpus) as runs:
         assert not runs
     assert not calls.exists()

@@ -98,7 +98,7 @@ def test_those_that_never_go_on_end_with_the_block_as_pruned_with_their_curve(sw
     assert not list(sweep.paths.root.rglob("checkpoint"))
 
 
-def test_what_paused_trials_have_not_run_is_there_for_more_configs(sweep: Home) -> None:
+def test_steps_that_paused_trials_have_not_run_go_to_more_configs(sweep: Home) -> None:
     trials = trials_of(sweep)
     (study,) = sweep.studies().values()
     assert len(trials) > 4
@@ -207,7 +207,9 @@ def test_checkpoints_of_paused_trials_are_bounded_and_the_most_promising_stay(tm
     assert left == ["trial_0001", "trial_0003"]
 
 
-def test_a_signal_keeps_back_no_result_and_every_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_signal_results_are_written_and_failures_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sweep_worker, "_interrupt", threading.Event())
     sweep = PlantedSweep(tmp_path)
     study = sweep.begin(1)

@@ -97,7 +97,9 @@ def mlflow_runs(paths: SweepPaths) -> dict[str, object]:
     return {run.data.tags["key"]: run for run in client.search_runs([experiment.experiment_id])}
 
 
-def test_it_says_where_everything_is(swept: subprocess.CompletedProcess[str], paths: SweepPaths, home: Path) -> None:
+def test_the_summary_says_where_everything_is(
+    swept: subprocess.CompletedProcess[str], paths: SweepPaths, home: Path
+) -> None:
     assert f" {paths.best.relative_to(home)}\n" in swept.stdout
     assert "siren-sweep ui 'a b/it'" in swept.stdout
     assert re.search(r"block 1: final_r2 0\.9\d+ at 4 frames", swept.stdout)

@@ -40,7 +40,7 @@ def test_a_new_file_holds_every_form_in_its_head_and_no_instruction(file: Path) 
     assert user_input.read_instructions(text) == []
 
 
-def test_what_is_there_is_not_written_over(file: Path) -> None:
+def test_existing_files_are_not_overwritten(file: Path) -> None:
     pend(file, "more 3")
     user_input.create(file)
     assert "more 3" in file.read_text()
@@ -140,7 +140,7 @@ def test_a_broken_file_is_told_and_left_as_it_is(tmp_path: Path, content: bytes,
     assert file.read_bytes() == content
 
 
-def test_a_folder_in_its_place_stops_nothing(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_does_not_stop_the_sweep(tmp_path: Path) -> None:
     assert "cannot be read" in (user_input.read(tmp_path)[1] or "")
     assert user_input.acknowledge(tmp_path, [("a", "b")])
 
@@ -164,7 +164,7 @@ def test_random_files_raise_nothing_and_no_line_is_dropped() -> None:
         assert [one.line for one in user_input.read_instructions(text)] == user_input.pending_lines(text)
 
 
-def test_whatever_was_pending_is_acknowledged_and_pending_no_more(tmp_path: Path) -> None:
+def test_every_pending_line_is_acknowledged(tmp_path: Path) -> None:
     rng, file = random.Random(1), tmp_path / "user_input.md"
     for _ in range(300):
         file.write_text(random_text(rng).replace("\0", ""), encoding="utf-8")

@@ -78,7 +78,9 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 @KINDS
 @SAMPLINGS
-def test_a_graph_takes_the_way_of_eager_steps(field: StimulusField, sampling: Sampling, window_frames: int) -> None:
+def test_a_graph_trains_to_the_weights_of_eager_steps(
+    field: StimulusField, sampling: Sampling, window_frames: int
+) -> None:
     """50 steps, 47 of them by the graph, end where eager ones do; a restored engine goes on to the bit."""
     cfg = config(window_frames, sampling=sampling, learning_rate_NNR_f=1e-4)
     engine, eager, resumed = (torch_engine(field, cfg) for _ in range(3))
@@ -105,7 +107,7 @@ def test_the_same_seed_gives_the_same_bits(field: StimulusField, window_frames: 
 
 @KINDS
 @SAMPLINGS
-def test_a_gpu_takes_the_way_of_the_cpu(
+def test_a_gpu_trains_to_the_weights_of_the_cpu(
     field: StimulusField, sampling: Sampling, window_frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same draws to the bit; after 50 steps in float32, with windows in groups of two, predictions as near as

@@ -118,7 +118,7 @@ def points(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return t, rng.uniform(low[0], high[0], 100), rng.uniform(low[1], high[1], 100)
 
 
-def test_it_is_the_formula(model: Model, run: tuple[Path, dict[str, Any]], points: Any) -> None:
+def test_the_model_is_its_formula(model: Model, run: tuple[Path, dict[str, Any]], points: Any) -> None:
     np.testing.assert_allclose(model(*points), by_hand(run, model, *points), atol=1e-5 * model.scaling.spread)
 
 
@@ -173,7 +173,7 @@ def test_a_frame_is_a_row_in_the_data_s_order(model: Model) -> None:
 
 
 @pytest.mark.parametrize("frame", [-1, N_FRAMES, 1.5, "2", None])
-def test_a_frame_that_is_none_is_told(model: Model, frame: Any) -> None:
+def test_a_wrong_frame_is_reported(model: Model, frame: Any) -> None:
     for ask in (model.frame, model.plot):
         with pytest.raises(ConfigError, match=f"the frame must be a whole number from 0 to 15, got {frame!r}"):
             ask(frame)
@@ -228,7 +228,7 @@ def test_a_plot_has_truth_where_the_data_are_at_hand(model: Model, run: tuple[Pa
         assert [axes.get_title() for axes in alone.axes if axes.get_title()] == ["prediction"]
 
 
-def test_a_file_that_is_none_is_told(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_reported(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     whole = TrialPaths(run[0]).weights
     best = tmp_path / "demo" / "best"
     best.mkdir(parents=True)

@@ -234,7 +234,9 @@ def test_a_sample_s_checkpoint_is_not_the_whole_s(field: StimulusField, tmp_path
         assert train(field, config(), checkpoint=file).status == Status.finished
 
 
-def test_the_budget_is_held_against_the_whole(field: StimulusField, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_budget_is_compared_with_a_run_of_all_windows(
+    field: StimulusField, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What fits for the sample is refused where all windows would not."""
     from siren_sweep.train import loop as train_module
 
