@@ -211,9 +211,9 @@ class Trial:
     def spent(self) -> float:
         """What it has used of its block's budget, in full trials.
 
-        A paused or pruned trial counts by the fraction of its steps that it has run; any other counts as 1, also where
-        it failed, ran out of time, or was solved before its last step. (Where every config is solved early, a block
-        needs no more of them.)
+        A trial that runs, or was paused or pruned, counts by the fraction of its steps that it has run. One that has
+        ended otherwise counts as 1, also where it failed, ran out of time, or was solved before its last step: where
+        every config is solved early, a block needs no more of them.
         """
         if self.outcome is not None and self.outcome.status == Status.stopped and self.reports:
             return self.reached

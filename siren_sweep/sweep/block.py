@@ -62,7 +62,10 @@ def start_block(
 
 
 def filled(schedule: Sequence[Block], n_frames: int) -> list[Block]:
-    """The blocks that `n_frames` frames fill, then one last block of all frames, where these fill no whole block."""
+    """The blocks that `n_frames` frames fill. The first one that they do not fill becomes a last block of all frames.
+
+    That last block is left out where the one before it has all frames already.
+    """
     full = list(itertools.takewhile(lambda block: block.n_training_frames <= n_frames, schedule))
     if len(full) < len(schedule) and n_frames not in [block.n_training_frames for block in full]:
         full.append(dataclasses.replace(schedule[len(full)], n_training_frames=n_frames))
@@ -72,7 +75,7 @@ def filled(schedule: Sequence[Block], n_frames: int) -> list[Block]:
 def start_config(cfg: Config, block: Block) -> dict[str, Any]:
     """The config, by dotted name, from which a sweep with a block's frames and steps starts.
 
-    It is the composed config; parameters that have their default value are those of `search_space.start`.
+    It is the composed config, in which a parameter with its default value takes that of `search_space.start`, if any.
     """
     frames, config = block.n_training_frames, {}
     starts = at_frames(cfg.search_space.start, cfg.search_space.start_from, frames) | cfg.search_space.base

@@ -58,7 +58,7 @@ class Validation:
         self._own = load(storage, validation_name(self._block))
 
     def train_whole(self) -> None:
-        """Train the best trials whole until the best whole R2 is at least the next trial's `promise`.
+        """Train the best trials whole until the best whole R2 is at least what the next trial promises.
 
         A trial that cannot be trained whole, as where memory is too small, is skipped. Where trials trained all
         windows, nothing is trained again.
