@@ -46,7 +46,7 @@ def write_cache(
 
 
 def _written(out: IO[bytes], blocks: Iterable[np.ndarray]) -> dict[str, Any]:
-    """Write blocks of rows one below the other; returns the array's entry in the header."""
+    """Write the rows of an array in blocks (n, ...); returns the array's entry in the header."""
     start, shape, kind = out.tell() - _HEADER_BYTES, [0], ""
     for block in blocks:
         kind = next(name for name, dtype in _TYPES.items() if dtype == block.dtype)

@@ -54,7 +54,7 @@ class FieldStatistics:
         return means.astype(np.float32)
 
     def _add_moments(self, means: np.ndarray, within: float) -> None:
-        """Add a block's sums to those of the frames before it, in the numerically stable way of Chan, Golub & LeVeque
+        """Add the sums of a block's `means` (n, n_unique) to earlier ones, in the stable way of Chan, Golub & LeVeque
         (1979), "Updating formulae and a pairwise algorithm for computing sample variances", eq. 2.1.
         """
         n = len(means) * int(self.multiplicity.sum())
@@ -70,6 +70,7 @@ class FieldStatistics:
         self.ss_within += within
 
     def _add_gram(self, means: np.ndarray, block: np.ndarray, *, identical: bool) -> None:
+        """Add the Gram matrix: of `means` (n, n_unique), or once receptors differ of the `block` (n, n_neurons)."""
         full = len(self._gram) == len(self.inverse)
         if not identical and not full:
             weight = 1 / np.sqrt(self.multiplicity)[self.inverse]

@@ -107,7 +107,7 @@ class Fit:
         return x, y
 
     def _blended(self, place: int, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """The output of a window's network; after its last frame it is blended with the next network's."""
+        """Luminance (n,) of a window's network; after its last frame it is blended with the next network's."""
         window, value = self.windows[place], self._value(place, t, x, y)
         beyond = (t - (window.stop - 1)).clamp(0, 1).to(value.dtype)
         follows = place + 1 < len(self.windows) and self.windows[place + 1].start == window.stop

@@ -133,7 +133,7 @@ def panels(prediction: np.ndarray, truth: np.ndarray | None) -> list[Panel]:
 
 
 def _draw_lattices(part: FigureBase, field: StimulusField, frames: np.ndarray, shown: np.ndarray) -> None:
-    """Draw columns of lattices: truth, prediction (`shown`) and error. Each row is a frame."""
+    """Draw columns of lattices: truth, prediction `shown` (n_frames, n_unique) and error. Each row is a frame."""
     columns = panels(shown, np.array(field.targets[frames]))
     raster, extent = lattice_raster(field.positions, 240), _extent(field.positions)
     grid = part.subplots(len(frames), len(columns), squeeze=False)

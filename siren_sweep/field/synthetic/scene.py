@@ -80,7 +80,7 @@ class Scene:
         return np.asarray(upper * (1 - down) + lower * down)
 
     def _image(self, number: int) -> np.ndarray:
-        """One of the scene's still images, made at its first use."""
+        """One of the scene's still images (SIZE, SIZE) float32, made at its first use."""
         if number not in self._images:
             self._images[number] = still_image(np.random.default_rng([self._seed, 0, number]))
         return self._images[number]

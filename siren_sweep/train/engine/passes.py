@@ -110,7 +110,7 @@ class SirenPasses:
         return np.ascontiguousarray(weight.T.astype(np.float64) * unit), bias.astype(np.float64) * unit
 
     def _forward(self, frame: np.ndarray, position: np.ndarray, first: tuple[np.ndarray, np.ndarray]) -> _Block:
-        """Buffers filled with activations and slopes, and with the output without its bias."""
+        """Buffers with activations, slopes and the output, without its bias, of points `frame`, `position` (n,)."""
         block, omega = self._workspace.block(len(frame), self._hidden), np.float32(self._omega)
         activations, slopes = block.activation_arrays, block.slope_arrays
         kernels.first_sine(self._t, self._xy, frame, position, *first, omega, activations[0], slopes[0])

@@ -25,7 +25,7 @@ from torch import Tensor
 
 
 class Network(Protocol):
-    """The interface of a network in a team: it trains, predicts, and gives its random state as plain values."""
+    """The interface of a network in a team: that of `Engine`, and its random state as plain values."""
 
     def advance(self, n_steps: int) -> int | None: ...
 
