@@ -35,7 +35,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize")
     rng = np.random.default_rng(0)
-    configs = [candidate.params for candidate in fresh(axes(SPACE), rng, SIZES[-1])]
+    configs = fresh(axes(SPACE), rng, SIZES[-1])
     for before, size in zip((0, *SIZES), SIZES, strict=False):
         study.add_trials([_trial(params, rng, index) for index, params in enumerate(configs[before:size])])
         seconds = []

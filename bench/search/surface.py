@@ -42,7 +42,7 @@ class Surface(Table):
             for axis, level in zip(self._space, whole.levels, strict=True)
         ]
         self._scores = RegularGridInterpolator(units, scores)
-        drawn = [one.params for one in fresh(self._space, np.random.default_rng(0), DRAWN)]
+        drawn = fresh(self._space, np.random.default_rng(0), DRAWN)
         finals = self._curves(drawn)[:, -1]
         self._good = float(np.quantile(finals, 1 - BEST_SHARE))
         self._unit = float(np.median([self._arithmetic(params) for params in drawn]))

@@ -70,6 +70,12 @@ class Axis:
         unit = self.to_unit(value)
         return value if self.levels is None and 0 <= unit <= 1 and not self.fixed else self.from_unit(unit)
 
+    def drawn(self, share: float) -> Any:
+        """The value at a number drawn from [0, 1], which levels share evenly."""
+        if self.levels is None:
+            return self.from_unit(share)
+        return self.levels[min(int(share * len(self.levels)), len(self.levels) - 1)]
+
     def candidates(self, n: int = 17) -> list[Any]:
         """Values to consider: every level, or n spread evenly on the axis."""
         if self.levels is not None:

@@ -43,10 +43,9 @@ class GridSampler(BaseSampler):
             return {}
         others = (other for other in study.get_trials(deepcopy=False) if other.number != trial.number)
         seen = {key_of(space, other.params) for other in others if other.params.keys() >= search_space.keys()}
-        points = [dict(zip(search_space, values, strict=True)) for values in itertools.product(*levels)]
-        left = [point for point in points if key_of(space, point) not in seen]
+        left = [values for values in itertools.product(*levels) if values not in seen]
         rng = np.random.default_rng([self._seed, trial.number])
-        return left[rng.integers(len(left))] if left else {}
+        return dict(zip(search_space, left[rng.integers(len(left))], strict=True)) if left else {}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -94,8 +94,8 @@ class History:
 
     @property
     def fitted(self) -> list[Observation]:
-        """The trials that a model sees, also failed ones: all, or of a long study the best, the latest, those that are
-        paused, and some of the rest."""
+        """The trials that a model sees, also failed ones: all, or of a long study the best, the latest, and some of the
+        rest."""
         seen = [one for one in self.observations if (one.scores or one.state is TrialState.FAIL) and not one.too_large]
         if len(seen) <= _BEST + _RECENT + _SPREAD:
             return seen

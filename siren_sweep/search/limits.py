@@ -33,28 +33,28 @@ class Limit:
 
 def limited(space: Space, limits: Mapping[str, Limit]) -> Space:
     """The part of a space that meets the limits, by dotted parameter; where none does, its nearest value."""
-    space = _limited_in_windows(space, limits)
-    dimensions = dict(space.dimensions)
-    for name in space.dimensions:
-        limit = limits.get(parameter_of(name))
-        if limit is not None:
-            dimensions[name] = part_of(space, name, limit) or _nearest(space, name, limit)
-    return dataclasses.replace(space, dimensions=dimensions)
+    asked = {name: limits[parameter_of(name)] for name in space.dimensions if parameter_of(name) in limits}
+    if WINDOW in asked:
+        space = _with(space, {WINDOW: _kept(space, WINDOW, asked.pop(WINDOW))})
+    ratios = [(name, limit) for name, limit in asked.items() if name in RATIOS]
+    if ratios and len(space.windows) > 1:
+        met = {one: sum(_in_windows(space, *own, one) is not None for own in ratios) for one in space.windows}
+        space = _with(space, {WINDOW: CategoricalDistribution([max(met, key=lambda one: met[one])])})
+    return _with(space, {name: _kept(space, name, limit) for name, limit in asked.items()})
 
 
-def _limited_in_windows(space: Space, limits: Mapping[str, Limit]) -> Space:
-    """The space with the windows that are asked for, or that what is asked of a ratio leaves."""
-    if WINDOW not in space.dimensions:
-        return space
-    if WINDOW in limits:
-        kept = part_of(space, WINDOW, limits[WINDOW]) or _nearest(space, WINDOW, limits[WINDOW])
-        space = dataclasses.replace(space, dimensions={**space.dimensions, WINDOW: kept})
-    asked = [(name, limits[of]) for name in space.dimensions if name in RATIOS and (of := parameter_of(name)) in limits]
-    if not asked or len(space.windows) < 2:
-        return space
-    met = {one: sum(_in_windows(space, *own, one) is not None for own in asked) for one in space.windows}
-    only = CategoricalDistribution([max(met, key=lambda one: met[one])])
-    return dataclasses.replace(space, dimensions={**space.dimensions, WINDOW: only})
+def _with(space: Space, dimensions: Mapping[str, BaseDistribution]) -> Space:
+    return dataclasses.replace(space, dimensions={**space.dimensions, **dimensions})
+
+
+def _kept(space: Space, name: str, limit: Limit) -> BaseDistribution:
+    """A dimension's values that keep its parameter within a limit, or the one that comes nearest to it."""
+    if (part := part_of(space, name, limit)) is None:
+        window = space.windows[0]
+        nearest = space.value(name, space.nearest_value(name, limit.low, window), window)
+        part = part_of(space, name, Limit(nearest, nearest))
+    assert part is not None
+    return part
 
 
 def fault(space: Space, parameter: str, limit: Limit) -> str | None:
@@ -86,49 +86,21 @@ def part_of(space: Space, name: str, limit: Limit) -> BaseDistribution | None:
 
 
 def _in_windows(space: Space, name: str, limit: Limit, window: int) -> BaseDistribution | None:
-    distribution = space.dimensions[name]
+    own: Any = space.dimensions[name]
+    if isinstance(own, CategoricalDistribution):
+        least, most = limit.low * (1 - _ROUNDING), limit.high * (1 + _ROUNDING)  # a ratio's steps are whole numbers
+        kept = [choice for choice in own.choices if least <= space.value(name, choice, window) <= most]
+        return CategoricalDistribution(kept) if kept else None
     ends = sorted(space.coordinate(name, value, window) for value in (limit.low, limit.high))
     low, high = ends[0] * (1 - _ROUNDING), ends[1] * (1 + _ROUNDING)
-    if isinstance(distribution, CategoricalDistribution):
-        least, most = limit.low * (1 - _ROUNDING), limit.high * (1 + _ROUNDING)  # a ratio's steps are whole numbers
-        kept = [one for one in distribution.choices if least <= space.value(name, one, window) <= most]
-        return CategoricalDistribution(kept) if kept else None
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    if low > distribution.high or high < distribution.low:
+    if low > own.high or high < own.low:
         return None
-    if isinstance(distribution, FloatDistribution):
-        bottom, top = (min(max(end, distribution.low), distribution.high) for end in ends)
-        return FloatDistribution(bottom, top, log=distribution.log)
-    step, start = distribution.step, distribution.low
-    first = start + max(math.ceil((low - start) / step), 0) * step
-    last = start + math.floor((min(high, distribution.high) - start) / step) * step
-    return IntDistribution(first, last, log=distribution.log, step=step) if first <= last else None
-
-
-def limit_text(limit: Limit) -> str:
-    """`30`, or `5 .. 30`."""
-    return shown(limit.low) if limit.low == limit.high else f"{shown(limit.low)} .. {shown(limit.high)}"
-
-
-def _nearest(space: Space, name: str, limit: Limit) -> BaseDistribution:
-    """The single value of a dimension whose parameter comes nearest to a limit that it cannot meet."""
-    window = space.windows[0]
-    value = space.value(name, space.nearest_value(name, limit.low, window), window)
-    part = part_of(space, name, Limit(value, value))
-    assert part is not None
-    return part
-
-
-def values_text(space: Space, name: str) -> str:
-    """The values of a dimension's parameter: `64, 128`, or `5 .. 4096`."""
-    distribution = space.dimensions[name]
-    if isinstance(distribution, CategoricalDistribution):
-        values = {space.value(name, choice, window) for choice in distribution.choices for window in space.windows}
-        return ", ".join(dict.fromkeys(map(shown, sorted(values))))
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    ends = [space.value(name, end, window) for end in (distribution.low, distribution.high) for window in space.windows]
-    low, high = min(ends), max(ends)
-    return limit_text(Limit(low, high))
+    if isinstance(own, FloatDistribution):
+        bottom, top = (min(max(end, own.low), own.high) for end in ends)
+        return FloatDistribution(bottom, top, log=own.log)
+    first = own.low + max(math.ceil((low - own.low) / own.step), 0) * own.step
+    last = own.low + math.floor((min(high, own.high) - own.low) / own.step) * own.step
+    return IntDistribution(first, last, log=own.log, step=own.step) if first <= last else None
 
 
 def single(space: Space, name: str, value: float) -> Any:
@@ -136,3 +108,17 @@ def single(space: Space, name: str, value: float) -> Any:
     part = part_of(space, name, Limit(value, value))
     assert part is not None
     return axes({name: part})[0].candidates()[0]
+
+
+def limit_text(limit: Limit) -> str:
+    """`30`, or `5 .. 30`."""
+    return shown(limit.low) if limit.low == limit.high else f"{shown(limit.low)} .. {shown(limit.high)}"
+
+
+def values_text(space: Space, name: str) -> str:
+    """The values of a dimension's parameter: `64, 128`, or `5 .. 4096`."""
+    own: Any = space.dimensions[name]
+    listed = isinstance(own, CategoricalDistribution)
+    coordinates = own.choices if listed else (own.low, own.high)
+    values = sorted({space.value(name, one, window) for one in coordinates for window in space.windows})
+    return ", ".join(dict.fromkeys(map(shown, values))) if listed else limit_text(Limit(values[0], values[-1]))

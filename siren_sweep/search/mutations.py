@@ -19,7 +19,7 @@ class Candidate(NamedTuple):
     """A config and the trial that it is a mutation of; without one it is fresh."""
 
     params: dict[str, Any]
-    parent: int | None
+    parent: int | None = None
 
 
 def mutations(
@@ -48,31 +48,23 @@ def mutations(
     return [Candidate(params, number) for number, params in configs if changed(known[number], params)]
 
 
-def fresh(space: Sequence[Axis], rng: np.random.Generator, n: int) -> list[Candidate]:
-    """Random configs without a parent."""
-    return [Candidate(_at(space, row), None) for row in rng.uniform(size=(n, len(space))).tolist()]
+def fresh(space: Sequence[Axis], rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
+    """Random configs."""
+    return [_at(space, shares) for shares in rng.uniform(size=(n, len(space)))]
 
 
-def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> list[Candidate]:
+def latin_hypercube(space: Sequence[Axis], n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     """n configs, of many Latin hypercubes the one whose points lie farthest apart.
 
     McKay, Beckman and Conover 1979; Morris and Mitchell 1995 for the choice among them.
     """
     columns = [[(rng.permutation(n) + 0.5) / n for _ in space] for _ in range(_DESIGNS)]
     designs = [np.column_stack([np.empty((n, 0)), *own]) for own in columns]  # also where nothing varies
-    best = max(designs, key=_nearest_pair)
-    return [Candidate(_at(space, row), None) for row in best.tolist()]
+    return [_at(space, shares) for shares in max(designs, key=_nearest_pair)]
 
 
-def _at(space: Sequence[Axis], units: Sequence[float]) -> dict[str, Any]:
-    """The config at coordinates (p,); a nominal parameter's choices share [0, 1] evenly."""
-    params = {}
-    for axis, unit in zip(space, units, strict=True):
-        if axis.levels is not None:
-            params[axis.name] = axis.levels[min(int(unit * len(axis.levels)), len(axis.levels) - 1)]
-        else:
-            params[axis.name] = axis.from_unit(unit)
-    return params
+def _at(space: Sequence[Axis], shares: np.ndarray) -> dict[str, Any]:
+    return {axis.name: axis.drawn(share) for axis, share in zip(space, shares.tolist(), strict=True)}
 
 
 def _nearest_pair(units: np.ndarray) -> float:

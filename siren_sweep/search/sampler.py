@@ -63,7 +63,7 @@ class UCBTreeSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         rng = np.random.default_rng([self._seed, trial.number, *param_name.encode()])
-        return fresh(axes({param_name: param_distribution}), rng, 1)[0].params[param_name]
+        return fresh(axes({param_name: param_distribution}), rng, 1)[0][param_name]
 
     def propose(
         self,
@@ -93,9 +93,9 @@ class UCBTreeSampler(BaseSampler):
         """Configs that are spread over the space, and random ones where some of those have run."""
         taken, size = len(history.observations) + n_pending, max(batch.n, _N_START)
         design = latin_hypercube(batch.space, size, np.random.default_rng([self._seed, taken // size]))
-        for candidate in design[taken % size :] + fresh(batch.space, rng, _N_RANDOM):
-            if history.feasible(candidate.params):
-                batch.add(Proposal(candidate.params, NAME))
+        for params in design[taken % size :] + fresh(batch.space, rng, _N_RANDOM):
+            if history.feasible(params):
+                batch.add(Proposal(params, NAME))
 
     def _grow(self, batch: Batch, history: History, model: Model, rng: np.random.Generator, *, last: bool) -> None:
         """Children of the favoured nodes, fresh configs and paused trials; each taken as run before the next."""
@@ -131,7 +131,7 @@ class UCBTreeSampler(BaseSampler):
         nodes = [Node(seen.number, seen.parent, model.foreseen.get(seen.number)) for seen in history.observations]
         by_number = {seen.number: seen.params for seen in history.observations}
         parents = [(row.id, by_number[row.id]) for row in scores(nodes, self._c, self._reward, _N_PARENTS)]
-        found = mutations(batch.space, parents, rng) + fresh(batch.space, rng, _N_FRESH)
+        found = mutations(batch.space, parents, rng) + list(map(Candidate, fresh(batch.space, rng, _N_FRESH)))
         return [one for one in found if batch.number_of(one.params) is None and history.feasible(one.params)]
 
 

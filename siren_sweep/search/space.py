@@ -10,8 +10,8 @@ usually has `STEPS_PER_WINDOW_FRAME` for each. A person may name the parameter i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -46,7 +46,7 @@ class Space:
 
     block: Block
     dimensions: dict[str, BaseDistribution]
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any]
 
     def config(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The explorable parameters, absolute, by dotted name, of one point of the space."""
@@ -64,8 +64,9 @@ class Space:
 
     def nearest_value(self, name: str, value: float, window: int) -> Any:
         """The value of a dimension whose parameter comes closest to an absolute value, with windows of `window`."""
-        if name == WINDOW:
-            return nearest_window(_choices(self.dimensions[name]), int(value), self.block.n_training_frames)
+        if name == WINDOW:  # by its logarithm; 0 counts as all frames
+            every = self.block.n_training_frames
+            return min(self.windows, key=lambda one: abs(math.log(one or every) - math.log(int(value) or every)))
         return _nearest(self.dimensions[name], self.coordinate(name, value, window))
 
     def value(self, name: str, coordinate: Any, window: int) -> Any:
@@ -99,12 +100,6 @@ def usual_steps(block: Block, window: int) -> int:
     return block.total_steps if frames == block.n_training_frames else STEPS_PER_WINDOW_FRAME * frames
 
 
-def nearest_window(choices: Sequence[int], window: int, n_training_frames: int) -> int:
-    """The choice nearest to a length of windows by its logarithm; 0 counts as all frames."""
-    lengths = {choice: math.log(choice or n_training_frames) for choice in choices}
-    return min(choices, key=lambda choice: abs(lengths[choice] - math.log(window or n_training_frames)))
-
-
 def make_space(block: Block, params: Mapping[str, str], base: Mapping[str, Any], pinned: set[str]) -> Space:
     """The space of a block from `name: sweep` texts in Hydra's grammar, less the parameters that a person pinned.
 
@@ -116,8 +111,8 @@ def make_space(block: Block, params: Mapping[str, str], base: Mapping[str, Any],
     }
     windows = [base[WINDOW]]
     if WINDOW in dimensions:
-        fitting = [length for length in _choices(dimensions[WINDOW]) if fits(block.n_training_frames, length)]
-        windows = list(dict.fromkeys([*([0] if 0 in _choices(dimensions[WINDOW]) else []), *fitting])) or [0]
+        fitting = [one for one in _choices(dimensions[WINDOW]) if one == 0 or fits(block.n_training_frames, one)]
+        windows = sorted(fitting, key=bool) or [0]
         dimensions[WINDOW] = CategoricalDistribution(windows)
     if BATCH_SIZE in dimensions:
         smallest = min(network_frames(block, window) for window in windows)
@@ -131,7 +126,8 @@ def parse_dimension(name: str, text: str) -> BaseDistribution:
     try:
         override = OverridesParser.create().parse_override(f"{name}={text}")
     except Exception as error:  # Hydra raises its own and ANTLR's kinds
-        raise ValueError(f"must be a sweep in Hydra's override grammar, got {text!r} ({_first_line(error)})") from None
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"must be a sweep in Hydra's override grammar, got {text!r} ({why})") from None
     return distribution_of(name, override)
 
 
@@ -179,7 +175,7 @@ def _number(name: str, kind: type, value: Any) -> Any:
 def _at_most(distribution: BaseDistribution, limit: int) -> BaseDistribution:
     """Batches cannot hold more frames than there are."""
     if isinstance(distribution, CategoricalDistribution):
-        kept = [value for value in _numbers(distribution) if value <= limit]
+        kept = [value for value in _choices(distribution) if value <= limit]
         return CategoricalDistribution(kept or [limit])
     assert isinstance(distribution, IntDistribution)
     high, low = min(distribution.high, limit), min(distribution.low, limit)
@@ -189,27 +185,17 @@ def _at_most(distribution: BaseDistribution, limit: int) -> BaseDistribution:
 
 def _nearest(distribution: BaseDistribution, value: float) -> Any:
     if isinstance(distribution, CategoricalDistribution):
-        choices = _numbers(distribution)
+        choices = _choices(distribution)
         scale = math.log if min([*choices, value]) > 0 else float
         return min(choices, key=lambda choice: abs(scale(choice) - scale(value)))
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     clipped = min(max(value, distribution.low), distribution.high)
-    if isinstance(distribution, IntDistribution):
-        steps = round((clipped - distribution.low) / distribution.step)
-        return int(distribution.low + steps * distribution.step)
-    return float(clipped)
+    if isinstance(distribution, FloatDistribution):
+        return float(clipped)
+    return distribution.low + round((clipped - distribution.low) / distribution.step) * distribution.step
 
 
-def _choices(distribution: BaseDistribution) -> list[int]:
-    """The lengths of windows, of which there is always a list."""
+def _choices(distribution: BaseDistribution) -> list[Any]:
+    """The choices of a list; `_number` saw to it that they are numbers."""
     assert isinstance(distribution, CategoricalDistribution)
-    return _numbers(distribution)
-
-
-def _numbers(distribution: CategoricalDistribution) -> list[Any]:
-    """The choices; `_number` saw to it that they are numbers."""
     return list(distribution.choices)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -48,10 +48,7 @@ class Score:
 
 def visits(nodes: Iterable[Node]) -> dict[int, int]:
     """V(u) = 1 + descendants, by node id. A parent that is not among the nodes before its child makes that a root."""
-    return _visits(_parents(nodes))
-
-
-def _visits(parents: Mapping[int, int | None]) -> dict[int, int]:
+    parents = _parents(nodes)
     counts = dict.fromkeys(parents, 1)
     for node in sorted(parents, reverse=True):  # all descendants of a node come before it
         if (parent := parents[node]) is not None:
@@ -77,8 +74,7 @@ def scores(nodes: Iterable[Node], c: float, reward: Reward = Reward.rank, most: 
     if not values:
         return []
     rewards = rank_rewards(values) if reward is Reward.rank else values
-    parents = _parents(nodes)
-    visited = _visits(parents)
+    parents, visited = _parents(nodes), visits(nodes)
     ids, seen = np.array([*values]), np.array([visited[node] for node in values])
     ucb = np.array([*rewards.values()]) + c * math.sqrt(len(nodes)) / (1 + seen)
     order = np.lexsort((ids, -ucb))[:most]
