@@ -46,14 +46,15 @@ def child(
     falsified_by: str = WORSE,
     expectation: Mapping[str, Any] | None = None,
 ) -> Proposal:
-    """A mutation of the config `old` of trial `parent`, with what it is to show: `omega_f: 80 -> 160`, several changes
-    joined by commas."""
+    """A mutation of the config `old` of trial `parent`, and what it is to show.
+
+    It is told as `omega_f: 80 -> 160`, several changes joined by commas.
+    """
     names = tuple(changed(old, params))
-    text = ", ".join(f"{leaf(name)}: {shown(old[name])} -> {shown(params[name])}" for name in names)
+    mutation = ", ".join(f"{leaf(name)}: {shown(old[name])} -> {shown(params[name])}" for name in names)
     before, after = (tuple(one[name] for name in names) for one in (old, params))
-    return Proposal(
-        dict(params), strategy, parent, text, Hypothesis(rationale, falsified_by, names, before, after, expectation)
-    )
+    hypothesis = Hypothesis(rationale, falsified_by, names, before, after, expectation)
+    return Proposal(dict(params), strategy, parent, mutation, hypothesis)
 
 
 def is_start(strategy: str, parent: int | None) -> bool:
@@ -100,7 +101,3 @@ class Batch:
         if not self.full and self.number_of(proposal.params) is None:
             self._numbers[key_of(self.space, proposal.params)] = self.first_number + len(self.proposals)
             self.proposals.append(proposal)
-
-    def go_on(self, number: int, strategy: str, params: Params) -> None:
-        """Append a paused trial of the study."""
-        self.proposals.append(Proposal(dict(params), strategy, goes_on=number))

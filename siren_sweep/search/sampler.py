@@ -122,7 +122,7 @@ class UCBTreeSampler(BaseSampler):
                 candidate = new[chosen - len(paused)]
                 batch.add(_proposal(candidate, history, model, float(mean[chosen]), float(deviation[chosen])))
             else:
-                batch.go_on(paused[chosen].number, GOES_ON, configs[chosen])
+                batch.proposals.append(Proposal(dict(configs[chosen]), GOES_ON, goes_on=paused[chosen].number))
             open_ &= np.array([key != keys[chosen] for key in keys])
             belief.pretend(chosen)
 

@@ -147,9 +147,8 @@ def distribution_of(name: str, override: Override) -> BaseDistribution:
     values = sorted(values) if getattr(sweep, "shuffle", False) else values  # a space is the same at every start
     if not values:
         raise ValueError(f"must have at least one value, got {override.get_value_string()}")
-    if name == WINDOW:  # whose 0 is no length: its order is not that of the numbers
-        return CategoricalDistribution(list(dict.fromkeys(values)))
-    if isinstance(sweep, RangeSweep) and kind is int and len(values) > 1 and "log" not in sweep.tags:
+    steps = isinstance(sweep, RangeSweep) and kind is int and len(values) > 1 and "log" not in sweep.tags
+    if steps and name != WINDOW:  # whose 0 is no length: its order is not that of the numbers
         return IntDistribution(min(values), max(values), step=abs(values[1] - values[0]))
     return CategoricalDistribution(list(dict.fromkeys(values)))
 
