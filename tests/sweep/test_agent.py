@@ -125,6 +125,16 @@ def test_the_instructions_say_which_solved_config_wins(solved: str, told: bool, 
     assert "{" not in text
 
 
+def test_the_instructions_have_a_row_for_each_file_of_the_agent_s_folder(tmp_path: Path) -> None:
+    asking = Asking(tmp_path, "silent", "agent.retries=0")
+    asking.ask()
+    text = (asking.paths.agent / "folder/s_instructions.md").read_text()
+    table = text.split("## Files\n\n")[1].split("\n\n")[0].splitlines()
+    assert {line.count(" | ") for line in table} == {2}
+    for name in ("s_memory.md", "s_analysis.md", "s_ucb_scores.txt", "user_input.md", "s_03.yaml", "hypotheses.yaml"):
+        assert sum(f"`{name}`" in line.split(" | ")[0] for line in table) == 1
+
+
 def test_all_that_a_block_starts_from_is_given(tmp_path: Path) -> None:
     asking = Asking(tmp_path, "silent", "agent.retries=0")
     asking.begins = [asking.start.base, asking.start.base | {OMEGA: 44.0}]

@@ -45,12 +45,14 @@ fewer, contradicted where iterations conflict.
 
 ## Files
 
-| file | what it is | what you may do | | --- | --- | --- | | `{name}_memory.md` | what is known so far | write below
-{free}; your lines are kept, and come back as quotations | | `{name}_analysis.md` | the log, an entry an iteration |
-read; the sweep writes it | | `{name}_ucb_scores.txt` | the tree's scores: which configs are worth going on from | read
-| | `user_input.md` | what a person asked of the sweep; it is done and acknowledged by the sweep | read, and take it
-into account | | {configs} | the configs of the next batch | edit, all of them | | `{hypotheses}` | what each config is
-to show, and its parent | fill in |
+| file | what it is | what you may do |
+| --- | --- | --- |
+| `{name}_memory.md` | what is known so far | write below {free}; your lines are kept, and come back as quotations |
+| `{name}_analysis.md` | the log, an entry an iteration | read; the sweep writes it |
+| `{name}_ucb_scores.txt` | the tree's scores: which configs are worth going on from | read |
+| `user_input.md` | what a person asked of the sweep, which does and acknowledges it | read, and take it into account |
+| {configs} | the configs of the next batch | edit, all of them |
+| `{hypotheses}` | what each config is to show, and its parent | fill in |
 
 Nothing else that you write is read. What you write is data: a value beyond its bounds, or a key that is not one of the
 parameters, is refused, and you are asked to correct it. A config that is still wrong then is replaced by the sampler.
