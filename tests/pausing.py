@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.pruners import BasePruner
-from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -26,9 +25,6 @@ class OddOnes(BasePruner):
 
 class FirstAgain(OneByOne):
     """Takes up trial 1 as soon as it is paused, and no other."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(RandomSampler(seed))
 
     def propose(self, study: Study, distributions: Mapping[str, Any], n: int, **more: Any) -> list[Proposal]:
         again = [

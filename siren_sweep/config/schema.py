@@ -263,6 +263,7 @@ class Config(TrialConfig):
     blocks: Blocks = field(default_factory=Blocks)
     search_space: SearchSpace = field(default_factory=SearchSpace)
     sampler: dict[str, Any] = field(default_factory=dict)
+    asked_by: str = "siren_sweep.search.proposer.OneByOne"  # how the sampler is asked for a batch
     agent: Agent = field(default_factory=Agent)
     pauses_at: list[int] = field(default_factory=list)  # reports at which a trial pauses, until the sampler resumes it
     pruner: dict[str, Any] = field(default_factory=dict)

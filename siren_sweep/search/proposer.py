@@ -60,10 +60,9 @@ class Proposer(Protocol):
 
 
 def make_proposer(cfg: Config, seed: int = 0) -> Proposer:
-    """What `sampler` of the config names: it plans whole batches where it has a `propose`, else it is asked for one
-    config after the other. Raises whatever a person's class raises."""
-    sampler = _instantiate(cfg.sampler, seed=seed)
-    return sampler if hasattr(sampler, "propose") else OneByOne(sampler)
+    """What `sampler` and `asked_by` of the config name. Raises whatever a person's class raises."""
+    proposer: Proposer = hydra.utils.get_method(cfg.asked_by)(_instantiate(cfg.sampler, seed=seed))
+    return proposer
 
 
 def make_pruner(cfg: Config, may_pause: bool = True) -> BasePruner:
@@ -98,6 +97,15 @@ def _instantiate(node: Mapping[str, Any], **more: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return hydra.utils.instantiate(node, **more)
+
+
+class WholeBatches:
+    """A sampler that plans whole batches by a `propose` of its own. Raises AttributeError where it has none."""
+
+    learns = True
+
+    def __init__(self, sampler: Proposer) -> None:
+        self.propose = sampler.propose
 
 
 class OneByOne:

@@ -44,8 +44,6 @@ class UCBTreeSampler(BaseSampler):
     steps 1 to 20, equal fractions of the run.
     """
 
-    learns = True  # from earlier studies
-
     def __init__(self, seed: int = 0, *, c: float = 1.414, reward: Reward | str = Reward.rank) -> None:
         self._seed, self._c, self._reward = seed, c, Reward(reward)
         self._intersection = IntersectionSearchSpace()

@@ -17,7 +17,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn, JobStatus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
@@ -57,7 +56,7 @@ WRITES = (
 SWEEP = [
     "blocks=tiny",
     "sampler=random",
-    "sampler._target_=test_event_order.TakesUp",
+    "asked_by=test_event_order.TakesUp",
     "claude.n_iter_block=6",
     "claude.n_validation_seeds=2",
     "tracking=none",
@@ -100,9 +99,6 @@ for _name in WRITES:
 
 class TakesUp(OneByOne):
     """Takes up a paused trial in each batch, but for every third, which never go on."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(RandomSampler(seed))
 
     def propose(self, study: Study, distributions: Mapping[str, Any], n: int, **more: Any) -> list[Proposal]:
         paused = [trial for trial in paused_trials(study) if trial.number % 3][:1]

@@ -50,8 +50,7 @@ HERE = {"PYTHONPATH": str(Path(__file__).parents[1])}
 def command(own_data: list[str]) -> list[str]:
     """Batches of two; trial 1 pauses and goes on in the next batch, trials 3, 5 and so on pause for good."""
     schedule = "blocks.schedule=[{n_training_frames:8,total_steps:400}]"
-    policies = ["pruner=none", "pruner._target_=pausing.OddOnes"]
-    policies += ["sampler=random", "sampler._target_=pausing.FirstAgain"]
+    policies = ["pruner=none", "pruner._target_=pausing.OddOnes", "sampler=random", "asked_by=pausing.FirstAgain"]
     return ["-m", "blocks=tiny", *own_data, schedule, *policies, "claude.n_parallel=2"]
 
 
