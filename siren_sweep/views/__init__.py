@@ -1,1 +1,1 @@
-"""What is made from the studies alone, and can be deleted and made again: record, report, export, MLflow."""
+"""Views of a sweep: record, report, export, MLflow's runs. They are made from the studies, and can be made again."""

@@ -1,4 +1,4 @@
-"""What is said of the best config of a block: in `best.json`, in its files, in data frames and in the report."""
+"""Describes the best config of a block, for `best.json`, the exported files, data frames and the report."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from siren_sweep.paths import trial_folder
 from siren_sweep.study.studies import Winner
 from siren_sweep.views.blocks import BlockView
 
-PICTURES = (".png", ".svg", ".pdf", ".mp4", ".webp")  # that an export writes
+PICTURES = (".png", ".svg", ".pdf", ".mp4", ".webp")  # endings of the pictures and films that an export writes
 
 
 def best_entry(block: BlockView, best: Winner) -> dict[str, Any]:
-    """What `best.json` holds of a block and its winner; with windows also what their sample had promised, and other
-    seeds on it."""
+    """The entry of a block's winner in `best.json`.
+
+    Where the winner's trial trained a sample of the windows, the entry also has the metrics of that sample.
+    `validation_r2` are the R2 of runs of its config with other seeds.
+    """
     metrics = best.run.metrics
     sampled = {name: value for name, value in best.searched.metrics.items() if name in SAMPLE_NAMES.values()}
     jump = {"border_jump": metrics["border_jump"]} if "border_jump" in metrics else {}
@@ -34,7 +37,7 @@ def best_entry(block: BlockView, best: Winner) -> dict[str, Any]:
 
 
 def provenance(block: BlockView, best: Winner, said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file of the block's winner says of where it comes from; `said` is what its run said of itself."""
+    """The provenance that is written into each file of the block's winner; `said` is the one that its run stored."""
     return {
         **said,
         "data_hash": block.block.data_hash,

@@ -1,4 +1,4 @@
-"""The blocks of a sweep as the views read them: light, immutable, made from studies and trials."""
+"""Blocks and trials as immutable objects for the views, read from the studies."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Stage(StrEnum):
 
     open = "open"
     complete = "complete"
-    paused = "paused"  # it may go on, or does
+    paused = "paused"  # it may be resumed, or has been
     pruned = "pruned"
     failed = "failed"
 
     @property
     def stopped(self) -> bool:
-        """Whether the pruner stopped it, so far or for good."""
+        """Whether the pruner stopped the trial, for now or for good."""
         return self in (Stage.paused, Stage.pruned)
 
 
@@ -51,55 +51,55 @@ _STAGES = {TrialState.COMPLETE: Stage.complete, TrialState.PRUNED: Stage.pruned,
 
 @dataclass(frozen=True)
 class TrialView(Trial):
-    """A trial with what its record says of it."""
+    """A trial, with the values that the views derive from it."""
 
     @functools.cached_property
     def config(self) -> Mapping[str, Any]:
-        """The plan's config with every parameter: an older study knows fewer."""
+        """The config with every explorable parameter. One that an older study does not have is at its default."""
         return {name: self.plan.config.get(name, PARAMETERS[name].default) for name in EXPLORABLE}
 
     @functools.cached_property
     def stage(self) -> Stage:
-        """How far it has come. One whose R2 is no number has failed."""
+        """How far the trial has come. A complete trial counts as failed where its R2 is NaN or infinite."""
         if self.state is TrialState.COMPLETE and self.final is None:
             return Stage.failed
         return _STAGES.get(self.state, Stage.paused if self.paused or self.stints else Stage.open)
 
     @property
     def final(self) -> float | None:
-        """The R2 with which a complete trial ended."""
+        """The final R2 of a complete trial; None for others."""
         return finite(self.value) if self.state is TrialState.COMPLETE else None
 
     @property
     def r2(self) -> float | None:
-        """The final R2, or the last one seen of a trial that was stopped."""
+        """The final R2; where there is none, the last R2 that was reported."""
         return self.last_r2 if self.final is None else self.final
 
     @property
     def bound(self) -> float | None:
-        """What a stopped trial's final R2 is at most, where the pruner said so."""
+        """The highest final R2 that a stopped trial can reach, where the pruner gave such a bound."""
         return finite(self.stop.bound) if self.stop and self.stage.stopped else None
 
     @property
     def reason(self) -> str | None:
-        """Why it ended, or paused last."""
+        """Why the trial ended, or why it paused last."""
         return self.outcome.reason if self.outcome else None
 
     @functools.cached_property
     def told_in(self) -> int | None:
-        """The batch after which it was told, None before."""
+        """The batch after which Optuna was told of the trial; None before that."""
         if not self.state.is_finished():
             return None
         return self.batch if self.given_up is None else self.given_up
 
     @functools.cached_property
     def node(self) -> Node:
-        """The trial in its block's tree; a stopped one's value is its last."""
+        """The trial as a node of its block's tree. The value of a stopped trial is its last R2."""
         value = self.r2 if self.stage is Stage.complete or self.stage.stopped else None
         return Node(self.number, self.plan.parent, value)
 
     def after(self, batch: int) -> TrialView:
-        """The trial as it stood when a batch was over: paused, where it was told later."""
+        """The trial as it was at the end of a batch. One that was told later was paused then."""
         if self.stage is Stage.open or (self.told_in is not None and self.told_in <= batch):
             return self
         later = next((stint for stint in self.stints if stint.batch > batch), None)
@@ -118,16 +118,16 @@ class TrialView(Trial):
 
 @dataclass(frozen=True)
 class BlockView:
-    """One block: its trials in the order of iterations, what won, and what its runs with other seeds reached.
+    """One block, with its trials in the order of iterations.
 
-    `best` is the trial that won, None before one has finished; `winner` the run of its config over all frames, which is
-    that trial itself unless it trained some windows only. `seeds` are the runs of that config with other seeds, and
-    `validation` holds a list of R2 for each config that was trained again, its first run's among them. `whole` has the
-    final R2, by trial number, of configs that were trained in all their windows.
+    `best` is the trial that won, None before one has finished. `winner` is the run of its config over all frames: that
+    trial itself, unless it trained only some of the windows. `seeds` are the runs of that config with other seeds.
+    `validation` has, for each config that was trained with other seeds, the R2 of all its runs, the trial's own
+    included. `whole` has the final R2, by trial number, of configs that were trained again in all windows.
 
-    `told` are the batches that are over, `ended` says that nothing will be added. `asked` is what a person asked for in
-    this block; `notes` what an agent wrote into the memory, by section, None where none was asked. `study` is the
-    study's name, `frozen` its trials as Optuna has them.
+    `told` are the batches that are over. `ended` means that nothing will be added. `asked` are a person's instructions
+    in this block. `notes` is what an agent wrote into the memory, by section; None where no agent was asked. `study` is
+    the study's name, `frozen` its trials as Optuna has them.
     """
 
     block: Block
@@ -158,48 +158,48 @@ class BlockView:
 
     @property
     def title(self) -> str:
-        """How a reader calls it."""
+        """The block's heading."""
         return f"Block {self.number}, {self.n_frames} frames"
 
     @property
     def solved_r2(self) -> float | None:
-        """The R2 from which on a difference is of no practical meaning; None where there is none."""
+        """`claude.solved_r2`, the R2 above which differences do not count; None where it is not set."""
         return solved_r2_of(self.settings)
 
     @property
     def finished_seeds(self) -> list[Trial]:
-        """The runs with other seeds that came to their end."""
+        """The runs with other seeds that are complete."""
         return [run for run in self.seeds if run.state is TrialState.COMPLETE]
 
     @property
     def result(self) -> Trial | None:
-        """The run whose metrics are the block's: the winner, or the best trial while nothing was trained whole."""
+        """The run whose metrics are the block's: the winner, or the best trial where no config was trained whole."""
         return self.winner.run if self.winner else self.best
 
     @property
     def r2(self) -> float:
-        """The block's R2: `final_r2`, or that of the best trial's windows while nothing was trained whole."""
+        """The block's `final_r2`; where no config was trained whole, the R2 over the best trial's windows; else 0."""
         return self.result.outcome.r2 if self.result and self.result.outcome else 0.0
 
     @property
     def part(self) -> str:
-        """Over which windows `r2` is; empty where it is over all frames."""
+        """The windows that `r2` is over, as text; empty where it is over all frames."""
         return self.result.part if self.result else ""
 
     @property
     def r2_name(self) -> str:
-        """What its R2 is called: that of an imported log is another measure."""
+        """The name of the block's R2. An imported log has another measure."""
         return "R²" if self.block.imported is None else OLD_R2
 
     @property
     def n_planned(self) -> int:
-        """How many trials the block is to have."""
+        """The block's budget, in full trials."""
         n_iter_block = self.settings.get("claude.n_iter_block", len(self.trials))
         return n_trials_of(self.asked, self.number, int(n_iter_block))
 
     @property
     def best_path(self) -> set[int]:
-        """The best trial and its ancestors."""
+        """The numbers of the best trial and its ancestors."""
         parents = {trial.number: trial.plan.parent for trial in self.trials}
         path: set[int] = set()
         number = self.best.number if self.best else None
@@ -209,11 +209,11 @@ class BlockView:
         return path
 
     def final_r2(self, trial: TrialView) -> float | None:
-        """R2 over all frames: a trial's own, or, where that is over some windows, that of its config trained whole."""
+        """A trial's R2 over all frames: its own, or that of its config trained whole where its own is over a sample."""
         return self.whole.get(trial.number) if trial.part else trial.final
 
     def trial(self, number: int | None) -> TrialView | None:
-        """The trial of a number, None where the block has none such."""
+        """The trial with a number; None where the block has no such trial."""
         return None if number is None else self._by_number.get(number)
 
     @functools.cached_property
@@ -225,13 +225,13 @@ class BlockView:
         return sum(trial.state is state for trial in self.trials)
 
     def entries(self) -> list[TrialView]:
-        """The trials that were told, in batches that are over."""
+        """The told trials of the batches that are over."""
         return [trial for trial in self.trials if trial.told_in in self.told]
 
     def after(self, batch: int, among: Iterable[TrialView] | None = None) -> BlockView:
-        """The block, or these of its trials, as it stood when a batch was just over."""
+        """The block as it was at the end of a batch; with `among`, only these of its trials."""
         trials = [
-            one if one.told_in is not None and one.told_in <= batch else one.after(batch)  # a call for few of many
+            one if one.told_in is not None and one.told_in <= batch else one.after(batch)  # most need no call
             for one in (self.trials if among is None else among)
             if one.plan.batch <= batch
         ]
@@ -239,7 +239,7 @@ class BlockView:
 
 
 def read_blocks(studies: Mapping[int, Study], validations: Mapping[int, Study]) -> list[BlockView]:
-    """The blocks that have begun, in order; a block ends when the next one begins, or when it was marked as ended."""
+    """The blocks that have begun, in order. A block has ended when the next one has begun, or where it is so marked."""
     last, asked = max(studies, default=0), instructions(studies)
     return [
         _block(study, validations.get(number), number < last, [one for one in asked if one.block == number])
@@ -273,14 +273,14 @@ def _block(study: Study, validation: Study | None, followed: bool, asked: Sequen
 
 
 def _told(trials: Sequence[TrialView], study: Study) -> frozenset[int]:
-    """The batches that are over."""
+    """The batches that are over: none of their trials is open."""
     known = {trial.plan.batch for trial in trials} | {trial.told_in for trial in trials if trial.told_in is not None}
     trains = {trial.plan.batch for trial in trials if trial.stage is Stage.open} | {*open_batches(study)}
     return frozenset(known - trains)
 
 
 def _validation(study: Study | None, trials: Sequence[TrialView]) -> list[list[float]]:
-    """R2 of every seed, by config."""
+    """The R2 of all runs of each config that was trained with other seeds; the trial's own comes first."""
     first = {trial.number: trial.final for trial in trials if trial.final is not None}
     groups: dict[int, list[float]] = {}
     for run in seed_runs(study):

@@ -1,6 +1,6 @@
-"""The best config of each block as something that runs: `siren-sweep export SWEEP_FOLDER` makes it again.
+"""Exports the best config of each block as files that run; `siren-sweep export SWEEP_FOLDER` makes them again.
 
-Written from the study and the trials' saved files alone.
+It reads only the studies and the files that the trials saved.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.film import film_images, write_mp4, write_webp
 from siren_sweep.views.predicted import write_npz, write_zarr
 
-FORMS = {  # what a model can be written as, and what its file's name ends in
+FORMS = {  # the forms in which a model can be written, and the end of the file's name
     "safetensors": ".safetensors",
     "pt": ".pt",
     "onnx": ".onnx",
@@ -51,9 +51,9 @@ HEADER = """\
 
 
 def export_block(block: BlockView, paths: SweepPaths, outputs: OutputPaths, anew: bool = False) -> None:
-    """Write config, weights, pictures and `best.json` for the block's winner; nothing where it has none.
+    """Write config, weights and pictures of a block's winner, if it has one, and update `best.json`.
 
-    Pictures of the same run that are there already stay, unless all is to be made `anew`.
+    Pictures that show this run already are kept, unless `anew` is set.
     """
     entry = []
     if block.winner is not None:
@@ -65,13 +65,13 @@ def export_block(block: BlockView, paths: SweepPaths, outputs: OutputPaths, anew
 
 
 def _write_files(block: BlockView, best: Winner, paths: SweepPaths, outputs: OutputPaths, anew: bool) -> dict[str, Any]:
-    """Write config, weights, pictures and films; returns their provenance."""
+    """Write config, weights, pictures and films of a winner; returns their provenance."""
     description, weights = _model(block, best, paths, outputs)
     origin = dict(description.provenance)
     _write_config(block, best, description.config, origin, paths)
     for form in ("safetensors", "pt"):
         write_form(form, description, weights, paths, block.number)
-    text = json.dumps({name: value for name, value in origin.items() if name != "other_seeds"})  # what they show is one
+    text = json.dumps({name: value for name, value in origin.items() if name != "other_seeds"})  # they show one seed
     file = functools.partial(paths.best_file, block.number)
     if anew or not _shows(file, text):
         title = f"block {block.number}: {block.n_frames} frames, final R2 {shown_r2(best.final_r2)}"
@@ -87,7 +87,10 @@ def _write_pictures(
     file: Callable[[str], Path],
     text: str,
 ) -> None:
-    """Write the figure and the film of a run to `file` by their endings, with its provenance `text`; the .png last."""
+    """Write the figure and the film of a run; `file` makes a path of an ending, and `text` is the run's provenance.
+
+    The .png comes last: where it is there, `_shows` knows that the others were written before.
+    """
     images = film_images(cfg, weights, field)
     write_webp(images, file(".webp"), text)
     write_mp4(images, file(".mp4"), text)
@@ -97,7 +100,7 @@ def _write_pictures(
 
 
 def _shows(file: Callable[[str], Path], text: str) -> bool:
-    """Whether all pictures of a run with the provenance `text` are there."""
+    """Whether all pictures of the run with the provenance `text` are there."""
     try:
         with Image.open(file(".png")) as picture:
             return picture.info.get("Description") == text and all(file(ending).is_file() for ending in PICTURES)
@@ -125,7 +128,7 @@ def _write_config(
 def write_form(form: str, description: Description, weights: Mapping[str, Any], paths: SweepPaths, block: int) -> Path:
     """Write a block's model in one of `FORMS`; returns the file, or the folder of zarr stores.
 
-    ConfigError where a form needs a package that is not there.
+    Raises ConfigError where a form needs a package that is not installed.
     """
     file = paths.best_file(block, FORMS[form])
     if form == "safetensors":
@@ -148,7 +151,10 @@ def write_form(form: str, description: Description, weights: Mapping[str, Any], 
 def _model(
     block: BlockView, best: Winner, paths: SweepPaths, outputs: OutputPaths
 ) -> tuple[Description, dict[str, Any]]:
-    """The best model, with all that is known of where it comes from."""
+    """The description of the winner's model, with its provenance, and its weights.
+
+    Raises OutputError where the files of its run are gone.
+    """
     saved = paths.trial(best.study, best.run.number)
     for file in (saved.config, saved.weights):
         if not file.is_file():
@@ -160,7 +166,7 @@ def _model(
 
 
 def _write_state_dict(weights: Mapping[str, Any], description: Description, file: Path) -> None:
-    """A state dict that any class of these layers loads; what it says of itself stands where PyTorch keeps versions."""
+    """Write a state dict that a module with these layers loads; `_metadata` has its provenance and positions."""
     state, scaling = OrderedDict(in_data_units(weights, description.scaling)), description.scaling
     places = {"x": scaling.x, "y": scaling.y, "spacing": scaling.spacing}
     says = {"provenance": json.dumps(dict(description.provenance)), "places": json.dumps(places)}
@@ -170,7 +176,10 @@ def _write_state_dict(weights: Mapping[str, Any], description: Description, file
 
 
 def _description(block: BlockView, best: Winner, cfg: TrialConfig, outputs: OutputPaths) -> Description:
-    """Of a run whose weights say nothing of themselves: an older version trained it, which did not say where."""
+    """The description of weights that have none, since an older version trained them.
+
+    Raises DataError where the data have changed.
+    """
     field, expected = field_of(cfg, outputs), block.block.data_hash
     if field.data_hash != expected:
         raise DataError(f"the data at {cfg.dataset.path} must have the hash {expected}, got {field.data_hash}")
@@ -182,7 +191,7 @@ def _known_entries(paths: SweepPaths) -> list[dict[str, Any]]:
         known = json.loads(paths.best_json.read_text())
     except FileNotFoundError:
         return []
-    except ValueError:  # a file that somebody edited: every block writes its own entry again
+    except ValueError:  # somebody edited it; every block writes its own entry again
         return []
     assert isinstance(known, list)
     return known
@@ -195,7 +204,7 @@ def export_all(
     outputs: OutputPaths,
     form: str | None = None,
 ) -> None:
-    """Export every block of a sweep, and say what each has; with a `form` of `FORMS`, that file alone."""
+    """Export every block of a sweep, and print a line for each. With a `form` of `FORMS`, write that file alone."""
     for block in read_blocks(studies, validations):
         best = block.winner
         if block.block.imported is not None:

@@ -19,18 +19,18 @@ from siren_sweep.train.pictures import Panel, lattice_raster, middle_frames, pan
 N_FRAMES, FRAMES_PER_S = 80, 16
 _PANEL, _GAP, _HEAD = 240, 24, 48  # pixels
 _DESCRIPTION = 0x010E  # EXIF's ImageDescription
-_H264 = {"crf": "18", "preset": "veryfast"}  # in 0.4 of the usual preset's time, 3% larger
+_H264 = {"crf": "18", "preset": "veryfast"}  # takes 0.4 of the default preset's time; the file is 3% larger
 
 
 def film_images(cfg: TrialConfig, weights: Mapping[str, Any], field: StimulusField) -> list[Image.Image]:
-    """Up to 80 frames in a row from the middle of the field: truth, prediction and error side by side."""
+    """Images of up to `N_FRAMES` consecutive frames from the middle: truth, prediction and error side by side."""
     frames = middle_frames(field, N_FRAMES)
     columns = panels(predict(cfg, weights, field, frames), np.array(field.targets[frames]))
     return list(_images(frames, columns, field.positions))
 
 
 def write_webp(images: Sequence[Image.Image], file: Path, provenance: str) -> None:
-    """An animated WebP of every second image that loops: a report holds one a block, and is to stay small."""
+    """Write every second image as an animated WebP that loops. It is small, since a report holds one for each block."""
     exif = Image.Exif()
     exif[_DESCRIPTION] = provenance
     shown = images[::2]
@@ -43,13 +43,13 @@ def write_webp(images: Sequence[Image.Image], file: Path, provenance: str) -> No
             duration=round(2000 / FRAMES_PER_S),
             loop=0,
             quality=40,
-            method=2,  # at half the time of 4 a tenth larger
+            method=2,  # half the time of 4, and a file a tenth larger
             exif=exif,
         )
 
 
 def write_mp4(images: Iterable[Image.Image], file: Path, provenance: str, fps: float = FRAMES_PER_S) -> None:
-    """An MP4 in H.264 of RGB images of one size, which is even; `fps` images a second."""
+    """Write RGB images of one size, whose sides are even, as an MP4 in H.264 with `fps` images a second."""
     import av
 
     with replacing(file) as temporary, av.open(str(temporary), "w", format="mp4") as container:
@@ -63,6 +63,7 @@ def write_mp4(images: Iterable[Image.Image], file: Path, provenance: str, fps: f
 
 
 def _images(frames: np.ndarray, columns: Sequence[Panel], positions: np.ndarray) -> Iterator[Image.Image]:
+    """One image for each frame, with the panels side by side; `positions` (n_positions, 2) are the neurons'."""
     raster = lattice_raster(positions, _PANEL)
     rows, width = raster.shape
     size = (_even(len(columns) * (width + _GAP) + _GAP), _even(rows + _HEAD + _GAP))
@@ -84,5 +85,5 @@ def _images(frames: np.ndarray, columns: Sequence[Panel], positions: np.ndarray)
 
 
 def _even(pixels: int) -> int:
-    """H.264 wants even sides."""
+    """This number of pixels, or the next even one: H.264 needs even sides."""
     return pixels + pixels % 2

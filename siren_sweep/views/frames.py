@@ -1,4 +1,4 @@
-"""A sweep as data frames: what was tried, how it went, and what won; read from its studies, which stay as they are.
+"""A sweep as data frames: its trials, their learning curves, and its best configs. The studies are only read.
 
 sweep = open_sweep("outputs/demo")
 sweep.trials.groupby("block").r2.max()
@@ -60,7 +60,7 @@ _CURVE = {
     "learning_rate": "float64",
     "elapsed_s": "float64",
 }
-_ROUNDING = 1e-9  # relative, of a sum of costs
+_ROUNDING = 1e-9  # relative rounding error of a sum of costs
 _COMPARED = {
     "sweep": "object",
     "proposer": "object",
@@ -76,7 +76,7 @@ _COMPARED = {
 
 
 class Sweep:
-    """A sweep as it stood when it was opened. Open it again to see what has come since."""
+    """A sweep as it was when it was opened. Open it again to see later trials."""
 
     folder: Path
     blocks: list[Block]  # those that have begun, in order
@@ -96,20 +96,20 @@ class Sweep:
 
     @functools.cached_property
     def trials(self) -> pd.DataFrame:
-        """A row a trial, in the order in which they were planned.
+        """One row for each trial, in the order in which they were planned.
 
-        `state` is waiting, running, paused, complete, pruned or fail. `r2` is a complete trial's R2, and the last that
-        was seen of any other; `part` says over which windows it is, and is empty where it is over all frames. `status`
-        and `reason` say how the run ended, `minutes` how long it trained. `parent` is a number of the same block. A
-        column a parameter follows, by the last part of its name; then where it comes from: the data's hash, the command
-        that began the sweep, versions, commit, device and precision. What is not known is missing, as of an imported
-        log.
+        `state` is waiting, running, paused, complete, pruned or fail. `r2` is the final R2 of a complete trial, and the
+        last reported R2 of any other. `part` says over which windows that R2 is; it is empty where it is over all
+        frames. `status` and `reason` say how the run ended, `minutes` how long it trained. `parent` is the number of a
+        trial of the same block. Each explorable parameter has a column with the last part of its name. The last columns
+        are the provenance: data hash, the sweep's command, versions, commit, device and precision. A value that is not
+        known, as in an imported log, is missing.
         """
         return trials_frame((read.block, trial) for read in self._read.values() for trial in read.trials)
 
     @functools.cached_property
     def curves(self) -> pd.DataFrame:
-        """A row a report of a trial: block, number, step, r2, mse, learning_rate, elapsed_s (seconds of training)."""
+        """One row for each report: block, number, step, r2, mse, learning_rate, elapsed_s (seconds of training)."""
         rows = [
             {"block": read.block.number, "number": trial.number, **vars(report)}
             for read in self._read.values()
@@ -119,11 +119,10 @@ class Sweep:
         return _frame(rows, _CURVE)
 
     def best(self, block: int) -> dict[str, Any] | None:
-        """What the export says of a block's best config, but for where it comes from, and its `config`, group by group;
-        None before a trial has finished. Of an imported log, whose runs left no config, that is the explorable
-        parameters alone.
+        """A block's best config: its entry in `best.json` without provenance, and its `config` by group.
 
-        Raises ConfigError where the sweep has no such block.
+        None before a trial has finished. In an imported log, whose runs left no config files, `config` has only the
+        explorable parameters. Raises ConfigError where the sweep has not begun such a block.
         """
         if block not in self._read:
             known = ", ".join(map(str, self._read)) or "none"
@@ -132,18 +131,20 @@ class Sweep:
         return dict(found) if found is not None else None
 
     def load(self, block: int, *, device: str = "cpu") -> Model:
-        """The model that a block exported, as `siren_sweep.load` gives it."""
+        """The exported model of a block, as `siren_sweep.load` returns it."""
         from siren_sweep.train.model import load
 
         return load(self.folder, block=block, device=device)
 
     def best_by_cost(self, block: int) -> list[tuple[float, float]]:
-        """As a curve: (what a block's search had cost, as `compare` counts it; the best R2 until then)."""
+        """How a block's search went: pairs of its cost so far, as `compare` counts it, and the best R2 so far."""
         return list(_best_by_cost(self._read[block]))
 
     def of_data(self, hashes: Mapping[int, str]) -> Sweep | None:
-        """The part of the sweep whose blocks learned data of these hashes, by number of frames; None where that is
-        nothing."""
+        """The sweep with only those blocks whose data have one of these hashes, by number of frames.
+
+        None where there is no such block.
+        """
         own = copy.copy(self)
         own._read = {
             number: read
@@ -159,32 +160,32 @@ class Sweep:
 
 
 def open_sweep(folder: str | PathLike[str]) -> Sweep:
-    """A sweep's folder, `outputs/NAME`, as it stands now: its blocks, its trials and their curves, and what won.
+    """Open the folder of a sweep, `outputs/NAME`: its blocks, trials, learning curves and best configs as they are now.
 
-    Nothing is written, and a sweep that runs is not disturbed. Raises OutputError where there is none.
+    Nothing is written, and a running sweep is not disturbed. Raises OutputError where there is no sweep.
     """
     return Sweep(folder)
 
 
 def compare(folders: Iterable[str | PathLike[str]]) -> pd.DataFrame:
-    """A row a sweep and block: n_training_frames, the best config's final_r2 and parameters, and what the search cost.
+    """One row for each sweep and block: n_training_frames, the best config's final_r2 and parameters, and the cost.
 
-    `measure` says what final_r2 is: R2, or what an imported log calls so. `cost` is the arithmetic of all the block's
-    trials (steps times frames a step times weights), `r2_at_equal_cost` the best R2 that a trial had when the search
-    had cost no more than the cheapest of the sweeps with as many frames: by that two proposers are compared. `minutes`
-    is the training time of all the block's trials, `n_trials` how many there are. The sweep's name is its folder's, or
-    the path as given where two have the same. What is not known, or before a trial has finished, is missing.
+    `measure` says what final_r2 is: R2, or the measure of an imported log. `cost` is the arithmetic of all trials of
+    the block: steps x frames a step x weights. `r2_at_equal_cost` compares proposers: it is the best R2 that a complete
+    trial had reached when the search had cost no more than the cheapest search of as many frames. `minutes` is the
+    training time of all trials of the block, `n_trials` their number. `sweep` is the name of the sweep's folder, or the
+    given path where two folders have one name. A value that is not known is missing.
     """
     return compared([Sweep(folder) for folder in ([folders] if isinstance(folders, (str, PathLike)) else folders)])
 
 
 def compared(sweeps: Sequence[Sweep]) -> pd.DataFrame:
-    """As `compare`, of sweeps that are open."""
+    """As `compare`, for sweeps that are open already."""
     names = [sweep.name for sweep in sweeps]
     least: dict[int, float] = {}
     for read in (read for sweep in sweeps for read in sweep._read.values()):
         frames = read.block.n_training_frames
-        if (cost := sum(_costs(read))) > 0:  # it is known
+        if (cost := sum(_costs(read))) > 0:  # NaN where it is not known
             least[frames] = min(cost, least.get(frames, math.inf))
     rows = []
     for sweep in sweeps:
@@ -205,7 +206,7 @@ def compared(sweeps: Sequence[Sweep]) -> pd.DataFrame:
 
 
 def trials_frame(trials: Iterable[tuple[Block, Trial]]) -> pd.DataFrame:
-    """A row a trial of a block, as `Sweep.trials` has them."""
+    """One row for each pair of a block and its trial, with the columns of `Sweep.trials`."""
     rows = [_trial_row(block, trial) for block, trial in trials]
     kinds = _TRIAL | {item.leaf: f"{item.kind.__name__}64" for item in PARAMETERS.values()}
     kinds |= dict.fromkeys(("data_hash", "command", *_RAN_ON), "object")
@@ -216,7 +217,7 @@ def trials_frame(trials: Iterable[tuple[Block, Trial]]) -> pd.DataFrame:
 
 
 def _best(paths: SweepPaths, block: BlockView, best: Winner) -> dict[str, Any]:
-    """What the export says of a block's winner, and its config; where its run left none, the explorable parameters."""
+    """A block's winner, as `Sweep.best` returns it."""
     file = paths.trial(best.study, best.run.number).config
     config = plain(read_config(file)) if file.is_file() else grouped(best.run.plan.config)
     return {**best_entry(block, best), "config": config}
@@ -243,13 +244,13 @@ def _trial_row(block: Block, trial: Trial) -> dict[str, Any]:
 
 
 def _minutes(trial: Trial) -> float | None:
-    """How long it trained: what the run says itself, or its last report."""
+    """The minutes that a trial trained: from its metrics, or else from its last report."""
     own = finite(trial.metrics.get("training_time_min")) if trial.state.is_finished() or trial.current else None
     return trial.reports[-1].elapsed_s / 60 if own is None and trial.reports else own
 
 
 def _costs(read: BlockView) -> list[float]:
-    """What each trial of a block took, of the windows that its sweep trains; NaN where it is not known."""
+    """The cost of each trial of a block, in the windows that its sweep trains; NaN where it is not known."""
     n_windows = read.block.settings.get("claude.search_windows") or 0
     return [_cost(trial, n_windows) for trial in read.trials]
 
@@ -259,12 +260,12 @@ def _cost(trial: Trial, n_windows: int) -> float:
     if None in (config[HIDDEN_DIM], config[N_LAYERS], config[BATCH_SIZE], config[TOTAL_STEPS]):
         return math.nan
     ended = trial.outcome.stop_step if trial.outcome else 0
-    steps = max(ended, trial.reports[-1].step if trial.reports else 0)  # a failed one tells no step
+    steps = max(ended, trial.reports[-1].step if trial.reports else 0)  # a failed trial has no stop_step
     return arithmetic(config, n_networks(trial.plan.n_training_frames, config, n_windows), steps)
 
 
 def _best_by_cost(read: BlockView) -> Iterator[tuple[float, float]]:
-    """What the search had cost after each trial that ran to its end, in its order, and the best R2 until then."""
+    """The cost of the search and the best R2 so far, after each complete trial, in the trials' order."""
     best = -math.inf
     for trial, spent in zip(read.trials, itertools.accumulate(_costs(read)), strict=True):
         value = finite(trial.value) if trial.state is TrialState.COMPLETE else None
@@ -274,13 +275,13 @@ def _best_by_cost(read: BlockView) -> Iterator[tuple[float, float]]:
 
 
 def _proposer(block: Block) -> str | None:
-    """Who proposed a sweep's configs: `agent`, or the class of its sampler; None of an imported log."""
+    """What proposed a sweep's configs: `agent`, or the class of its sampler; None for an imported log."""
     named = block.settings.get("proposer") or block.settings.get("sampler._target_")
     return str(named).rpartition(".")[2] if named else None
 
 
 def _parameters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Every explorable parameter by the last part of its name; one that was not yet there then, at its default."""
+    """Every explorable parameter by the last part of its name. One that `config` does not have is at its default."""
     return {item.leaf: config.get(name, item.default) for name, item in PARAMETERS.items()}
 
 

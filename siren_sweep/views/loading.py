@@ -1,4 +1,4 @@
-"""`siren_sweep.load`: a model from a file, or from MLflow."""
+"""`siren_sweep.load`: loads a model from a file or from MLflow."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ def load(
 ) -> Model:
     """The trained model of a block, as a function of (t, x, y).
 
-    `path` is what an export wrote, `outputs/demo/best/block_02`, with any of its endings or none; or a sweep's folder,
-    with its `block`; or a model of MLflow's: its folder, or its URI, as `models:/demo@block_02`, which is looked up
-    at `tracking_uri`, else where MLFLOW_TRACKING_URI says, else in `outputs/mlflow.db`. A `device` is as PyTorch names
-    it. Raises OutputError where there is no such model or it is not whole, and ConfigError where the block or the
-    device is none.
+    `path` is one of these:
+
+    - an exported model, such as `outputs/demo/best/block_02`, with or without one of its endings;
+    - a sweep's folder; `block` is then the number of the block;
+    - a model of MLflow: its folder, or its URI, such as `models:/demo@block_02`. A URI is looked up at `tracking_uri`,
+      else at the environment's MLFLOW_TRACKING_URI, else in `outputs/mlflow.db`.
+
+    `device` is PyTorch's name of one. Raises OutputError where there is no such model or a file of it is missing or
+    damaged, and ConfigError for a wrong block or device.
     """
     if not isinstance(path, str) or not _URI.match(path):
         return load_file(path, block=block, device=device)

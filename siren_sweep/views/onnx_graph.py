@@ -1,8 +1,8 @@
 """A trained model as an ONNX graph: t, x, y (n,) float64 in the data's units to luminance (n,) float32, for any n.
 
-The graph is the model's own function, scaling and all. Where there are windows, their weights lie stacked: a loop goes
-over those windows that the given times need, takes each one's weights, and computes its points alone; between the last
-frame of a window and the first of the next, both are computed and blended.
+The graph computes what the model computes, its scaling included. With windows, the weights of their networks are
+stacked. A loop goes over the windows that the given times need, and computes the points of each with its own weights.
+Between the last frame of a window and the first frame of the next, both networks are computed and blended.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from siren_sweep.train.engine.base import key_prefix
 from siren_sweep.train.saved import ENTRY, Description, description_text
 
 _OPSET, _IR = 18, 9
-_MOST_BYTES = 2**31 - 2**20  # of a graph in one file
+_MOST_BYTES = 2**31 - 2**20  # of weights: a protobuf file holds less than 2 GiB
 
 
 def write_onnx(description: Description, weights: Mapping[str, Any], file: Path) -> None:
-    """Write the model; its metadata hold the description. OutputError where an ONNX file cannot hold it."""
+    """Write the model, with its description as metadata. Raises OutputError where it is too large for an ONNX file."""
     size = sum(value.numel() * value.element_size() for value in weights.values())
     if size > _MOST_BYTES:
         raise OutputError(f"an ONNX file holds at most {_MOST_BYTES} bytes of weights, got {size}; export safetensors")
@@ -38,7 +38,7 @@ def write_onnx(description: Description, weights: Mapping[str, Any], file: Path)
 
 
 class _Graph:
-    """Nodes and constants, gathered as they are asked for."""
+    """Builds the graph of a model: each method adds nodes and constants, and returns the name of its output."""
 
     def __init__(self, description: Description, weights: Mapping[str, Any]) -> None:
         cfg = description.config
@@ -56,9 +56,9 @@ class _Graph:
         self._layers = list(self._constants)
 
     def _layer(self, values: np.ndarray, place: int, kind: str) -> np.ndarray:
-        """Weights (n_windows, in, out) and biases (n_windows, out), as the graph multiplies them.
+        """Weights (n_windows, in, out) or biases (n_windows, out) as the graph uses them, multiplied by omega.
 
-        The first layer's phase is formed in float64, as in `FirstSineLayer`; omega is within the weights.
+        Those of the first layer are float64, since `FirstSineLayer` forms its phase in float64.
         """
         if kind == "weight":
             values = values.transpose(0, 2, 1)
@@ -68,7 +68,7 @@ class _Graph:
         return np.ascontiguousarray(values * np.float32(omega))
 
     def model(self) -> Any:
-        """The whole graph."""
+        """The whole graph, as an ONNX model."""
         inputs = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["n"]) for name in ("t", "x", "y")]
         output = helper.make_tensor_value_info("luminance", TensorProto.FLOAT, ["n"])
         value = self._one_window() if len(self._windows) == 1 else self._several()
@@ -86,7 +86,7 @@ class _Graph:
         return self._network(self._points("t"), {name: name for name in self._layers})
 
     def _several(self) -> str:
-        """Each point's own window, blended with the next where it lies beyond the window's last frame."""
+        """The value (n,) of each point's own window, blended with the next one's beyond the window's last frame."""
         own = self._owner()
         ends = self._constant(np.array([window.stop - 1.0 for window in self._windows[:-1]] + [np.inf]))
         beyond = self._do(
@@ -107,7 +107,7 @@ class _Graph:
         return self._do("ScatterElements", value, between, self._do("Add", before, step))
 
     def _owner(self) -> str:
-        """The window of each point: window k starts at frame floor(k F / n), so f is in floor(((f + 1) n - 1) / F)."""
+        """Each point's window (n,): as k starts at floor(k F / n), frame f is in window floor(((f + 1) n - 1) / F)."""
         n_frames, n = self._windows[-1].stop, len(self._windows)
         frame = self._do("Clip", self._do("Floor", "t"), self._number(0.0), self._number(n_frames - 1.0))
         whole = self._do("Cast", frame, to=7)
@@ -115,7 +115,7 @@ class _Graph:
         return self._do("Div", scaled, self._constant(np.int64(n_frames)))
 
     def _loop(self, points: str, window: str) -> str:
-        """The networks' outputs at points (m, 3), each by the network of its window (m,)."""
+        """The outputs (m,) at points (m, 3), each from the network of its window; `window` is (m,)."""
         needed = self._do("Unique", window, sorted=1)
         n_needed = self._do("Squeeze", self._do("Shape", needed))
         start = self._do("ConstantOfShape", self._do("Shape", window), value=helper.make_tensor("z", 1, [1], [0.0]))
@@ -143,7 +143,7 @@ class _Graph:
         return self._do("Loop", n_needed, self._constant(np.array(True)), start, body=body)
 
     def _points(self, t: str, x: str = "x", y: str = "y") -> str:
-        """What a network gets, (m, 3) float64, from times since the window's start and places in the data's unit."""
+        """A network's inputs (m, 3) float64, from frames since its window's start and positions in the data's unit."""
         scaling, turn = self._description.scaling, 2 * math.pi
         columns = [self._do("Mul", t, self._number(turn / self._config.nnr_f_T_period))]
         for value, centre in ((x, scaling.x), (y, scaling.y)):
@@ -153,7 +153,7 @@ class _Graph:
         return self._do("Concat", *(self._do("Unsqueeze", column, last) for column in columns), axis=1)
 
     def _network(self, points: str, named: Mapping[str, str]) -> str:
-        """The output (m,) at points (m, 3) of layers whose weights and biases have these names."""
+        """The output (m,) of one network at points (m, 3); `named` has the nodes of its weights and biases."""
         phase = self._do("Add", self._do("MatMul", points, named["weight_0"]), named["bias_0"])
         turns = self._do("Round", self._do("Div", phase, self._number(2 * math.pi)))
         part = self._do("Sub", phase, self._do("Mul", turns, self._number(2 * math.pi)))
@@ -165,11 +165,11 @@ class _Graph:
         return self._do("Squeeze", h, self._constant(np.array([1])))
 
     def _indices(self, mask: str) -> str:
-        """Where a mask (m,) is true."""
+        """The indices at which a mask (m,) is true."""
         return self._do("Squeeze", self._do("NonZero", mask), self._constant(np.array([0])))
 
     def _do(self, kind: str, *inputs: str, out: str = "", **attributes: Any) -> str:
-        """A node; returns its output's name."""
+        """Add a node of some kind; returns the name of its output."""
         self._count += 1
         out = out or f"v{self._count}"
         self._nodes.append(helper.make_node(kind, list(inputs), [out], **attributes))

@@ -1,4 +1,4 @@
-"""The frames that a model predicts, as a stimulus that is read like the data: a `.npz` file, or zarr stores."""
+"""Writes the frames that a model predicts as a stimulus: a `.npz` file, or zarr stores that can be read as data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siren_sweep.train.model import Model
 
 
 def write_npz(model: Model, file: Path) -> None:
-    """Write `stimulus` (n_frames, n_neurons) and `pos` (n_neurons, 2), float32, block by block."""
+    """Write `stimulus` (n_frames, n_neurons) and `pos` (n_neurons, 2), float32, a few frames at a time."""
     n_frames, n_neurons = model.data.n_training_frames, len(model.positions)
     with (
         replacing(file) as temporary,

@@ -1,4 +1,4 @@
-"""A look at a stimulus that was made of a video: what of the picture the lattice covers, and what its columns see."""
+"""A preview of a stimulus made of a video: which part of the picture the lattice covers, and what its columns see."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from siren_sweep.paths import replacing
 from siren_sweep.train.pictures import lattice_raster
 from siren_sweep.views.film import write_mp4
 
-FILM_S = 20.0  # as much of the stimulus as the film has at most
+FILM_S = 20.0  # longest film, in seconds of the stimulus
 _FILM_PIXELS, _STILL_PIXELS, _N_STILLS = 320, 240, 4
 
 
 def write_preview(folder: Path, written: Written) -> None:
-    """Write `preview.png` and `preview.mp4` beside the stimulus in `folder`. OutputError where that cannot be done."""
+    """Write `preview.png` and `preview.mp4` beside the stimulus in `folder`. Raises OutputError."""
     import zarr
 
     n_columns = written.n_neurons // N_TYPES
@@ -40,7 +40,10 @@ def write_preview(folder: Path, written: Written) -> None:
 
 
 def _still(written: Written, seen: dict[int, np.ndarray], positions: np.ndarray) -> Figure:
-    """The first picture under the lattice's hexagons, and frames of the stimulus beside it."""
+    """A figure of the first picture with the lattice's hexagons, and frames of the stimulus beside it.
+
+    `seen` is the light (n_columns,) of each of these frames, `positions` are the columns' (n_columns, 2).
+    """
     figure = Figure(figsize=(14, 5), layout="constrained")
     FigureCanvasAgg(figure)
     halves = figure.add_gridspec(1, 2)
@@ -63,9 +66,9 @@ def _still(written: Written, seen: dict[int, np.ndarray], positions: np.ndarray)
 
 
 def _film(light: np.ndarray, positions: np.ndarray) -> Iterator[Image.Image]:
-    """Light (n_frames, n_columns) on the lattice, in grey."""
+    """Grey images of the light (n_frames, n_columns) on the lattice."""
     raster = lattice_raster(positions, _FILM_PIXELS)
-    height, width = (2 * (size // 2) for size in raster.shape)  # as the codec wants them
+    height, width = (2 * (size // 2) for size in raster.shape)  # the codec needs even sides
     raster = raster[:height, :width]
     for values in light:
         grey = np.where(raster < 0, 0, np.rint(255 * values)[raster])

@@ -1,4 +1,4 @@
-"""How many of its windows a trial's R2 is over, also of one that left no metrics: stopped, failed, under way."""
+"""Over how many of its windows a trial's R2 is, also for a trial without metrics: stopped, failed or running."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from siren_sweep.train.size import n_networks
 
 
 def part(trial: Trial, settings: Mapping[str, Any]) -> str:
-    """`over 16 of 512 windows` for a trial whose last R2 is over some of them; else empty.
+    """`over 16 of 512 windows` where a trial's last R2 is over some of its windows; else empty.
 
-    `settings` are those of its block.
+    `settings` are the settings of its block.
     """
     if trial.outcome is not None and trial.outcome.succeeded:
         return trial.part

@@ -1,4 +1,4 @@
-"""Sweeps side by side in a terminal: for each number of frames what each reached, and at what cost."""
+"""Compares sweeps in a terminal: for each number of frames, what each sweep reached, and at what cost."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ _NOTHING = "-"
 
 
 def side_by_side(folders: Sequence[str | PathLike[str]]) -> Table:
-    """A column a sweep; of the parameters those in which the best configs differ. `cost` is 1 for the sweep that took
-    the least arithmetic, and "R2 at equal cost" the best within that. Raises OutputError where a folder holds no
-    sweep."""
+    """A table with a column for each sweep. Of the parameters it has those in which the best configs differ.
+
+    `cost` is relative to the sweep that took the least arithmetic. "R2 at equal cost" is the best R2 that a sweep had
+    reached at that least cost. Raises OutputError where a folder holds no sweep.
+    """
     found = compare(folders)
     names = list(dict.fromkeys(found.sweep))
     table = Table("frames", "", *map(escape, names), show_edge=False)
@@ -34,7 +36,10 @@ def side_by_side(folders: Sequence[str | PathLike[str]]) -> Table:
 
 
 def lines(rows: Sequence[object]) -> dict[str, list[str]]:
-    """A line a fact, with a cell for each sweep's row of `compare`; a row is None for a sweep without these frames."""
+    """The table's lines by name, with a cell for each sweep.
+
+    `rows` are the sweeps' rows of `compare` for one number of frames; None for a sweep that has no such block.
+    """
     costs = [float(getattr(row, "cost", 0)) for row in rows]
     least = min((cost for cost in costs if cost > 0), default=1.0)
     found = {

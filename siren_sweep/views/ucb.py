@@ -1,4 +1,4 @@
-"""The UCB scores of a block's tree, by the reward and the c that its sampler had."""
+"""The UCB scores of a block's tree, with the reward and the constant c of its sampler."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from siren_sweep.search.tree import Node, Reward, Score, scores
 
 
 def ranking(nodes: Iterable[Node], settings: Mapping[str, Any], most: int | None = None) -> list[Score]:
-    """The PUCT scores of the nodes that have a value, or of the `most` with the highest, highest first; `settings` are
-    the sweep's."""
+    """The PUCT scores of the nodes that have a value, highest first, `most` of them at most.
+
+    `settings` are the sweep's.
+    """
     reward = Reward.raw if settings.get("sampler.reward") == Reward.raw else Reward.rank
     return scores(nodes, exploration(settings), reward, most)
 
 
 def exploration(settings: Mapping[str, Any]) -> float:
-    """The constant c."""
+    """The constant c of the sweep's UCB scores."""
     for key in ("sampler.c", "claude.ucb_c"):
         if isinstance(settings.get(key), int | float):
             return float(settings[key])

@@ -1,1 +1,1 @@
-"""MLflow as a mirror of the studies, with a registry of the best models."""
+"""Copies the studies to MLflow, and registers the best models there."""

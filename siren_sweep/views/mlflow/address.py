@@ -1,7 +1,7 @@
 """Which MLflow a sweep's runs go to: one rule for every command.
 
-What the config says (`tracking.uri`), else the environment's MLFLOW_TRACKING_URI, else the sqlite file beside the
-sweeps. A sweep knows it from its first start on, without user and password.
+The address is the config's `tracking.uri`, else the environment's MLFLOW_TRACKING_URI, else the sqlite file in the
+outputs folder. A sweep stores it at its first start, without user and password.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.study.records import TrackedTo
 
 HOST, PORT = "127.0.0.1", 5000  # of the pages that `siren-sweep ui` shows, unless the port is taken
-TRAINING = "workflowType=machine_learning"  # of a page: that it is of training runs, and not of language models
+TRAINING = "workflowType=machine_learning"  # in a page's address: shows training runs, not those of language models
 VARIABLE = "MLFLOW_TRACKING_URI"
-_LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN")  # by which MLflow finds a user without an address's
+_LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN")  # a login that MLflow takes where the address has none
 _DATABASES, _SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http", "https", "databricks")
 
 
 def tracking_uri(given: str | None) -> str | None:
-    """The address by the rule; None for the file beside the sweeps. Raises ConfigError where MLflow has no such."""
+    """The address by this rule; None for the file in the outputs folder. Raises ConfigError for an unknown kind."""
     uri = given or os.environ.get(VARIABLE) or None
     if uri is None:
         return None
@@ -33,24 +33,24 @@ def tracking_uri(given: str | None) -> str | None:
             f" {', '.join(f'{name}://' for name in _DATABASES)} (a folder as a store is refused by MLflow 3; a file is "
             f"sqlite:////FOLDER/mlflow.db), got {redacted(uri)!r}"
         )
-    file = re.fullmatch(r"(sqlite(?:\+\w+)?):///([^/:].*)", uri)  # relative to where the command was typed
+    file = re.fullmatch(r"(sqlite(?:\+\w+)?):///([^/:].*)", uri)  # a path relative to where the command was typed
     return f"{file[1]}:///{os.path.abspath(file[2])}" if file else uri
 
 
 def tracked_to(uri: str | None) -> TrackedTo:
-    """What a sweep stores of an address."""
+    """The form in which a sweep stores an address."""
     return TrackedTo(None) if uri is None else TrackedTo(redacted(uri), redacted(uri) != uri)
 
 
 def shown(uri: str | None, outputs: OutputPaths) -> str:
-    """An address as a person is told it."""
+    """An address as messages show it."""
     return redacted(uri or sqlite_url(outputs.mlflow_db))
 
 
 def sync_uri(stored: TrackedTo | None, given: str | None, outputs: OutputPaths) -> str | None:
-    """The address to which what is missing is sent: the sweep's own, whole. `given` is of the command line.
+    """The sweep's own address, with user and password, to which missing runs are sent. `given` is `--tracking-uri`.
 
-    Raises ConfigError where that is another, OutputError where a password is wanted that nobody gave.
+    Raises ConfigError where `given` is another address, and OutputError where a password is needed and not given.
     """
     if stored is None:  # a sweep that has not tracked yet
         return tracking_uri(given)

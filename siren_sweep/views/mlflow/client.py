@@ -1,4 +1,4 @@
-"""MLflow's client, for stores that may be gone or hold nothing yet."""
+"""Makes MLflow's client, and reads runs with it from stores that may be out of reach or empty."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 
 def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
-    """The address of each run's page by its key, as `block_01/trial_0003`, of the sweep whose first block's study is
-    `first`; nothing where MLflow has none, or cannot be asked."""
+    """The address of each run's page in MLflow, by the run's key, such as `block_01/trial_0003`.
+
+    `first` is the study of the sweep's first block. Empty where MLflow has no runs or cannot be reached.
+    """
     tracked = read_tracked_to(first)
     if tracked is None or (tracked.uri is None and not outputs.mlflow_db.is_file()):
         return {}
@@ -39,7 +41,7 @@ def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
 
 
 def all_runs(client: MlflowClient, experiment: str, deleted_too: bool = False) -> Iterator[Run]:
-    """The runs of an experiment, by its id, page by page."""
+    """All runs of an experiment, given by its id, read page by page."""
     from mlflow.entities import ViewType
 
     kind, token = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY, None
@@ -54,11 +56,11 @@ def client_of(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # the address of each run, with its password
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # a run's address may hold a password
     import logging
 
     from mlflow import MlflowClient
 
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(uri)  # its registry is there too, unless MLFLOW_REGISTRY_URI says another
+    return MlflowClient(uri)  # the model registry is at the same address, unless MLFLOW_REGISTRY_URI is set

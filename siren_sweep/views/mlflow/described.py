@@ -1,4 +1,4 @@
-"""What MLflow is told of a run beside its metrics: name, parameters, tags, the data it was given, and a description."""
+"""What MLflow stores of a run beside its metrics: name, parameters, tags, its data, and a description."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from siren_sweep.views.mlflow.address import TRAINING
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
-MOST_COMPARED = 100  # runs in one address: MLflow takes 8000 characters of a description, of which a run takes 44
+MOST_COMPARED = 100  # runs in one link: a description has at most 8000 characters, and a run takes 44 of them
 NOTE, COMMIT = "mlflow.note.content", "mlflow.source.git.commit"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A run as MLflow shows it, of the `trials` of a block, of which it begins with the first."""
+    """A run as MLflow shows it. It begins with the first of `trials`; its data are those of `block`."""
 
     name: str
     block: Block
@@ -47,19 +47,19 @@ class Shown:
 
 
 def shown_sweep(sweep: str, block: Block, trials: Sequence[Trial]) -> Shown:
-    """`demo`, by its first block: the settings that every block has."""
+    """The run of a sweep, such as `demo`, with the settings of its first block, which all blocks share."""
     return Shown(sweep, block, trials, _settings(block), {})
 
 
 def shown_block(sweep: str, block: Block, trials: Sequence[Trial]) -> Shown:
-    """`demo, block 1`: what is the block's own, and the search's settings."""
+    """The run of a block, such as `demo, block 1`, with the block's own settings and those of the search."""
     own = {"block": block.number, "n_training_frames": block.n_training_frames}
     search = {name: value for name, value in _settings(block).items() if name.startswith(("claude.", "search_space."))}
     return Shown(f"{sweep}, block {block.number}", block, trials, own | search, own | {"data_hash": block.data_hash})
 
 
 def shown_trial(sweep: str, block: Block, trial: Trial) -> Shown:
-    """`demo, block 1, trial 4`: its explorable parameters and frames, and its place in the sweep."""
+    """The run of a trial, such as `demo, block 1, trial 4`, with its explorable parameters and place in the sweep."""
     plan = trial.plan
     kind = "validation" if plan.validation_of is not None else "whole" if plan.whole_of is not None else "trial"
     keys = ("block", "slot", "batch", "iteration", "parent", "mutation", "strategy", "seed")
@@ -78,12 +78,12 @@ def _settings(block: Block) -> dict[str, Any]:
 
 
 def milliseconds(when: datetime.datetime) -> int:
-    """Since 1970, as MLflow counts time."""
+    """Milliseconds since 1970, as MLflow counts time."""
     return int(when.timestamp() * 1000)
 
 
 def provenance_tags(weights: Path) -> dict[str, Any]:
-    """What the run's weights say of what made them: versions, commit, machine, precision; empty without any."""
+    """The provenance in a weights file: versions, commit, machine, precision. Empty where there is no such file."""
     from siren_sweep.train.saved import described
 
     try:
@@ -95,7 +95,7 @@ def provenance_tags(weights: Path) -> dict[str, Any]:
 
 
 def data_input(block: Block) -> DatasetInput:
-    """The stimulus field of a block as MLflow logs an input."""
+    """The data of a block as an input of a run in MLflow."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     path = str(block.dataset.get("path"))
@@ -109,11 +109,10 @@ def data_input(block: Block) -> DatasetInput:
 
 
 def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float, int]]:
-    """The curve of a block's best R2: for each told trial how many were told so far, the best R2 among them, and when
-    this one ended, in milliseconds since 1970.
+    """The curve of a block's best R2: for each told trial (the number of told trials, the best R2, when it ended).
 
-    Trials come in the order in which they are told, so that a later look adds points at the end alone. One that was
-    given up after a pause is left out: it is told at the block's end, whenever it ran.
+    The time is in milliseconds since 1970. Trials come in the order in which they are told, so that later calls only
+    add points at the end. A paused trial that was given up is left out, since it is told at the block's end.
     """
     points, best = [], None
     told = [trial for trial in trials if trial.state.is_finished() and trial.given_up is None and trial.told]
@@ -126,20 +125,20 @@ def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float, int]]:
 
 
 class Links:
-    """Addresses within MLflow's pages, of one experiment."""
+    """Links within MLflow's pages, for one experiment, given by its id."""
 
     def __init__(self, experiment: str) -> None:
         self._experiment = experiment
 
     def run(self, run_id: str) -> str:
-        """A run's page, among those of model training: without saying so MLflow shows it among those of GenAI."""
+        """A link to a run's page."""
         return f"{self._page(run_id)}?{TRAINING}"
 
     def artifact(self, run_id: str, path: str) -> str:
         return f"{self._page(run_id)}/artifacts/{quote(path)}?{TRAINING}"
 
     def compared(self, run_ids: Sequence[str]) -> str:
-        """Runs beside each other, their parallel coordinates first."""
+        """A link to the page that compares runs."""
         runs, experiments = (quote(json.dumps(ids)) for ids in (list(run_ids), [self._experiment]))
         return f"#/compare-runs?runs={runs}&experiments={experiments}&{TRAINING}"
 
@@ -150,7 +149,7 @@ class Links:
 def block_note(
     study: Study, best: Winner | None, links: Links, run_id: str, run_ids: Sequence[str], with_report: bool
 ) -> str:
-    """A block's description, in Markdown."""
+    """The description of a block's run, in Markdown."""
     block, trials = read_block(study), read_trials(study)
     ended = [trial for trial in trials if trial.state.is_finished()]
     states = {state: sum(trial.state is state for trial in ended) for state in (TrialState.PRUNED, TrialState.FAIL)}
@@ -174,12 +173,12 @@ def block_note(
 
 
 def sweep_note(sweep: str, blocks: Mapping[int, tuple[Block, float | None, str]], links: Links) -> str:
-    """A sweep's description, in Markdown; each block with its best final R2 and its run."""
+    """The description of a sweep's run, in Markdown; `blocks` has each block, its best final R2 and its run's id."""
     lines = [f"**The sweep {sweep}.** It has a run for each block, and below it one for each trial.", ""]
     lines += ["| block | frames | best final R2 | |", "| --- | --- | --- | --- |"]
     for number, (block, r2, run_id) in blocks.items():
         files = {"report": "report/report.html", "best config": f"block_{number:02d}.yaml"}
-        pages = files if r2 is not None and run_id else {}  # of a run that was deleted for good there is no page
+        pages = files if r2 is not None and run_id else {}  # a run that was deleted for good has no page
         more = ", ".join(f"[{name}]({links.artifact(run_id, file)})" for name, file in pages.items())
         told = shown_r2(r2) if r2 is not None else "still open"
         own = f"[{number}]({links.run(run_id)})" if run_id else str(number)

@@ -1,7 +1,7 @@
-"""A sweep's own experiment and model in MLflow, found again by the sweep's identity, however a person named them since.
+"""Finds or makes a sweep's own experiment and registered model in MLflow.
 
-A name alone would do for one sweep. A sweep that begins anew in an emptied folder, or another person's on the same
-server, may have a name that MLflow knows already; its runs are its own all the same.
+They are found by the sweep's id in their tags, since a name may be taken: by a sweep that was begun anew in an emptied
+folder, or by another person's on the same server. So a person may also rename them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-TAG, MARK, MADE = "sweep_id", "mark", "made"  # of an experiment: whose it is, who sent last, and which one it is
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # by which its pages are those of training runs
+TAG, MARK, MADE = "sweep_id", "mark", "made"  # tags of an experiment: its sweep, its last sender's mark, its own id
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # makes MLflow show the pages of training runs
 _ARTIFACTS = {
     "experiments": ["artifact_location"],
     "runs": ["artifact_uri"],
@@ -33,26 +33,26 @@ _ARTIFACTS = {
 
 @dataclass(frozen=True)
 class Sweep:
-    """The name of a sweep, and what tells it from others of that name."""
+    """The name of a sweep, and an id that tells it from others of that name."""
 
     name: str
     id: str
 
     @property
     def names(self) -> Iterator[str]:
-        """`name`, `name_2` and so on: the first that is not another's is the sweep's."""
+        """`name`, `name_2` and so on. The sweep takes the first one that is free."""
         return itertools.chain([self.name], (f"{self.name}_{number}" for number in itertools.count(2)))
 
     @property
     def tag(self) -> str:
-        """How MLflow is asked for what is the sweep's."""
+        """The filter by which MLflow finds what belongs to the sweep."""
         return f"tags.{TAG} = '{self.id}'"
 
 
 def experiment_of(client: MlflowClient, sweep: Sweep, artifacts: str | None) -> Experiment:
-    """The experiment of a sweep, made where there is none; its artifacts at the address `artifacts`, or MLflow's own.
+    """The experiment of a sweep. Where there is none it is made, with its artifacts at the address `artifacts`.
 
-    Raises OutputError where a person has deleted it, also for good.
+    Raises OutputError where a person has deleted it, for good or not.
     """
     from mlflow.entities import ViewType
 
@@ -75,7 +75,7 @@ def experiment_of(client: MlflowClient, sweep: Sweep, artifacts: str | None) -> 
 
 
 def model_of(client: MlflowClient, sweep: Sweep) -> str:
-    """The name of a sweep's registered model, made where there is none."""
+    """The name of a sweep's registered model, which is made where there is none."""
     from mlflow.exceptions import MlflowException
 
     if found := client.search_registered_models(sweep.tag):
@@ -92,8 +92,10 @@ def model_of(client: MlflowClient, sweep: Sweep) -> str:
 
 
 def find_artifacts(outputs: OutputPaths) -> None:
-    """Where the outputs were moved or copied since, say so to the MLflow file beside them: it keeps the addresses of
-    artifacts as absolute ones, and has no call that would change one."""
+    """Correct the addresses of artifacts in the outputs' MLflow file, where the outputs were moved or copied.
+
+    The addresses are absolute, and MLflow has no call that changes them.
+    """
     if not outputs.mlartifacts.is_dir():
         return
     own = outputs.mlartifacts.absolute().as_uri()

@@ -1,10 +1,10 @@
-"""MLflow as a mirror of the studies: sweep > block > trial as nested runs.
+"""Copies the studies to MLflow as nested runs: sweep > block > trial.
 
-Workers never talk to MLflow. The mirror reads the studies and sends what MLflow does not have yet; what it has is asked
-of MLflow itself. So an outage costs training nothing, and what could not be sent is sent by a later mirror, in order
-and once. What a person deletes there stays deleted, with what would come below it, also when MLflow has forgotten it
-(`mlflow gc`): the study has the keys of what was sent. Two copies of a sweep have an experiment each: whoever sends
-leaves a mark in the experiment, and a sweep that finds a mark which it never left is a copy.
+Workers never talk to MLflow. The mirror reads the studies, asks MLflow what it has, and sends the rest. So an outage
+does not affect training, and a later mirror sends what is missing, in order and once. A run that a person deletes there
+stays deleted, with all below it, also when MLflow has forgotten it (`mlflow gc`): the study has the keys of what was
+sent. Two copies of a sweep have an experiment each. Whoever sends leaves a mark in the experiment, and a sweep that
+finds a mark which it never left is a copy.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
-MOST_MARKS = 1000  # far more than a sweep leaves between two looks at its experiment
+MOST_MARKS = 1000  # marks that a sweep remembers: far more than it leaves between two checks of its experiment
 MAX_TEXT = 5000  # characters of a parameter or a tag; MLflow takes 6000 and 8000
 CURVES = {"r2": "r2", "mse": "mse", "learning_rate": "learning_rate", "steps_per_s": "steps_per_second"}
 
 
 @dataclass
 class _Sent:
-    """What MLflow has of one run."""
+    """What of one run MLflow has."""
 
     run_id: str
     n_reports: int = 0
@@ -48,11 +48,11 @@ class _Sent:
     last_ms: int = 0  # the time of the last report
     ended: bool = False
     deleted: bool = False  # by a person
-    described: bool = True  # its parameters and its data are there
+    described: bool = True  # whether its parameters and its data were sent
 
 
 class CopiedError(Exception):
-    """Another copy of the sweep sends to its experiment: a mirror that is made anew has one of its own."""
+    """Another copy of the sweep sends to the same experiment. A new mirror gets an experiment of its own."""
 
 
 class Mirror:
@@ -68,8 +68,8 @@ class Mirror:
         if own:
             create_once(outputs.mlflow_db, _make_tables)
             find_artifacts(outputs)
-        self._over = set[int]()  # blocks of which all is sent: they open again at a start of the sweep alone
-        self._looked = False  # in this update, whether the experiment is still this sweep's
+        self._over = set[int]()  # blocks that were sent whole; only a new start of the sweep opens them again
+        self._looked = False  # whether this update has checked that the experiment is still this sweep's
         self._asked = client_of(uri or sqlite_url(outputs.mlflow_db))
         artifacts = outputs.mlartifacts.absolute().as_uri() if own else None
         found = experiment_of(self._asked, self._sweep, artifacts)
@@ -89,7 +89,10 @@ class Mirror:
 
     @property
     def _client(self) -> MlflowClient:
-        """MLflow, to be written to: in each update it is looked once whether the experiment is still this sweep's."""
+        """The client for writing. Once in each update it checks that the experiment is still this sweep's.
+
+        Raises CopiedError.
+        """
         if not self._looked:
             mark = self._asked.get_experiment(self._experiment_id).tags.get(MARK)
             if mark != self._known.marks[-1]:
@@ -98,21 +101,21 @@ class Mirror:
         return self._asked
 
     def _mark(self) -> None:
-        """Leave a new mark, and keep which runs there are."""
+        """Leave a new mark in the experiment, and store the keys of the runs that were sent."""
         marks = (*self._known.marks, uuid.uuid4().hex[:8])[-MOST_MARKS:]
         self._known = dataclasses.replace(self._known, keys=tuple(sorted(self._sent)), marks=marks)
-        write_mirrored(self._first, self._known)  # before MLflow has it: a mark that is not known is a copy's
+        write_mirrored(self._first, self._known)  # before MLflow has it, else the mark would seem a copy's
         self._asked.set_experiment_tag(self._experiment_id, MARK, marks[-1])
         self._looked = True
 
     @property
     def sweep_run(self) -> str | None:
-        """The id of the sweep's own run; None where there is none, or a person deleted it."""
+        """The id of the sweep's own run; None where there is none, or a person has deleted it."""
         sent = self._sent.get("sweep")
         return sent.run_id if sent and not sent.deleted else None
 
     def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], over: bool) -> None:
-        """Send what is new of the blocks that have begun; `over` says that the sweep has come to its end."""
+        """Send what is new in the blocks that have begun; `over` says whether the sweep has ended."""
         self._looked = False
         self._send(blocks, validations, over)
         if self._sent.keys() - {*self._known.keys}:
@@ -192,7 +195,7 @@ class Mirror:
         start_ms = described.milliseconds(trial.began)
         points = []
         for report in new:
-            # A second attempt may be faster than the first, whose reports it goes on from: time does not go back.
+            # A second attempt goes on from the first one's reports, and may be faster: times must not go back.
             run.last_ms = max(run.last_ms + 1, start_ms + int(report.elapsed_s * 1000))
             points += [(name, getattr(report, field), run.last_ms, report.step) for field, name in CURVES.items()]
         self._log(run, points)
@@ -207,7 +210,7 @@ class Mirror:
             if not sweep.deleted:
                 self._log(sweep, [("best_r2", best.final_r2, _end_ms(best.run), number)], tags=origin)
             self._log_files(block, [self._paths.best_file(number, ending) for ending in (".yaml", ".png")])
-            if saved.config.is_file() and saved.weights.is_file():  # an imported log, and a tidied folder, have none
+            if saved.config.is_file() and saved.weights.is_file():  # else an imported log, or a folder that was tidied
                 register(self._client, block.run_id, self._sweep, study, best, saved)
         self._send_views(number, block)
         keys = [trial_folder(study.study_name, trial.number) for trial in read_trials(study)]
@@ -218,7 +221,7 @@ class Mirror:
         block.ended = True
 
     def _send_views(self, number: int, block: _Sent) -> None:
-        """The report with its table, the record, and an agent's logs, as they stand at the block's end."""
+        """Send the report with its table, the record, and an agent's logs, as they are at the block's end."""
         paths, name = self._paths, self._paths.root.name
         record = [paths.record / f"{name}_{kind}" for kind in ("analysis.md", "memory.md", "ucb_scores.txt")]
         agent = sorted(paths.agent.glob(f"block_{number:02d}_*.log"))
@@ -227,7 +230,10 @@ class Mirror:
             self._log_files(block, files, folder)
 
     def _run(self, key: str, parent: _Sent | None, shown: described.Shown) -> _Sent:
-        """The run of a sweep, block or trial, made where MLflow has none; below a deleted one it counts as deleted."""
+        """The run of a sweep, block or trial, which is made where MLflow has none.
+
+        Where the parent was deleted, nothing is made below it, and the parent is returned.
+        """
         if key not in self._sent and parent is not None and parent.deleted:
             return parent
         if key not in self._sent:
@@ -243,7 +249,7 @@ class Mirror:
         return sent
 
     def _known_runs(self) -> dict[str, _Sent]:
-        """What an earlier mirror has sent, also where a person deleted it since."""
+        """The runs that an earlier mirror has sent, by key, those that a person has deleted included."""
         known: dict[str, _Sent] = {}
         for run in all_runs(self._asked, self._experiment_id, deleted_too=True):
             ended, deleted = run.info.status != "RUNNING", run.info.lifecycle_stage == "deleted"
@@ -251,13 +257,13 @@ class Mirror:
             sent = self._asked.get_metric_history(own_id, "r2") if still else []
             last_ms = max((point.timestamp for point in sent), default=0)
             n_best = len(self._asked.get_metric_history(own_id, "best_r2")) if still else 0
-            whole = bool(run.inputs and run.inputs.dataset_inputs)  # which are the last that a new run is told
+            whole = bool(run.inputs and run.inputs.dataset_inputs)  # they are the last that a new run is sent
             key = run.data.tags.get("key", "")
             known[key] = _Sent(own_id, len(sent), n_best, last_ms, ended, deleted, described=whole)
         return known
 
     def _log_result(self, run: _Sent, trial: Trial) -> None:
-        """The metrics with which a trial ended."""
+        """Send the final metrics of a trial."""
         known = {name: value for name, value in trial.metrics.items() if value is not None}
         self._log(run, [(name, value, _end_ms(trial), 0) for name, value in known.items()])
 
@@ -269,7 +275,7 @@ class Mirror:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Points are (metric, value, milliseconds since 1970, step)."""
+        """Send to a run. Points are (metric, value, milliseconds since 1970, step)."""
         from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(name, float(value), when, step) for name, value, when, step in points]
@@ -280,14 +286,14 @@ class Mirror:
             self._client.log_batch(run.run_id, metrics[part], own[part], said[part])
 
     def _log_files(self, run: _Sent, files: Sequence[Path], folder: str | None = None) -> None:
-        """Those of the files that are there."""
+        """Send those of the files that exist."""
         for file in files:
             if file.exists():
                 self._client.log_artifact(run.run_id, str(file), folder)
 
 
 def _make_tables(database: Path) -> None:
-    """A new database with MLflow's tables; takes it seconds, and a hundred migrations."""
+    """Make a database with MLflow's tables. This runs a hundred migrations, and takes seconds."""
     client_of(sqlite_url(database)).search_experiments(max_results=1)
 
 

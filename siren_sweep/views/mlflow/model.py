@@ -1,4 +1,4 @@
-"""A registered model as MLflow loads it: `mlflow.pyfunc.load_model("models:/NAME@block_01")`, without any pickle.
+"""Loads a registered model for MLflow: `mlflow.pyfunc.load_model("models:/NAME@block_01")`. Nothing is pickled.
 
 MLflow calls `_load_pyfunc` with a folder that holds a trial's `config.yaml` and `weights.safetensors`.
 """
@@ -24,11 +24,11 @@ class Luminance:
     """A trained SIREN as a function of (t, x, y)."""
 
     def __init__(self, saved: TrialPaths) -> None:
-        said = described(saved.weights)  # nothing, by an older version, which scaled nothing
+        said = described(saved.weights)  # None for weights of an older version, which did not scale
         self._fit = Fit(read_config(saved.config), load_file(saved.weights), said.scaling if said else UNSCALED)
 
     def predict(self, model_input: Mapping[str, Any]) -> np.ndarray:
-        """Luminance (n,) at the columns `t` (frames), `x` and `y`, each (n,), of a data frame."""
+        """Luminance (n,) for a data frame with the columns `t` (frames), `x` and `y`, each (n,)."""
         t, x, y = (torch.tensor(np.asarray(model_input[name], np.float64)) for name in ("t", "x", "y"))
         with torch.no_grad():
             return np.asarray(self._fit(t, x, y))

@@ -1,6 +1,6 @@
-"""MLflow's model registry: one model a sweep, a version for the best of each block, with the block's name as alias.
+"""Registers a sweep's best models in MLflow: one model a sweep, a version for each block, with its name as an alias.
 
-A version holds a config and its weights as they were saved, loaded by `mlflow_model`; nothing in it is pickled.
+A version holds the config and the weights as the trial saved them. `mlflow/model` loads it; nothing in it is pickled.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ _REGISTERED = "registered_trial"
 
 
 def register(client: MlflowClient, run_id: str, sweep: Sweep, study: Study, best: Winner, saved: TrialPaths) -> None:
-    """Register a block's best as a version of the sweep's model, once for each trial, whatever a person made of it
-    since. Raises what MLflow raises."""
+    """Register a block's winner as a version of the sweep's model, unless that was done before for the same trial.
+
+    `run_id` is the block's run. May raise whatever MLflow raises.
+    """
     trial = str(best.searched.number)
     if client.get_run(run_id).data.tags.get(_REGISTERED) == trial:
         return
@@ -47,10 +49,10 @@ def register(client: MlflowClient, run_id: str, sweep: Sweep, study: Study, best
 
 @contextlib.contextmanager
 def downloaded(uri: str, tracking_uri: str | None = None) -> Iterator[Path]:
-    """The folder of a model that MLflow names by `uri`, as `models:/demo@block_02`, while it is needed.
+    """Download a model, such as `models:/demo@block_02`; yields its folder, which is deleted after the context.
 
-    MLflow is at `tracking_uri`, else where MLFLOW_TRACKING_URI says, else `outputs/mlflow.db` here. Raises OutputError
-    where MLflow has no such model, or cannot be reached.
+    MLflow is at `tracking_uri`, else at the environment's MLFLOW_TRACKING_URI, else in `outputs/mlflow.db` here. Raises
+    OutputError where MLflow has no such model or cannot be reached.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
@@ -59,7 +61,7 @@ def downloaded(uri: str, tracking_uri: str | None = None) -> Iterator[Path]:
     before = mlflow.get_tracking_uri() if is_set else None
     where = tracking_uri or before or _store_here(uri)
     if where != before:
-        mlflow.set_tracking_uri(where)  # for all of MLflow: its registry is asked for aliases there alone
+        mlflow.set_tracking_uri(where)  # for the whole process, since the registry finds an alias only there
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
@@ -75,7 +77,10 @@ def downloaded(uri: str, tracking_uri: str | None = None) -> Iterator[Path]:
 
 
 def _store_here(uri: str) -> str:
-    """The store of a sweep that was started in the current folder: MLflow would make an empty one."""
+    """The address of the store in `outputs` of the current folder. Raises OutputError where there is none.
+
+    MLflow by itself would make an empty store.
+    """
     store = OutputPaths(Path("outputs").absolute()).mlflow_db
     if not store.is_file():
         raise OutputError(
@@ -88,7 +93,7 @@ def _store_here(uri: str) -> str:
 def _version(
     client: MlflowClient, run_id: str, name: str, study: Study, best: Winner, saved: TrialPaths
 ) -> ModelVersion:
-    """A version; one whose registration was cut off is made again under another id."""
+    """Make a version of the model. One whose registration was interrupted is made again, with another id."""
     experiment = client.get_run(run_id).info.experiment_id
     block = read_block(study)
     facts: dict[str, Any] = {"block": block.number, "trial": best.searched.number, "final_r2": best.final_r2}
@@ -110,7 +115,7 @@ def _version(
 
 
 def _description(tracking_uri: str, name: str, alias: str, facts: Mapping[str, Any]) -> str:
-    """What a version's page says: what it is, and the line that loads it from anywhere."""
+    """The text of a version's page: its frames and R2, and the line of Python that loads it."""
     return (
         f"{facts['n_training_frames']} frames, final R2 {shown_r2(facts['final_r2'])}. In Python, as a function of "
         "(t, x, y):\n\n```python\nimport siren_sweep\n\n"
@@ -119,7 +124,7 @@ def _description(tracking_uri: str, name: str, alias: str, facts: Mapping[str, A
 
 
 def _write_model(folder: Path, saved: TrialPaths) -> None:
-    """The folder of MLflow's `python_function` flavour."""
+    """Write the folder of MLflow's `python_function` flavour."""
     from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema

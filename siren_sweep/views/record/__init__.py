@@ -1,4 +1,4 @@
-"""The scientific record of a sweep: hypotheses, verdicts, evidence, and the Markdown that shows them.
+"""The scientific record of a sweep: hypotheses, verdicts and evidence, as Markdown.
 
-All of it is a view: made from the studies alone, and made again byte for byte.
+It is made from the studies alone, and is the same byte for byte when it is made again.
 """

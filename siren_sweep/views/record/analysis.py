@@ -1,9 +1,8 @@
-"""`{name}_analysis.md`: one entry a trial, in the order in which they were told; what stands in it never changes.
+"""Writes `{name}_analysis.md`: one entry for each trial, in the order in which they were told. Text is only added.
 
-Entries come batch by batch, once the batch is over, and rest on nothing that came later. That of a paused trial comes
-when it has gone on to its end, or was given up. An entry says where it comes from where that differs from the entry
-before in its block. At a block's end its marker follows, and the verdicts that its
-validation revises.
+The entries of a batch are written when it is over, and use nothing that came later. A paused trial gets its entry when
+it has run to its end, or was given up. An entry has its provenance where that differs from the entry before it in the
+block. At a block's end there are a marker, and the verdicts that the block's validation revises.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from siren_sweep.views.record.tree import next_parent, ranked
 
 
 def analysis_text(name: str, blocks: Sequence[BlockView]) -> str:
-    """The whole file: what a longer study gives begins with it."""
+    """The text of the whole file. That of a later state of the same sweep begins with it."""
     parts = [f"# Analysis: {one_line(name)}\n"]
     for block in blocks:
         parts += _block(block, blocks)
@@ -49,7 +48,7 @@ def _block(block: BlockView, blocks: Sequence[BlockView]) -> list[str]:
 
 
 def _entry(judged: Judged, following: str, origin: str) -> str:
-    """An entry of the log; `origin` is empty where it is that of the entry before."""
+    """The entry of one trial. `following` is the next parent; `origin` is empty where the entry before has the same."""
     trial, parent, verdict = judged.trial, judged.parent, judged.verdict
     why = words.rationale(trial)
     hypothesis = words.hypothesis(trial, parent) + (f" ({why})" if why else "")

@@ -1,7 +1,7 @@
-"""What the verdicts of all blocks add up to: statements on one parameter and one direction, each with its level.
+"""Combines the verdicts of all blocks to statements, each on one parameter and one direction, with a level.
 
 A statement is established by three or more consistent iterations, tentative with one or two, and contradicted
-where iterations conflict. Confounded and inconclusive results count for nothing.
+where iterations conflict. Inconclusive results, and those of several changed parameters, do not count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ N_ESTABLISHED = 3
 
 
 class Level(StrEnum):
-    """How well a statement is founded."""
+    """How much evidence there is for a statement."""
 
     established = "established"
     tentative = "tentative"
@@ -30,7 +30,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Judged:
-    """A told trial, its parent, and a verdict given with a certain noise."""
+    """A told trial with its parent, its verdict, and the noise by which it was judged."""
 
     trial: TrialView
     parent: TrialView | None
@@ -40,7 +40,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Statement:
-    """What raising (or lowering) one parameter does to final R2: the results that were better, and those worse."""
+    """What raising (or lowering) one parameter does to final R2, with the better and the worse results."""
 
     parameter: str
     raised: bool
@@ -60,12 +60,12 @@ class Statement:
 
     @property
     def cases(self) -> list[Judged]:
-        """All that it rests on, in the order of iterations."""
+        """All results that it is based on, in the order of iterations."""
         return sorted(self.better + self.worse, key=lambda judged: judged.trial.plan.iteration)
 
     @property
     def once_established(self) -> bool:
-        """Whether it is contradicted, and was a principle until then."""
+        """Whether it is contradicted, and its first three results had established it."""
         first = [judged.verdict.call for judged in self.cases[:N_ESTABLISHED]]
         return self.level is Level.contradicted and len(first) == N_ESTABLISHED and len(set(first)) == 1
 
@@ -86,20 +86,21 @@ class Statement:
 
 
 def judge_block(block: BlockView, noise: Noise) -> list[Judged]:
-    """The told trials of one block, each as it was judged when its batch was over."""
+    """The told trials of one block with their verdicts, each judged by what was known when its batch was over."""
     told, batches = by(block.trials, lambda one: one.told_in), by(block.trials, lambda one: one.plan.batch)
     found = []
     for batch in sorted(block.told):
-        own = sorted(told[batch], key=lambda trial: trial.given_up is not None)  # which comes after all that trained
+        own = sorted(told[batch], key=lambda trial: trial.given_up is not None)  # given up: last
         beside = [one for number in {trial.plan.batch for trial in own} for one in batches[number]]
         parents = [parent for trial in own if (parent := block.trial(trial.plan.parent))]
-        seen = block.after(batch, {one.number: one for one in (*beside, *parents)}.values())  # what they are judged by
+        # A view with only the trials by which these are judged: of few trials it is made fast.
+        seen = block.after(batch, {one.number: one for one in (*beside, *parents)}.values())
         found += [Judged(trial, seen.trial(trial.plan.parent), judge(trial, seen, noise), noise) for trial in own]
     return found
 
 
 def by(trials: Iterable[TrialView], key: Callable[[TrialView], int | None]) -> defaultdict[int | None, list[TrialView]]:
-    """The trials in groups, in their order."""
+    """The trials in groups by their key. They keep their order."""
     groups = defaultdict[int | None, list[TrialView]](list)
     for trial in trials:
         groups[key(trial)].append(trial)
@@ -107,7 +108,7 @@ def by(trials: Iterable[TrialView], key: Callable[[TrialView], int | None]) -> d
 
 
 def revised(blocks: Sequence[BlockView], ended: int) -> list[tuple[Judged, Judged]]:
-    """The verdicts that change at the end of a block, as (before, after): its validation adds to what is known."""
+    """The verdicts that change at the end of block `ended`, as (before, after), since it adds to the known noise."""
     return [
         (old, new)
         for block in blocks
@@ -122,13 +123,13 @@ def revised(blocks: Sequence[BlockView], ended: int) -> list[tuple[Judged, Judge
 
 
 def current(blocks: Sequence[BlockView]) -> list[Judged]:
-    """Every told trial with its latest verdict: the one after the last revision."""
+    """Every told trial with its latest verdict, which is that after the last revision."""
     ended = max((block.number for block in blocks if block.ended), default=0)
     return [judged for block in blocks for judged in judge_block(block, noise_before(blocks, ended + 1))]
 
 
 def statements(judgements: Iterable[Judged]) -> list[Statement]:
-    """One statement a parameter and direction that the evidence bears on, in the order of the parameters."""
+    """A statement for each parameter and direction for which there is evidence, in the order of the parameters."""
     cases: dict[tuple[str, bool], dict[Call, list[Judged]]] = {}
     for judged in judgements:
         if judged.verdict.evidence and judged.parent is not None:
@@ -143,6 +144,6 @@ def statements(judgements: Iterable[Judged]) -> list[Statement]:
 
 
 def _value(trial: TrialView, name: str) -> float:
-    """A parameter's value; no windows are one window of all frames."""
+    """A parameter's value as a number. A `window_frames` of 0, no windows, counts as one window of all frames."""
     value = float(trial.config[name])
     return float(trial.plan.n_training_frames) if name == WINDOW and not value else value

@@ -1,4 +1,4 @@
-"""`{name}_memory.md`: what is known so far, in the sections that its readers expect, in their order."""
+"""Writes `{name}_memory.md`: what is known so far, in fixed sections that an agent and other programs read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GUARD = "**CRITICAL: This section must ALWAYS be at the END of memory file.**"
 
 
 def memory_text(name: str, blocks: Sequence[BlockView]) -> str:
-    """The whole file, of the blocks up to the last one given."""
+    """The text of the whole file for these blocks, of which the last one is the current block."""
     judged = current(blocks)
     sections = [
         f"# Working Memory: {one_line(name)} INR{_origin(blocks)}",
@@ -44,14 +44,14 @@ def memory_text(name: str, blocks: Sequence[BlockView]) -> str:
 
 
 def _origin(blocks: Sequence[BlockView]) -> str:
-    """Where the newest results come from."""
+    """The provenance of the newest result; empty where it is not known."""
     told = (words.origin(block, trial) for block in reversed(blocks) for trial in reversed(block.entries()))
     newest = next(filter(None, told), "")
     return f"\n\nProvenance: {newest}" if newest else ""
 
 
 def snapshot_text(name: str, blocks: Sequence[BlockView], ended: int) -> str:
-    """The memory as it stood when a block ended."""
+    """The memory as it was when block `ended` ended."""
     return memory_text(name, [replace(block, ended=True) for block in blocks if block.number <= ended])
 
 
@@ -157,7 +157,7 @@ def _emerging() -> str:
 
 
 def _hypothesis(block: BlockView, own: Sequence[Judged]) -> str:
-    """The latest batch's hypotheses, one a slot: planned, or just judged."""
+    """The hypotheses of the latest batch, one for each slot, and whether they have been judged."""
     batch = [trial for trial in block.trials if trial.plan.batch == block.trials[-1].plan.batch] if block.trials else []
     calls = {one.trial.number: str(one.verdict.call) for one in own}
     asked = [(trial, parent) for trial in batch if (parent := block.trial(trial.plan.parent))]
@@ -208,12 +208,12 @@ def _best_words(block: BlockView) -> str:
 
 
 def _varied(block: BlockView) -> list[str]:
-    """Leaf names of the parameters that differ among the block's trials."""
+    """The names (last part) of the parameters that differ among the block's trials."""
     names = dict.fromkeys(name for trial in block.trials for name in changed(block.trials[0], trial))
     return [leaf(name) for name in names]
 
 
 def _bullets(lines: Iterable[object]) -> str:
-    """A list below a heading, nothing where there is nothing to list."""
+    """A bullet list below a heading; empty without lines."""
     texts = [f"- {one_line(line, 2000)}" for line in lines]
     return "\n\n" + "\n".join(texts) if texts else ""

@@ -1,9 +1,9 @@
-"""How much final R2 differs by the seed alone, on the scale on which verdicts are given.
+"""Estimates how much final R2 differs between seeds, on the scale on which verdicts are given.
 
-The scale is log(1 - R2), the logarithm of the unexplained share of the variance: on it the spread between seeds moves
-least with R2. It is pooled over the blocks that ended before, each with its winner and the winner's config trained
-with other seeds. The winner was chosen for being the highest, which makes the spread a little too wide: it errs to the
-careful side, and without it two seeds would leave a single degree of freedom a block.
+The scale is log(1 - R2), the logarithm of the unexplained share of the variance, on which the spread between seeds
+depends least on R2. The spread is pooled over the blocks that ended before. Each has its winner, and runs of the
+winner's config with other seeds. As the winner was chosen for its high R2, the estimate is a little too large, which is
+the careful side. Without the winner, two seeds would give only one degree of freedom in each block.
 """
 
 from __future__ import annotations
@@ -17,34 +17,36 @@ from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped]
 
 from siren_sweep.views.blocks import BlockView
 
-# Of log(1 - R2) between seeds, until it is measured. On real video, 3 or 4 seeds a config: 0.1 to 0.8 at 10 frames,
-# where blocks begin and R2 is nearest to 1; 0.2 at 100; 0.02 to 0.1 in bench/results/recipe.json (100 and 1000).
+# The standard deviation of log(1 - R2) between seeds that is assumed until it is measured. On real video, with 3 or 4
+# seeds a config, it was 0.1 to 0.8 at 10 frames, where sweeps begin and R2 is nearest to 1; 0.2 at 100 frames; and 0.02
+# to 0.1 in bench/results/recipe.json (100 and 1000 frames).
 PRIOR_SD = 0.5
-# Degrees of freedom from which the prior is not asked any more: the fewest at which a t test at 5% finds a
-# difference of three standard deviations in four cases of five.
+# Degrees of freedom from which on the prior is not used: with so many, a t test at 5% finds a difference of three
+# standard deviations in four cases of five.
 ENOUGH = 15
-FALSE_POSITIVES = 0.05  # two-sided: of equal configs, the share called better or worse
-_FLOOR = 1e-12  # of 1 - R2: below it float32 predictions differ by their rounding
+FALSE_POSITIVES = 0.05  # two-sided: the share of equal configs that are called better or worse
+_FLOOR = 1e-12  # smallest 1 - R2: below it predictions in float32 differ by their rounding
 
 
 def score(r2: float) -> float:
-    """-log(1 - R2), natural; higher is better, and finite for every finite R2."""
+    """-log(1 - R2), with the natural logarithm. Higher is better; it is finite for every finite R2."""
     return -math.log(max(1.0 - r2, _FLOOR))
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The standard deviation of a score between seeds as it was measured, with its degrees of freedom; 0 of none."""
+    """The measured standard deviation of a score between seeds, and its degrees of freedom; both 0 without data."""
 
     sd: float = 0.0
     dof: int = 0
 
     def limit(self, variance: float = 2.0) -> float:
-        """What a difference of scores must exceed, either way, to be called one.
+        """The absolute difference of scores above which two configs count as different.
 
         `variance` is that of the difference in units of sd**2: 2 for two trials, 1 for a main effect of four. The
-        measured sd is taken with Student's t. While it rests on little, the prior's (or the measured one, where that
-        is larger) is taken as known beside it, and the sharper of the two decides, each at half the rate (Bonferroni).
+        measured sd is used with Student's t. While it has few degrees of freedom there is a second limit: that of a
+        known sd, which is the prior or, where that is larger, the measured one. The smaller of the two limits is used,
+        each computed for half the rate of false positives (Bonferroni).
         """
         if self.dof >= ENOUGH:
             return math.sqrt(variance) * self._measured(FALSE_POSITIVES)
@@ -54,7 +56,7 @@ class Noise:
 
     @property
     def factor(self) -> float:
-        """The limit of two trials as a factor of 1 - R2."""
+        """The limit for two trials, as a factor by which their 1 - R2 differ."""
         return math.exp(self.limit())
 
     def _measured(self, rate: float) -> float:
@@ -71,7 +73,7 @@ class Noise:
 
 
 def pooled(groups: Iterable[Sequence[float]]) -> Noise:
-    """The noise from groups of R2, each of one config with several seeds."""
+    """The noise from groups of R2; each group is of one config with several seeds."""
     squares, dof = 0.0, 0
     for group in groups:
         if len(group) > 1:
@@ -82,5 +84,5 @@ def pooled(groups: Iterable[Sequence[float]]) -> Noise:
 
 
 def noise_before(blocks: Iterable[BlockView], number: int) -> Noise:
-    """What was known of the noise when a block began."""
+    """The noise as it was known when block `number` began."""
     return pooled(group for block in blocks if block.number < number for group in block.validation)

@@ -1,6 +1,6 @@
-"""The free text of an agent in the memory: quoted below what the sweep says there, and read back from the same places.
+"""An agent's free text in the memory: it is quoted at the end of a section, and read back from there.
 
-It is shown and kept, and nothing follows from it: verdicts and evidence are the sweep's own.
+The sweep shows and keeps the text, and decides nothing by it: verdicts and evidence are the sweep's own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ LASTING = ("Paper Summary", "Open Questions")
 OF_A_BLOCK = ("Hypothesis", "Emerging Observations")
 BEFORE = "Previous Block Summary"
 FREE = (*LASTING, BEFORE, *OF_A_BLOCK)  # the sections in which an agent may write
-MOST, LONGEST = 20_000, 500  # characters of a section, and of a line
+MOST, LONGEST = 20_000, 500  # most characters of a section's notes, and of a line
 _HEADING = re.compile(r"#{1,6}\s+(.*?)\s*")
 
 
 def notes_of(blocks: Sequence[BlockView]) -> dict[str, str]:
-    """The agent's text by section, as of the last block. A new block's begins with what the one before ended with."""
+    """The agent's notes by section, in the last block. A new block begins with the notes of the block before."""
     notes: dict[str, str] = {}
     for block in blocks:
         found = [notes.get(name, "") for name in (BEFORE, *OF_A_BLOCK)]
@@ -31,7 +31,7 @@ def notes_of(blocks: Sequence[BlockView]) -> dict[str, str]:
 
 
 def with_notes(text: str, notes: Mapping[str, str]) -> str:
-    """A memory with the notes at the end of their sections, each line a quotation."""
+    """The text of a memory with the notes at the end of their sections, as quotations."""
     if not notes:
         return text
     sections = list(_sections(text.splitlines(), {*_headings(text)}))
@@ -43,9 +43,10 @@ def with_notes(text: str, notes: Mapping[str, str]) -> str:
 
 
 def notes_in(text: str, given: str) -> tuple[dict[str, str], bool]:
-    """What an agent wrote into the free sections of a memory that it was given, and whether it changed anything else.
+    """The notes by section in a memory that an agent has edited, and whether it changed anything else.
 
-    A section that it removed has no notes. What the sweep had written there is no note, wherever it stands now.
+    `given` is the memory as the agent got it. A section that it removed has no notes. Lines that the sweep had written
+    are no notes, wherever they are now.
     """
     headings = {*_headings(given)}
     had, has = (_by_section(one, headings) for one in (given, text))
@@ -56,7 +57,7 @@ def notes_in(text: str, given: str) -> tuple[dict[str, str], bool]:
 
 
 def _own(lines: Sequence[str], written: set[str]) -> str:
-    """The lines that the sweep did not write, without the marks of a quotation, in bounded length."""
+    """The lines that are not among `written`, without the marks of a quotation, up to the longest length."""
     kept = [one_line(re.sub(r"^>\s?", "", line), LONGEST) for line in lines if line not in written]
     return "\n".join(line for line in kept if line.strip())[:MOST]
 
@@ -74,7 +75,7 @@ def _by_section(text: str, headings: set[str]) -> dict[str, list[str]]:
 
 
 def _sections(lines: Sequence[str], headings: set[str]) -> Iterator[tuple[str, list[str]]]:
-    """Each known heading with its lines, itself the first; what comes before them has none."""
+    """Each known heading with its lines, of which it is the first. Lines before the first one have an empty heading."""
     heading, own = "", list[str]()
     for line in lines:
         found = _HEADING.fullmatch(line)

@@ -1,4 +1,4 @@
-"""The block's tree as the record shows it: nodes are named by their iterations."""
+"""The UCB scores of a block's tree, in which the record names nodes by their iterations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from siren_sweep.views.ucb import exploration, ranking
 
 
 def ucb_text(block: BlockView) -> str:
-    """`{name}_ucb_scores.txt`: the nodes that have a value, highest UCB first."""
+    """The text of `{name}_ucb_scores.txt`: the nodes that have a value, the highest UCB first."""
     c = exploration(block.settings)
     iterations = [trial.plan.iteration for trial in block.trials] or [0]
     head = (
@@ -29,10 +29,9 @@ def ranked(block: BlockView, most: int | None = None) -> list[Score]:
 
 
 def next_parent(block: BlockView, first: Sequence[Score], iteration: int) -> str:
-    """The iteration from which the tree would go on, by the first two of its scores; `root` where nothing has a value
-    yet.
+    """The iteration from which the tree would go on, given the first two of its scores; `root` where it has no scores.
 
-    Never the one after `iteration`, which readers of the file take for the node that is to come.
+    It is never the iteration after `iteration`, since readers of the file take that for the next node.
     """
     found = (block.trial(score.id) for score in first)
     return words.parent_name(next((one for one in found if one and one.plan.iteration != iteration + 1), None))

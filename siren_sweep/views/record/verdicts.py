@@ -1,8 +1,8 @@
-"""Whether a result supports its hypothesis: one comparison with the parent, against the noise between seeds.
+"""Judges whether a result supports its hypothesis, by a comparison with its parent against the noise between seeds.
 
-Every hypothesis is that the mutation improves final R2 over its parent's. It is supported when the difference of
-scores exceeds the limit of the noise, falsified when it lies below the negative one, and inconclusive otherwise.
-Above `claude.solved_r2` a difference means nothing in practice: between two solved configs it counts neither way.
+Every hypothesis is that the mutation improves final R2 over that of the parent. It is supported where the difference
+of scores exceeds the limit of the noise, falsified where it is below the negative limit, and inconclusive otherwise.
+Above `claude.solved_r2` a difference does not matter in practice, so that between two solved configs it does not count.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from siren_sweep.views.record.noise import Noise, score
 
 
 class Call(StrEnum):
-    """What a result says of its hypothesis."""
+    """The outcome of a hypothesis."""
 
     supported = "supported"
     falsified = "falsified"
@@ -27,7 +27,7 @@ class Call(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A call, why in one line, and the parameters in which the trial differs from its parent (dotted names)."""
+    """A call, its reason in one line, and the parameters (dotted names) in which the trial differs from its parent."""
 
     call: Call
     why: str
@@ -35,14 +35,15 @@ class Verdict:
 
     @property
     def evidence(self) -> bool:
-        """Whether it says something of one parameter."""
+        """Whether it is evidence on one parameter."""
         return self.call is not Call.inconclusive and len(self.changed) == 1
 
 
 def changed(old: TrialView, new: TrialView) -> tuple[str, ...]:
-    """The explorable parameters in which two trials differ; rounding of a ratio is no difference.
+    """The explorable parameters in which two trials differ by more than the rounding of a ratio.
 
-    Where the length of the windows differs, what is searched as a ratio to it follows it: that is no second difference.
+    Where the lengths of the windows differ, parameters that are searched as a ratio to that length differ with it. They
+    are left out where the ratio is the same.
     """
     different = tuple(name for name in EXPLORABLE if not _same(old.config[name], new.config[name]))
     if WINDOW not in different or not old.params or not new.params:
@@ -56,7 +57,7 @@ def changed(old: TrialView, new: TrialView) -> tuple[str, ...]:
 
 
 def judge(trial: TrialView, block: BlockView, noise: Noise) -> Verdict:
-    """The verdict on a told trial of a block."""
+    """The verdict on a told trial of a block, by the trials of `block`."""
     parent = block.trial(trial.plan.parent)
     if parent is None:
         return Verdict(Call.inconclusive, "it has no parent to compare with")
@@ -85,7 +86,7 @@ def judge(trial: TrialView, block: BlockView, noise: Noise) -> Verdict:
 
 
 def _comparison(trial: TrialView, parent: TrialView, names: tuple[str, ...], noise: Noise) -> Verdict:
-    """Trial against parent, each known exactly or by its bound."""
+    """The verdict by the difference of trial and parent, of which each has a score or an upper bound of it."""
     limit = noise.limit()
     low, high = (own - other for own, other in zip(_range(trial), reversed(_range(parent)), strict=True))
     against = f"iteration {parent.plan.iteration}"
@@ -106,7 +107,7 @@ def _comparison(trial: TrialView, parent: TrialView, names: tuple[str, ...], noi
 def _main_effect(
     trial: TrialView, parent: TrialView, square: tuple[TrialView, TrialView], names: tuple[str, ...], noise: Noise
 ) -> Verdict:
-    """One parameter of a Latin square: its effect averaged over both levels of the other."""
+    """The verdict on one parameter of a Latin square: its effect, averaged over both levels of the other one."""
     other, corner = square
     points = [score(one.final or 0.0) for one in (trial, parent, corner, other)]
     effect, limit = (points[0] - points[1] + points[2] - points[3]) / 2, noise.limit(1.0)
@@ -120,7 +121,8 @@ def _main_effect(
 def _square(
     trial: TrialView, parent: TrialView, block: BlockView, names: tuple[str, ...]
 ) -> tuple[TrialView, TrialView] | None:
-    """The other two corners of a complete Latin square: with only the other parameter changed, and with both."""
+    """The other two corners of a complete Latin square: the one with only the other parameter changed, and that with
+    both. None where there is no complete square."""
     if trial.plan.strategy != "latin_square" or len(names) != 1 or trial.final is None or parent.final is None:
         return None
     batch = [one for one in block.trials if (one.plan.batch, one.plan.strategy) == (trial.plan.batch, "latin_square")]
@@ -135,7 +137,10 @@ def _square(
 
 
 def _singles(trial: TrialView, parent: TrialView, block: BlockView, names: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Of a Latin square's corner that changes both parameters: the iterations that change one, in the names' order."""
+    """Where a trial is the corner of a Latin square with both parameters changed: the iterations that change each one.
+
+    They are in the order of `names`. None where there are no such iterations.
+    """
     if trial.plan.strategy != "latin_square" or len(names) != 2:
         return None
     batch = [one for one in block.trials if (one.plan.batch, one.plan.strategy) == (trial.plan.batch, "latin_square")]
@@ -144,14 +149,14 @@ def _singles(trial: TrialView, parent: TrialView, block: BlockView, names: tuple
 
 
 def _range(trial: TrialView) -> tuple[float, float]:
-    """The lowest and the highest score that a trial may end with: a point, or what a stopped one's bound proves."""
+    """The lowest and the highest score with which a trial can end: equal for a complete one, else up to its bound."""
     if trial.final is not None:
         return (score(trial.final),) * 2
     return -math.inf, score(trial.bound) if trial.bound is not None else math.inf
 
 
 def _so_far(trial: TrialView, parent: TrialView, against: str) -> str:
-    """How two trials stand at the last report that both have reached; how they would end, nobody knows."""
+    """A sentence that compares two trials at the last report that both have reached, since one was stopped there."""
     n_reports = min(len(trial.reports), len(parent.reports))
     if n_reports == 0:
         return f"stopped early, which settles nothing against {against}"

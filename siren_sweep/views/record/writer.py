@@ -1,4 +1,4 @@
-"""Writes the record below a sweep's folder; what is there already and unchanged is left alone."""
+"""Writes the files of the record in a sweep's folder. Files that would not change are not written."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from siren_sweep.views.record.tree import ucb_text
 
 
 def write_record(paths: SweepPaths, studies: Mapping[int, Study], validations: Mapping[int, Study]) -> None:
-    """Make the record of a sweep from its studies and validation studies, by block number. Raises OutputError.
+    """Write the record of a sweep from its studies and validation studies, by block number. Raises OutputError.
 
-    It may be called at any time: an unfinished batch is in the configs and the hypothesis, and in no entry yet.
+    It may be called at any time. Of an unfinished batch the record has the configs and the hypotheses, and no entries.
     """
     files = record_files(paths.root.name, read_blocks(studies, validations))
     try:
@@ -38,7 +38,7 @@ def write_record(paths: SweepPaths, studies: Mapping[int, Study], validations: M
 
 
 def record_files(name: str, blocks: Sequence[BlockView]) -> dict[str, str]:
-    """Every file of the record, by its name below the record's folder."""
+    """The text of every file of the record, by its path in the record's folder."""
     files = {f"{name}_analysis.md": analysis_text(name, blocks), f"{name}_memory.md": memory_text(name, blocks)}
     last = max((trial.batch for trial in blocks[-1].trials), default=0) if blocks else 0
     for block in blocks:
@@ -55,7 +55,7 @@ def record_files(name: str, blocks: Sequence[BlockView]) -> dict[str, str]:
 
 
 def _config_text(trial: TrialView, block: BlockView) -> str:
-    """The YAML of one trial: the sweep's settings of what a training run reads, and the trial's own values.
+    """The YAML config of one trial: the settings that a training run reads, with the trial's own values.
 
     `python -m siren_sweep --config-dir FOLDER --config-name NAME` runs it.
     """
@@ -86,6 +86,6 @@ def _write(file: Path, text: str) -> None:
 
 
 def _slot_configs(folder: Path, name: str) -> set[str]:
-    """The slots' configs of a batch that had more slots."""
+    """The names of the slots' configs that are in the folder."""
     pattern = re.compile(re.escape(name) + r"_\d\d+\.yaml")
     return {file.name for file in folder.glob("*.yaml") if pattern.fullmatch(file.name)} if folder.is_dir() else set()

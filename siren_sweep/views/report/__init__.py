@@ -1,1 +1,1 @@
-"""One self-contained HTML file of a sweep, from its studies and saved files; it opens from disk, with no network."""
+"""The report of a sweep: one HTML file that needs no network, made from the studies and the saved files."""

@@ -1,4 +1,4 @@
-"""The sweeps beside a sweep, on the same data: what each had found within one cost, as an agent's and the tree's."""
+"""Compares a sweep with other sweeps on the same data, such as an agent's with the tree's: R2 by the search's cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLOURS = px.colors.qualitative.Safe
 
 @dataclass(frozen=True)
 class Compared:
-    """Sweeps by their names that learned the same frames; `lines` has a cell a sweep, `chart` a line."""
+    """A comparison of sweeps (names) on the same frames: `lines` has a cell for each sweep, `chart` a curve."""
 
     n_frames: int
     sweeps: Sequence[str]
@@ -35,18 +35,18 @@ class Compared:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What is compared, by number of frames; `unread` names sweeps that cannot be read, and why."""
+    """A comparison for each number of frames; `unread` names the sweeps that cannot be read, and why."""
 
     compared: Sequence[Compared] = ()
     unread: Sequence[str] = ()
 
 
 def neighbours(paths: SweepPaths, outputs: OutputPaths, hashes: Mapping[int, str]) -> Neighbours:
-    """The sweeps of the same outputs that learned data of the hashes, by number of frames, beside the sweep at `paths`.
+    """Compare the sweep at `paths` with those in the same outputs folder that were trained on the same data.
 
-    Those whose studies lie on a server are not found.
+    `hashes` are the data's hashes by number of frames. Sweeps whose studies are on a server are not found.
     """
-    if STORAGE_URL_VARIABLE in os.environ:  # it would be taken for theirs
+    if STORAGE_URL_VARIABLE in os.environ:  # `Sweep` would open this storage in place of theirs
         return Neighbours()
     found, unread = list[Sweep](), list[str]()
     databases = [file for file in outputs.root.glob("*/study.db") if file != paths.study_db]
@@ -77,7 +77,7 @@ def _compared(sweeps: Sequence[Sweep]) -> list[Compared]:
 
 
 def _chart(curves: Mapping[str, Sequence[tuple[float, float]]], least: float) -> go.Figure:
-    """1 - R2 of the best so far by cost, a line a sweep."""
+    """1 - R2 of the best trial so far by cost in units of `least`, one curve for each sweep."""
     figure = go.Figure()
     for index, (name, points) in enumerate(curves.items()):
         figure.add_scatter(

@@ -1,4 +1,4 @@
-"""The report's charts: figures of plotly over the trials of a sweep. Every axis of R2 is one of log10(1 - R2)."""
+"""The report's charts of the trials, as plotly figures. R2 is shown as log10(1 - R2) on every axis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from siren_sweep.views.report.view import curve_of, reason_of, spells, state_of
 from siren_sweep.views.sampled import part
 from siren_sweep.views.ucb import ranking
 
-# Colours that keep apart on white, on black and in grey; an order that the legend keeps.
+# Colours that can be told apart on white, on black and in grey, in the order of the legend.
 STATES = {
     "best": "#0b7fd1",
     "finished": "#7f8c99",
@@ -41,12 +41,12 @@ SYMBOLS = {
 }
 SEEDS = "#0b7fd1"
 TRACES = ("#8a939b", "#cf3f55")  # truth, prediction
-_LETTER = 0.01  # of the width of a tree, at its narrowest
-_FEWEST_LEVELS = 10  # that a tree is drawn wide
+_LETTER = 0.01  # width of a letter, as a share of the width of the narrowest tree
+_FEWEST_LEVELS = 10  # the least width of a tree, in levels
 
 
 def r2_by_block(blocks: Sequence[BlockView]) -> go.Figure:
-    """1 - R2 of every trial in the order of iterations, blocks side by side."""
+    """1 - R2 of every trial and of every run with another seed, by iteration, with the blocks side by side."""
     figure = go.Figure()
     for state, colour in STATES.items():
         shown_ = [(block, trial) for block in blocks for trial in block.trials if _state(block, trial) == state]
@@ -82,8 +82,10 @@ def r2_by_block(blocks: Sequence[BlockView]) -> go.Figure:
 
 
 def _mark_blocks(figure: go.Figure, blocks: Iterable[BlockView]) -> None:
-    """Where each block begins; in a strip below the marks its number, and in two rows, since they are long, its
-    frames."""
+    """Draw a line where each block begins, and write its number and its frames into a strip below the marks.
+
+    The frames stand in two rows by turns, since they are long.
+    """
     strip = 0.17  # of the height
     for block in blocks:
         if numbers := [trial.plan.iteration for trial in block.trials]:
@@ -97,8 +99,10 @@ def _mark_blocks(figure: go.Figure, blocks: Iterable[BlockView]) -> None:
 
 
 def learning_curves(block: BlockView) -> go.Figure:
-    """1 - R2 of each trial of a block at its reports; marked are the last report of one that did not finish, and those
-    at which one paused and went on."""
+    """1 - R2 of each trial of a block by training step, at its reports.
+
+    A mark shows the last report of a trial that did not finish, and each report at which a trial paused and went on.
+    """
     figure = go.Figure()
     named = set()
     for trial in sorted(block.trials, key=lambda trial: trial is block.best):
@@ -129,7 +133,10 @@ def learning_curves(block: BlockView) -> go.Figure:
 
 
 def tree(block: BlockView) -> go.Figure:
-    """The tree of mutations: a row a trial, children to the right of and below their parent, its path to the best."""
+    """The tree of mutations, with one trial in a row, children to the right of and below their parent.
+
+    The path to the best trial is highlighted.
+    """
     nodes = [Node(trial.number, trial.plan.parent, trial.finite_value) for trial in block.trials]
     visited, scores = visits(nodes), {score.id: score.ucb for score in ranking(nodes, block.settings)}
     places = dict(_places(block.trials))
@@ -163,7 +170,7 @@ def tree(block: BlockView) -> go.Figure:
             },
             hovertemplate="%{customdata}<extra></extra>",
         )
-    # as many levels wide as leave to the right of each mark what its label takes
+    # The tree is so many levels wide that each mark has room for its label on its right.
     levels = [places[trial.number][0] / (1 - _LETTER * len(_label(trial))) for trial in block.trials]
     figure.update_xaxes(visible=False, range=[-0.3, max([_FEWEST_LEVELS, *levels]) + 1])
     figure.update_traces(cliponaxis=False)
@@ -173,7 +180,7 @@ def tree(block: BlockView) -> go.Figure:
 
 
 def timeline(block: BlockView) -> go.Figure:
-    """When each slot trained what: the true start and end of the block's trials, in parts where one paused."""
+    """When each slot trained which trial. A trial that paused has several bars."""
     rows = [
         {"slot": f"slot {slot}", "begin": begin, "end": end, "state": _state(block, trial)}
         | {"trial": trial_words(block, trial)}
@@ -193,11 +200,11 @@ def timeline(block: BlockView) -> go.Figure:
 
 
 def traces(frames: Sequence[int], series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
-    """Luminance over time; `series` holds truth and prediction, each (n_frames,), by the column's place."""
+    """Luminance over time; `series` has truth and prediction, each (n_frames,), by a column's position as text."""
     figure = make_subplots(len(series), 1, shared_xaxes=True, vertical_spacing=0.06)
     for row, (place, pair) in enumerate(series.items(), 1):
         span = float(np.ptp(np.array(pair))) or 1.0
-        decimals = 4 - math.floor(math.log10(span))  # of what is drawn a ten-thousandth, in any unit: a small page
+        decimals = 4 - math.floor(math.log10(span))  # 1e-4 of the range, so that the page stays small
         for name, values, colour, width in zip(("truth", "prediction"), pair, TRACES, (4, 1.5), strict=True):
             figure.add_scatter(
                 x=list(frames),
@@ -219,7 +226,7 @@ def traces(frames: Sequence[int], series: Mapping[str, tuple[Sequence[float], Se
 
 
 def trial_words(block: BlockView, trial: Trial) -> str:
-    """What a hover says of a trial, as HTML of plotly's."""
+    """The hover text of a trial, as HTML for plotly."""
     lines = [f"block {block.number}, trial {trial.number}: {state_of(trial)}"]
     if trial.last_r2 is not None:
         lines.append(f"{block.r2_name} {shown_r2(trial.last_r2)} {part(trial, block.settings)}".strip())
@@ -234,7 +241,7 @@ def _state(block: BlockView, trial: Trial) -> str:
 
 
 def with_error_axis(figure: go.Figure) -> go.Figure:
-    """1 - R2 on a logarithmic axis, the better the higher, with a line at R2 = 0.95, which is named in the margin."""
+    """Make the y axis one of 1 - R2, logarithmic, with better values higher, and a line at R2 = 0.95."""
     line = {"color": "#c0402b", "width": 1, "dash": "dash"}
     figure.add_hline(1 - EXCELLENT, line=line)
     place = {"x": 1, "xref": "paper", "xanchor": "left", "y": log_error(EXCELLENT), "yanchor": "middle"}
@@ -252,7 +259,7 @@ def with_error_axis(figure: go.Figure) -> go.Figure:
 def _branches(
     trials: Iterable[Trial], places: Mapping[int, tuple[float, float]]
 ) -> tuple[list[float | None], list[float | None]]:
-    """x and y of the lines from parents to children, each down and to the right; None between two."""
+    """x and y of the lines from parents to children, each down and to the right; None separates two lines."""
     x: list[float | None] = []
     y: list[float | None] = []
     for trial in trials:
@@ -264,7 +271,7 @@ def _branches(
 
 
 def _places(trials: Sequence[Trial]) -> Iterable[tuple[int, tuple[float, float]]]:
-    """(depth, row) by number, depth first; a parent that is not here makes a root."""
+    """The number and (depth, row) of each trial, depth first. A trial whose parent is not among them is a root."""
     known = {trial.number for trial in trials}
     children: dict[int | None, list[Trial]] = {}
     for trial in trials:
@@ -279,6 +286,6 @@ def _places(trials: Sequence[Trial]) -> Iterable[tuple[int, tuple[float, float]]
 
 
 def _label(trial: Trial) -> str:
-    """`12  omega_f: 20 → 40`, as HTML of plotly's."""
+    """The label of a trial, such as `12  omega_f: 20 → 40`, as HTML for plotly."""
     what = trial.plan.mutation.replace("->", "→") or f"root ({trial.plan.strategy or 'start'})"
     return f"  <b>{trial.number}</b>  {html.escape(what[:60])}"

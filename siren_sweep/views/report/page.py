@@ -1,4 +1,4 @@
-"""The report: one HTML file of a sweep with its charts, which opens from disk, and its trials as a CSV beside it."""
+"""Writes the report of a sweep as one HTML file, and its trials as a CSV file beside it."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from siren_sweep.views.report.view import curve_of, spells, state_of
 def write_report(
     paths: SweepPaths, outputs: OutputPaths, studies: Mapping[int, Study], validation: Mapping[int, Study]
 ) -> None:
-    """Write `report.html` of a sweep in any state, and `trials.csv` beside it.
+    """Write `report.html` and `trials.csv` of a sweep, which may still run.
 
-    Raises OutputError where the disk will not have it.
+    Raises OutputError where a file cannot be written.
     """
     blocks = read_blocks(studies, validation)
     judged = current(blocks)
@@ -76,7 +76,7 @@ def write_report(
         file.write_text(table, "utf-8")
 
 
-# The charts of a block, by the name under which they are stored, with what is said of each.
+# The charts of a block by the name under which the page stores them: heading and explanation.
 _BLOCK_FIGURES = {
     "curves": ("Learning curves", "R² at the reports of each trial; the last of one that was stopped is marked."),
     "Contours": (
@@ -96,7 +96,7 @@ _BLOCK_FIGURES = {
 
 
 def _charts(blocks: Sequence[BlockView]) -> tuple[dict[str, go.Figure], str]:
-    """Every chart by its name, and what is said of the importances."""
+    """Every chart by its name, and the text on the importances."""
     charts = {"r2-by-block": figures.r2_by_block(blocks)}
     importances, ranked, told = search.parameter_importances(blocks)
     if importances is not None:
@@ -115,7 +115,7 @@ def _charts(blocks: Sequence[BlockView]) -> tuple[dict[str, go.Figure], str]:
 
 
 def _plain(figure: go.Figure) -> Any:
-    """What plotly.js draws of a figure; colours that follow the page are the style sheet's."""
+    """A figure as JSON values for plotly.js. Colours that follow the page are left to the style sheet."""
     figure.update_layout(
         template="none", title=None, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font_size=13
     )
@@ -130,12 +130,12 @@ def _plain(figure: go.Figure) -> Any:
 
 
 def _packed(text: str) -> str:
-    """A text as the page holds it, compressed: a third of plotly.js, an eighth of the charts. page.js unpacks it."""
+    """A text as gzip in base64, which page.js unpacks: a third of the size of plotly.js, an eighth of the charts'."""
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 def _trials(blocks: Sequence[BlockView], judgements: Sequence[Judged], links: Mapping[str, str]) -> dict[str, Any]:
-    """The trials' table: its heads, its rows, the parameters that never vary, and by what it can be filtered."""
+    """The table of trials: heads, rows, the parameters that do not vary, and the values by which rows are filtered."""
     names, same = tables.parameters(blocks)
     verdicts = {(one.trial.plan.block, one.trial.number): one.verdict for one in judgements if one.parent is not None}
     rows = []
@@ -162,6 +162,7 @@ def _trials(blocks: Sequence[BlockView], judgements: Sequence[Judged], links: Ma
 
 
 def _lead(blocks: Sequence[BlockView]) -> str:
+    """The page's first sentence: how far the sweep has come."""
     ends = [trial.told for block in blocks if not block.block.imported for trial in block.trials if trial.told]
     told = [
         f"{len(blocks)} of {_n_blocks(blocks)} blocks begun",
@@ -173,7 +174,7 @@ def _lead(blocks: Sequence[BlockView]) -> str:
 
 
 def _n_blocks(blocks: Sequence[BlockView]) -> int:
-    """Blocks of the schedule, or those there are where the settings name none."""
+    """The number of blocks in the schedule; where the settings have none, that of the blocks which have begun."""
     names = (name for block in blocks[:1] for name in block.settings)
     scheduled = sum(name.startswith("blocks.schedule[") and name.endswith("n_training_frames") for name in names)
     return max(scheduled, len(blocks))
@@ -193,7 +194,7 @@ def _card(block: BlockView) -> dict[str, str]:
 
 
 def _facts(blocks: Sequence[BlockView]) -> dict[str, Any]:
-    """What the sweep was started with, on which data, and what a person asked for."""
+    """The sweep's settings, its data, and a person's instructions with their answers."""
     facts = {f"{block.title}: data hash": block.block.data_hash or "unknown" for block in blocks}
     for name, value in blocks[0].block.dataset.items() if blocks else ():
         facts[f"dataset.{name}"] = value

@@ -1,4 +1,4 @@
-"""Ground truth beside prediction, for the best model of a block: its film, and luminance over time."""
+"""Shows ground truth and prediction of a block's best model: a film, and luminance over time."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ from siren_sweep.views.report import figures
 
 @dataclass(frozen=True)
 class Prediction:
-    """`why_not` says why there is nothing to show. `film` is a data URI, empty where the export left none; `files` are
-    the export's pictures, relative to the report."""
+    """What the report shows of a model, or `why_not`, the reason why it shows nothing.
+
+    `film` is a data URI; it is empty where there is no exported film. `files` are the exported pictures, with paths
+    relative to the report.
+    """
 
     why_not: str = ""
     traces: go.Figure | None = None
@@ -36,7 +39,7 @@ class Prediction:
 
 
 def prediction(block: BlockView, paths: SweepPaths, outputs: OutputPaths) -> Prediction:
-    """What there is to show of a block's best model."""
+    """What the report shows of a block's best model."""
     if block.winner is None:
         return Prediction("No trial of this block has finished, so there is no model to show.")
     if block.block.imported is not None:

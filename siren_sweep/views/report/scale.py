@@ -1,4 +1,4 @@
-"""R2 as it is drawn and written: as the error log10(1 - R2), on which 0.95 and 0.9999 lie apart."""
+"""The scale on which R2 is drawn: log10(1 - R2), on which 0.95 and 0.9999 lie apart; and the colours of R2."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 from siren_sweep.views.grades import Grade, grade
 
-_LEAST = 1e-12  # of 1 - R2: the end of what sums in float64 tell
+_LEAST = 1e-12  # smallest 1 - R2: below it sums in float64 are not exact enough
 COLOURS = {Grade.poor: "#9c4a2f", Grade.moderate: "#d98a4b", Grade.good: "#b58a00", Grade.excellent: "#2f8f6f"}
 
 
 def error(r2: float) -> float:
-    """1 - R2, at least 1e-12: what the axis shows."""
+    """1 - R2, or 1e-12 where that is larger."""
     return max(1 - r2, _LEAST)
 
 

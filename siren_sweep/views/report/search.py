@@ -1,4 +1,4 @@
-"""What a search found: Optuna's own figures of a block, and how much each parameter mattered."""
+"""The report's charts of the search: Optuna's figures of each block, and the importance of each parameter."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.report.scale import log_error
 
 ERROR = "log10(1 - R²)"
-FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # fewer say nothing of importance: the forest then splits on chance
-N_RESAMPLED = 10  # sets of trials, drawn with replacement, by which the spread of importances is found
+FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # with fewer trials the forest splits by chance
+N_RESAMPLED = 10  # sets of trials, drawn with replacement, from which the spread of importances is computed
 N_TREES = 16
-_ERRORS = ["#0b7fd1", "#c3c9ce"]  # of lines, low to high; neither is the colour of a page, light or dark
-_MANY = 6  # panels of slices, whose numbers would touch
-_CONTOURS = 3  # parameters of the contour figure, those that mattered most
-MOST_CONTOURED = 150  # trials: a panel is a matrix of all values of one parameter by all of another
-MOST_RANKED = 300  # trials of which importances are found: eleven forests of 2000 take minutes
+_ERRORS = ["#0b7fd1", "#c3c9ce"]  # colours of low and high errors, both visible on a light and on a dark page
+_MANY = 6  # from this many panels of slices on, the numbers on their axes would touch
+_CONTOURS = 3  # parameters in the contour figure, the most important ones
+MOST_CONTOURED = 150  # trials in it, since a panel is a matrix of all values of one parameter by all of another
+MOST_RANKED = 300  # trials for importances, since eleven forests of 2000 trials take minutes
 
 
 def block_figures(block: BlockView, ranked: Sequence[str]) -> dict[str, go.Figure]:
-    """Parallel coordinates, slices and contours by name; `ranked` are short names, the most important parameter first.
+    """Parallel coordinates, slices and contours of a block, by name.
 
-    Empty before two trials with different values have finished.
+    `ranked` are the short names of the parameters, the most important one first. Empty before two trials with
+    different values have finished.
     """
     study = _shown_study(block.frozen)
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     known = dict.fromkeys(name for trial in trials for name in trial.params)
     values = {name: {trial.params.get(name) for trial in trials} for name in known}
-    values = {name: found for name, found in values.items() if None not in found}  # known of all
+    values = {name: found for name, found in values.items() if None not in found}  # known in all trials
     rank = {name: index for index, name in enumerate(ranked)}
     varied = (name for name, found in values.items() if len(found) > 1)
     names = sorted(varied, key=lambda name: (rank.get(name, len(rank)), name))
@@ -75,14 +76,14 @@ def block_figures(block: BlockView, ranked: Sequence[str]) -> dict[str, go.Figur
 
 
 def _number_ends(axis: Any, values: Collection[Any]) -> None:
-    """Numbers at the ends of a panel's axis alone, which have room; the choices of a list, which are few, stay."""
+    """Show only the first and the last number on a panel's axis, which has little room. Choices of texts stay."""
     if values and not any(isinstance(value, str) for value in values):
         ends = min(values), max(values)
         axis.update(tickvals=ends, ticktext=[f"{end:.3g}" for end in ends])
 
 
 def _name_panels(slices: go.Figure, many: bool) -> None:
-    """The name of a panel, which may be longer than that is wide, stands above or below its neighbours'."""
+    """Write the panels' names in two alternating rows, since a name may be wider than its panel."""
     slices.update_layout(width=None, height=370 if many else 350, margin_b=90 if many else 70)
     for place, axis in enumerate(slices.select_xaxes()):
         below = {"y": 0, "yref": "paper", "yanchor": "top", "yshift": -(50 if many else 22) - (0, 18)[place % 2]}
@@ -92,11 +93,11 @@ def _name_panels(slices: go.Figure, many: bool) -> None:
 
 
 def parameter_importances(blocks: Sequence[BlockView]) -> tuple[go.Figure | None, list[str], str]:
-    """A figure of the shares with their spread, the short names by importance, and how it came about; None and no names
-    where there are too few trials.
+    """The importance of each parameter: a figure, the short names in order of importance, and an explanation.
 
-    Functional ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014, section 4), as Optuna computes it, over the ranks of the
-    trials within their blocks: ranks make blocks comparable and keep one disaster from outweighing all else. A pruned
+    Where there are too few trials, the figure is None and there are no names. The importances are those of functional
+    ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014, section 4), as Optuna computes it, over the ranks of the trials
+    within their blocks. Ranks make blocks comparable, and one very bad trial does not outweigh all others. A pruned
     trial has its last R2. The spread is the standard deviation over sets of trials drawn with replacement.
     """
     rows = [row for block in blocks for row in _ranked(block)]
@@ -139,7 +140,7 @@ def _shares(study: Study, evaluator: FanovaImportanceEvaluator) -> dict[str, flo
 
 
 def _ranks_study(rows: Sequence[tuple[dict[str, float], float]], names: Sequence[str]) -> Study:
-    """A study of ranks in [0, 1] over the parameters' own ranges."""
+    """A study whose values are ranks in [0, 1]; each parameter's range is that of its values."""
     ranges: dict[str, BaseDistribution] = {}
     for name in names:
         values = [params[name] for params, _ in rows]
@@ -153,7 +154,7 @@ def _ranks_study(rows: Sequence[tuple[dict[str, float], float]], names: Sequence
 
 
 def _ranked(block: BlockView) -> list[tuple[dict[str, float], float]]:
-    """(params by short name, rank in [0, 1]) of the trials that have a value; none of a block with a single one."""
+    """(params by short name, rank in [0, 1]) of each trial with a value; empty where fewer than two have one."""
     valued = {trial.number: (trial, value) for trial in block.trials if (value := trial.finite_value) is not None}
     if len(valued) < 2:
         return []
@@ -162,7 +163,7 @@ def _ranked(block: BlockView) -> list[tuple[dict[str, float], float]]:
 
 
 def _lengths(trial: Trial, n_frames: int) -> dict[str, float]:
-    """The params with all frames in the place of no windows, so that every value has a logarithm."""
+    """The params by short name. A `window_frames` of 0 becomes the number of frames, which has a logarithm."""
     return {
         short_name(name): float(n_frames if name == WINDOW and value == 0 else value)
         for name, value in trial.params.items()
@@ -170,7 +171,7 @@ def _lengths(trial: Trial, n_frames: int) -> dict[str, float]:
 
 
 def _shown_study(trials: Sequence[FrozenTrial]) -> Study:
-    """The block's trials in a study of their own, with short names for parameters; those without a result are empty."""
+    """A study with the block's trials, in which parameters have short names. Trials without a result are empty."""
     study = optuna.create_study(direction="maximize")
     for trial in trials:
         if trial.state is TrialState.COMPLETE and trial.value is not None and math.isfinite(trial.value):

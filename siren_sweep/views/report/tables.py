@@ -1,4 +1,4 @@
-"""The report's tables as plain rows: the best config of each block, what is established, and every trial."""
+"""The rows of the report's tables: the best config of each block, the established statements, and every trial."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from siren_sweep.views.report.view import reason_of, state_of
 from siren_sweep.views.sampled import part
 
 NOTHING = "—"
-# name of a row: metric, format
+# The name of a row: its metric, and its format; None is the format of an R2.
 _METRICS = {
     "R² ceiling of the data": ("r2_ceiling", None),
     "squared Pearson correlation": ("final_pearson_r2", None),
@@ -37,7 +37,7 @@ _OF_WINDOWS = ("R² of its trial", "jump at borders")  # rows that only blocks w
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell shows; `sort` is the number or text by which its column is sorted, `kind` its class."""
+    """A cell's text; `sort` is the number or text by which its column is sorted, `kind` its CSS class."""
 
     text: str
     sort: float | str = ""
@@ -45,7 +45,7 @@ class Cell:
 
 
 def best_rows(blocks: Sequence[BlockView]) -> dict[str, list[Cell]]:
-    """Results and config by the row's name, a cell a block; what differs from the block before is marked."""
+    """Results and best config, as rows by name with a cell for each block. Values that change are marked."""
     rows: dict[str, list[Cell]] = {
         "frames": [Cell(str(block.n_frames)) for block in blocks],
         blocks[0].r2_name if blocks else "R²": [Cell(_r2(block), kind="strong") for block in blocks],
@@ -65,7 +65,7 @@ def best_rows(blocks: Sequence[BlockView]) -> dict[str, list[Cell]]:
 
 @dataclass(frozen=True)
 class Established:
-    """One statement of the record, and a line for each iteration that it rests on."""
+    """One statement of the record, with a line for each iteration that is evidence for it."""
 
     level: Level
     text: str
@@ -73,7 +73,7 @@ class Established:
 
 
 def established(judgements: Sequence[Judged]) -> list[Established]:
-    """The statements, the best founded first."""
+    """The statements, those with the best evidence first."""
     rows = []
     for statement in sorted(statements(judgements), key=lambda one: list(Level).index(one.level)):
         effect = "improves" if statement.better else "lowers"
@@ -92,13 +92,13 @@ def _case(judged: Judged, statement: Statement) -> str:
 
 
 def _in_parts(text: str) -> str:
-    """A text that may be broken before `±`, brackets, `over 16 of` and `512 windows`, and nowhere else."""
+    """The text with such spaces that it breaks only before `±`, brackets, `over 16 of` and `512 windows`."""
     whole = re.sub(r"(±|\(\d+|over \d+|\d+(?= windows)) ", lambda part: part[0].replace(" ", "\u00a0"), text)
     return whole.replace("1 - ", "1\u00a0-\u2060\u00a0").replace("e-", "e-\u2060")  # behind a hyphen no line ends
 
 
 def validated(block: BlockView) -> str:
-    """Mean R2 of the best config with other seeds, their standard deviation and number."""
+    """Mean and standard deviation of the best config's R2 with other seeds, and their number, as text."""
     values = [value for trial in block.seeds if (value := trial.finite_value) is not None]
     if not values:
         return "none yet"
@@ -111,7 +111,7 @@ def validated(block: BlockView) -> str:
 
 
 def parameters(blocks: Sequence[BlockView]) -> tuple[list[str], dict[str, str]]:
-    """The dotted names of the parameters that differ among trials; and by short name the values of the others."""
+    """The dotted names of the parameters that differ among trials, and the values of the others by short name."""
     configs = [trial.plan.config for block in blocks for trial in block.trials]
     values = {name: {config.get(name) for config in configs} for name in EXPLORABLE}
     same = {short_name(name): shown(next(iter(found))) for name, found in values.items() if len(found) == 1}
@@ -119,7 +119,7 @@ def parameters(blocks: Sequence[BlockView]) -> tuple[list[str], dict[str, str]]:
 
 
 def trial_cells(block: BlockView, trial: Trial, names: Sequence[str], verdict: Verdict | None) -> list[Cell]:
-    """A row of the trials' table, under `trial_columns`."""
+    """A row of the table of trials, with the columns of `trial_columns`."""
     plan, value = trial.plan, trial.last_r2
     minutes = trial.metrics.get("training_time_min")
     own = [plan.config.get(name) for name in names]
@@ -142,12 +142,12 @@ def trial_cells(block: BlockView, trial: Trial, names: Sequence[str], verdict: V
 
 
 def trial_columns(names: Sequence[str], r2_name: str) -> list[str]:
-    """The heads of the trials' table: parameters first."""
+    """The heads of the table of trials."""
     return ["trial", *map(short_name, names), r2_name, "min", "state", "parent", "mutation, how it ended, verdict"]
 
 
 def overrides(trial: Trial) -> str:
-    """The trial's parameters, as far as they are known, as they are typed: `graph_model.omega_f=30.0 ...`."""
+    """The trial's parameters, if they are known, as overrides: `graph_model.omega_f=30.0 ...`."""
     return " ".join(f"{name}={value}" for name, value in trial.plan.config.items() if value is not None)
 
 
@@ -160,7 +160,7 @@ def _r2(block: BlockView) -> str:
 
 
 def _searched(block: BlockView) -> str:
-    """What the winner's own trial had shown, where that was over some of the windows."""
+    """The R2 of the winner's trial, where that was over a sample of the windows."""
     outcome = block.best.outcome if block.best else None
     return _in_parts(f"{shown_r2(outcome.r2)} {outcome.part}") if outcome and outcome.sampled else NOTHING
 

@@ -1,4 +1,4 @@
-"""What the report shows of a trial: its curve, when it trained, and how it ended."""
+"""A trial as the report shows it: its curve, the times in which it trained, its state and the reason of its end."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from siren_sweep.study.records import Trial
 
 
 def curve_of(trial: Trial) -> list[tuple[int, float]]:
-    """(step, R2) of each report with a finite R2."""
+    """(step, R2) of each report whose R2 is finite."""
     return [(report.step, report.r2) for report in trial.reports if math.isfinite(report.r2)]
 
 
 def spells(trial: Trial) -> list[tuple[int, datetime.datetime, datetime.datetime]]:
-    """Slot, begin and end of each time that a trial has trained; a pause begins at a report."""
+    """(slot, begin, end) of each period in which a trial has trained. A period that a pause ended ends at a report."""
     if trial.began is None:
         return []
     begins = [(trial.plan.slot, trial.began, 0.0)]
@@ -32,18 +32,18 @@ def spells(trial: Trial) -> list[tuple[int, datetime.datetime, datetime.datetime
 
 
 def _elapsed(trial: Trial, fraction: float) -> datetime.timedelta:
-    """How long it had trained at a fraction of its steps."""
+    """How long a trial had trained when it had done a fraction of its steps."""
     seconds = [report.elapsed_s for report in trial.reports if report.fraction <= fraction]
     return datetime.timedelta(seconds=max(seconds, default=0.0))
 
 
 def reason_of(trial: Trial) -> str:
-    """Why it ended as it did; empty where nobody said, and of one that has gone on since."""
+    """Why a trial ended or paused; empty where there is no reason, or where the trial has gone on since."""
     outcome = trial.outcome if trial.state.is_finished() else trial.current
     return (outcome.reason if outcome else None) or ""
 
 
 def state_of(trial: Trial) -> str:
-    """finished, pruned, failed, paused, running or waiting."""
+    """The state of a trial: finished, pruned, failed, paused, running or waiting."""
     names = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
     return names.get(trial.state, "paused" if trial.paused else trial.state.name.lower())
