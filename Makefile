@@ -86,8 +86,8 @@ bench-job: setup ## the whole job beside what one would use otherwise: DATA=PATH
 		$(if $($(name)),--$(shell tr A-Z a-z <<< $(name)) "$($(name))"))
 
 bench-search: setup ## our search against stock pairs on tables of real learning curves, each left out once: hours on one core
-	OMP_NUM_THREADS=1 $(RUN) bench/search/left_out.py run
-	$(RUN) bench/search/left_out.py report
+	OMP_NUM_THREADS=1 $(RUN) bench/search/leave_one_out.py run
+	$(RUN) bench/search/leave_one_out.py report
 
 lock: ## requirements.lock again, from pyproject.toml
 	$(UV) pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \

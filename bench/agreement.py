@@ -1,11 +1,12 @@
-"""Final R2 of our engine against the plain loop's, three seeds: same field, config, initial weights and frames.
+"""Compares the final R2 of our engine with the plain loop's: same field, config, initial weights and frames.
 
     python bench/agreement.py PATH --json FILE
 
-What differs is arithmetic: all neurons or unique positions, autograd or not, float32's rounding. With seeds of their
-own the two would differ by the seeds' spread, which is larger. The last weights of both count. Ours runs as the
-plain loop computes (`exact`: every layer drawn and stepped alike, products in float32, values as they are), and as it
-trains by default, where it learns scaled values and starts with other frequencies in t.
+So the two differ only by arithmetic: all neurons or unique positions, autograd or not, rounding in float32. With
+different seeds they would differ by the spread between seeds, which is larger. Each R2 is that of the last weights. Our
+engine runs in two ways. `exact` computes as the plain loop does: every layer has the same start and the same learning
+rate, products are float32, and values are not scaled. `default` trains as a sweep does: it learns scaled values, and
+starts with other frequencies in t.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Train each seed both ways, print and write one row each."""
+    """Train with each seed in all ways, print and write a row for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help="folder with stimulus.zarr and pos.zarr")
     parser.add_argument("--device", default="cpu")
@@ -62,12 +63,12 @@ def main() -> None:
         print(rows[-1], flush=True)
     means = {side: sum(row[side] for row in rows) / len(rows) for side in ("plain", *KINDS)}
     for kind in KINDS:
-        print(f"ours ({kind}) less plain, mean over {len(rows)} seeds: {means[kind] - means['plain']:+.7f}")
+        print(f"ours ({kind}) minus plain, mean over {len(rows)} seeds: {means[kind] - means['plain']:+.7f}")
     options.json.write_text(json.dumps({"rows": rows, "mean": means, "device": device}, indent=1) + "\n")
 
 
 def config(seed: int, **settings: Any) -> TrialConfig:
-    """A network that learns the field well within the plain loop's patience."""
+    """The config of a network that learns the field well in few steps."""
     model = {"hidden_dim_nnr_f": 64, "n_layers_nnr_f": 3, "omega_f": 20, "nnr_f_T_period": 100, "nnr_f_xy_period": 16}
     training = {
         "n_training_frames": N_FRAMES,
@@ -92,7 +93,7 @@ def plain_r2(field: StimulusField, cfg: TrialConfig, device: str) -> float:
 
 
 def ours_r2(field: StimulusField, cfg: TrialConfig, device: str) -> float:
-    """The same of our engine, which draws the same frames on a CPU."""
+    """R2 over every frame and neuron after our engine's last step. On a CPU it draws the same frames."""
     engine = make_engine(field, cfg, device)
     engine.advance(STEPS)
     return evaluate(engine, field, np.arange(field.n_frames)).r2

@@ -1,12 +1,13 @@
-"""What a start with frequencies that frames cannot tell apart does between frames, and to R2.
+"""Measures what a network does between frames, and its R2, for three starts of the frequencies in t.
 
     python bench/between_frames.py PATH --json FILE
 
-Eight windows of 125 frames, in four neighbouring pairs over the field, 96 x 3, 500 steps. `plain` has frequencies of
-one scale, `multiscale` over three decades, and `limited`, the default, the same with none above `siren.MOST_PHASE`.
-Told are R2 over the windows' frames; how far the function lies half way between two frames from the mean of the two,
-and how far neighbouring networks lie from each other half way between their frames; both as a root mean square over
-that of what one frame changes.
+It trains networks of 96 x 3 for 500 steps in eight windows of 125 frames: four pairs of neighbours. The starts are
+`plain`, frequencies of one scale; `multiscale`, frequencies over three decades; and `limited`, the default, which is
+`multiscale` without frequencies above `siren.MOST_PHASE`, since frames cannot tell those apart. Each row has three
+figures. `r2` is over the windows' frames. `between` is how far the function half way between two frames is from the
+mean of the two. `mismatch` is how far two neighbouring networks are from each other half way between their frames. The
+last two are root mean squares, in units of the root mean square change from one frame to the next.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rows import arguments, opened, write
+from common import arguments, opened, write
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.field import StimulusField, cut
@@ -30,12 +31,12 @@ SEEDS = (42, 43)
 
 
 def main() -> None:
-    """Train every case with every seed, print and write one row each."""
+    """Train with every start and every seed, print and write a row for each."""
     options = arguments(__doc__, ", of 64,000 frames")
     field = opened(options.path, N_FRAMES)
     windows = cut(N_FRAMES, WINDOW)
     pairs = tuple(windows[place + k] for place in PAIRS for k in (0, 1))
-    setattr(loop, "spread", lambda windows, n: pairs)  # noqa: B010 - in the place of windows without borders
+    setattr(loop, "spread", lambda windows, n: pairs)  # noqa: B010 - a sample would have no neighbours
     rows = []
     for name, (init, most_phase) in CASES.items():
         for seed in SEEDS:
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def measured(field: StimulusField, init: str, seed: int) -> dict[str, Any]:
-    """One run: `r2`, `between` two frames, and `mismatch` at borders."""
+    """Train one run; returns `r2`, `between` and `mismatch`."""
     cfg = trial_config(
         {
             "graph_model": {

@@ -1,16 +1,17 @@
-"""Our training steps beside the plain loop, in one process, turn by turn, both at one thread.
+"""Measures the time of a training step: our engine and the plain loop take turns in one process, on one thread.
 
     python bench/engine.py --sizes 128x5x8,256x3x8 --json FILE
 
-The field is noise on the 217-column hexagonal lattice, eight receptors a column (or one, with --no-duplicates): a
-step's cost does not depend on what is learned. Every figure is the median over the turns, ratio and share of what was
-measured within a turn, since clock rates drift. Seconds on a CPU are the thread's own processor time, so that a busy
-machine changes less; on a GPU they are the clock's.
+The field is noise on the 217-column hexagonal lattice, with eight receptors a column (or one, with --no-duplicates),
+since the time of a step does not depend on what is learned. Every figure is the median over the turns. `ratio` and
+`share` are computed within each turn, since clock rates drift. Seconds on a CPU are the thread's CPU time, on which
+other work has less effect; on a GPU they are wall time.
 
-`share` is 6 * parameters flops a unique point and step, over the rate of matrix products just before and after: the
-fastest of a square product and of a hidden layer's own (forward, weight gradient, of all points at once). Products
-are float32 on a CPU and TF32 on a GPU, ours and those that give the rate alike; `--precision reduced` takes bfloat16
-for both on a CPU with AMX, which is what training does there by default. The plain loop is float32 always.
+`share` is how much of the machine's rate of matrix products a step reaches. A step has 6 * parameters flops for each
+unique point. The machine's rate is measured just before and after: the fastest of a square product and of the products
+of a hidden layer (forward and weight gradient, of all points at once). All these products are float32 on a CPU and TF32
+on a GPU. With `--precision reduced` they are bfloat16 on a CPU with AMX, as they are by default in training. The plain
+loop is always float32.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from siren_sweep.train.siren import n_parameters
 SIZES = "128x5x8,256x3x8,512x4x8,512x4x64,2048x4x8"
 COLUMNS = ("plain_ms", "ours_ms", "ratio", "points_per_s", "gflops", "product_gflops", "share", "peak_mb")
 N_FRAMES, N_COLUMNS, N_TYPES = 1000, 217, 8
-TURNS, TURN_S, SIZE_S = 50, 0.05, 30  # turns, how long each side has at least, when to stop a size early
+TURNS, TURN_S, SIZE_S = 50, 0.05, 30  # most turns; least seconds of a side in a turn; most seconds of a size
 
 
 def main() -> None:
@@ -50,8 +51,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--sizes", default=SIZES, help="hidden x layers x frames a batch, comma-separated")
     parser.add_argument("--precision", choices=[*Precision], help="default: float32 on a CPU, reduced on a GPU")
-    parser.add_argument("--no-duplicates", action="store_true", help="a neuron a position: nothing to compute once")
-    parser.add_argument("--turns", type=int, default=TURNS, help="at most, and three at least (%(default)s)")
+    parser.add_argument("--no-duplicates", action="store_true", help="one neuron at each position, and not eight")
+    parser.add_argument("--turns", type=int, default=TURNS, help="most turns of a size, three or more (%(default)s)")
     parser.add_argument("--json", type=Path, help="where to write the list of results")
     options = parser.parse_args()
     precision = Precision(options.precision or ("float32" if options.device == "cpu" else "reduced"))
@@ -72,7 +73,7 @@ def main() -> None:
 def measure(
     field: StimulusField, hidden: int, layers: int, frames: int, device: str, precision: Precision, n_turns: int
 ) -> dict[str, Any]:
-    """One size: medians over turns."""
+    """The figures of one size, each the median over the turns."""
     cfg = trial_config(
         {
             "graph_model": {"hidden_dim_nnr_f": hidden, "n_layers_nnr_f": layers, "omega_f": 30, "nnr_f_T_period": 300},
@@ -80,8 +81,8 @@ def measure(
             "claude": {"total_steps": 10**6},
         }
     )
-    make_engine(field, cfg, device).advance(1)  # loads the code, which is not the step's own memory
-    peak_mb = peak_memory_mb(lambda: make_engine(field, cfg, device).advance(5), device)  # a graph is the fourth step
+    make_engine(field, cfg, device).advance(1)  # loads the code, whose memory must not count
+    peak_mb = peak_memory_mb(lambda: make_engine(field, cfg, device).advance(5), device)  # the 4th captures the graph
     plain_s, ours_s, product = interleaved(field, cfg, device, n_turns)
     points = frames * field.n_unique
     gflops = 6 * n_parameters(hidden, layers) * points / ours_s / 1e9
@@ -109,7 +110,7 @@ def measure(
 def interleaved(
     field: StimulusField, cfg: TrialConfig, device: str, n_turns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each turn's seconds a step of the plain loop, and of ours, and GFLOP/s of matrix products around the latter."""
+    """Three arrays (n_turns,): seconds a step of the plain loop, seconds a step of ours, GFLOP/s of matrix products."""
     plain, engine = PlainLoop(field, cfg, device), make_engine(field, cfg, device)
     plain.run(1)
     engine.advance(5)
@@ -125,7 +126,7 @@ def interleaved(
 
 
 def step_s(run: Callable[[int], object], device: str) -> float:
-    """Seconds a step, over as many as fill a turn."""
+    """Seconds a step, measured over as many steps as take `TURN_S` seconds."""
     n_steps, start = 0, clock(device)
     while (spent := clock(device) - start) < TURN_S:
         run(max(1, n_steps))
@@ -135,17 +136,17 @@ def step_s(run: Callable[[int], object], device: str) -> float:
 
 
 def product_gflops(field: StimulusField, cfg: TrialConfig, device: str) -> float:
-    """The fastest matrix product of the config's precision, of the shapes that the module's docstring names."""
+    """GFLOP/s of the fastest matrix product in the config's precision, of the shapes that the module's text names."""
     reduced = is_reduced(cfg.training.hidden_precision, torch.device(device))
     with hidden_products(reduced, torch.device(device)):
         return fastest_gflops(field, cfg, device)
 
 
 def fastest_gflops(field: StimulusField, cfg: TrialConfig, device: str) -> float:
-    """The same in PyTorch's present precision."""
+    """As `product_gflops`, in the precision that PyTorch has now."""
     hidden, points = cfg.graph_model.hidden_dim_nnr_f, cfg.training.inr_batch_size * field.n_unique
     best = 0.0
-    large = 1024 if device == "cpu" else 8192  # which fills the device
+    large = 1024 if device == "cpu" else 8192  # large enough to use the whole device
     for m, k, n in {(large, large, large), (points, hidden, hidden), (hidden, points, hidden)}:
         left, right = torch.randn(m, k, device=device), torch.randn(k, n, device=device)
         out = torch.empty(m, n, device=device)
@@ -161,16 +162,16 @@ def fastest_gflops(field: StimulusField, cfg: TrialConfig, device: str) -> float
 
 
 def peak_memory_mb(run: Callable[[], object], device: str) -> float:
-    """MB at the peak of `run` over what was there before it: the process's resident memory, or the GPU's allocator."""
+    """Peak memory in MB that `run` adds: to the process's resident memory, or to that of PyTorch's GPU allocator."""
     if device != "cpu":
         gc.collect()
-        torch.cuda.empty_cache()  # what earlier engines left reserved would be taken again, and counted as nothing
+        torch.cuda.empty_cache()  # else memory that earlier engines left reserved would be used, and not counted
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_reserved()
         run()
         return (torch.cuda.max_memory_reserved() - before) / 2**20
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # memory that earlier sizes freed would hide what this one takes
+    ctypes.CDLL(None).malloc_trim(0)  # else memory that earlier sizes freed would be used, and not counted
     peak, done = [resident_mb()], threading.Event()
 
     def watch() -> None:
@@ -186,12 +187,12 @@ def peak_memory_mb(run: Callable[[], object], device: str) -> float:
 
 
 def resident_mb() -> float:
-    """Resident memory of this process, MB."""
+    """The resident memory of this process, in MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 def noise_field(n_types: int) -> StimulusField:
-    """A field of uniform noise at the lattice's 217 positions, `n_types` neurons each."""
+    """A field of uniform noise at the lattice's 217 positions, with `n_types` neurons at each."""
     axis = np.arange(-8, 9)
     u, v = (part.ravel() for part in np.meshgrid(axis, axis))
     inside = np.abs(u + v) <= 8
@@ -213,7 +214,7 @@ def noise_field(n_types: int) -> StimulusField:
 
 
 def clock(device: str) -> float:
-    """Seconds: this thread's processor time for a CPU, else the wall clock's."""
+    """Seconds: this thread's CPU time, or wall time for a GPU."""
     return time.thread_time() if device == "cpu" else time.perf_counter()
 
 

@@ -1,8 +1,9 @@
-"""What a first layer learns whose frequencies in t start over many scales, and one whose frequencies are of one range.
+"""Compares first layers whose frequencies in t start over many scales with those of one scale.
 
     python bench/first_layer.py PATH --json FILE
 
-Final R2 of each `training.first_layer_init` by the T_period in units of the frames, three seeds, same steps and rate.
+It measures the final R2 of each `training.first_layer_init`, by the ratio of the number of frames to T_period, with
+three seeds and the same steps and learning rate.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from statistics import mean, stdev
 from typing import Any
 
-from rows import arguments, opened, write
+from common import arguments, opened, write
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import FirstLayerInit
@@ -25,7 +26,7 @@ CASES: list[dict[str, Any]] = [
 
 
 def main() -> None:
-    """Run every case, print and write one row an initialisation and T_period."""
+    """Run every case, print and write a row for each initialisation and T_period."""
     options = arguments(__doc__)
     rows = []
     for case in CASES:
@@ -39,7 +40,7 @@ def main() -> None:
 
 
 def final_r2(field: StimulusField, case: dict[str, Any], ratio: int, init: str, seed: int) -> float:
-    """The final R2 of one run, four hidden layers."""
+    """The final R2 of one run, with four hidden layers."""
     model = {
         "hidden_dim_nnr_f": case["hidden"],
         "n_layers_nnr_f": 4,

@@ -1,11 +1,9 @@
-"""Several trials at once on one GPU against one alone: steps a second of each, with NVIDIA's MPS and without.
+"""Measures the steps a second of several trials that share one GPU, with and without NVIDIA's MPS, and of one alone.
 
     python bench/gpu_trials.py --device cuda --json FILE
 
-Each trial is a process that trains the same config on noise (see `engine`), for as long as the others do. The row of
-one trial says what a step costs; those of several, what sharing the GPU does to it, and how many steps come of it
-altogether. MPS is what a sweep runs for the same purpose (`siren_sweep/sweep/mps.py`); where it is not there or does
-not work there is no row for it.
+Each trial is a process that trains the same config on noise (see `engine.py`), all for the same time. A sweep starts
+MPS for the same purpose (`siren_sweep/sweep/mps.py`). Where MPS is not installed or does not work, it has no row.
 """
 
 from __future__ import annotations
@@ -30,12 +28,12 @@ START_S = 300.0  # how long all processes may take until the last of them is rea
 
 
 def main() -> None:
-    """Measure every size, print and write one row each for one trial, several, and several with MPS."""
+    """Measure every size, print and write a row for one trial, for several, and for several with MPS."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--sizes", default=SIZES, help="hidden x layers x frames a batch, comma-separated")
-    parser.add_argument("--trials", type=int, default=4, help="at once (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=15, help="of steps (%(default)s)")
+    parser.add_argument("--trials", type=int, default=4, help="trials that run at once (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=15, help="seconds for which they train (%(default)s)")
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     rows = []
@@ -46,12 +44,12 @@ def main() -> None:
             if runs:
                 rows.append(row(size, options.trials, options, mps=True))
     for known in rows:
-        known["machine"] = machine(options.device)  # asked last: this process keeps off the GPU until then
+        known["machine"] = machine(options.device)  # last, since until then this process must not use the GPU
     options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def row(size: str, n_trials: int, options: argparse.Namespace, mps: bool) -> dict[str, Any]:
-    """What so many trials at once come to."""
+    """The row of `n_trials` trials that run at once."""
     rates = at_once(size, n_trials, options.device, options.seconds)
     shown = f"{size:>12}  {n_trials} trials  {'MPS' if mps else '   '}"
     print(f"{shown}  {sum(rates):9.1f} steps/s in all, {min(rates):.1f} to {max(rates):.1f} each", flush=True)
@@ -75,7 +73,7 @@ def at_once(size: str, n_trials: int, device: str, seconds: float) -> list[float
 
 
 def trial(size: str, device: str, seconds: float, ready: Any, results: Any) -> None:
-    """One process: gets ready, waits for the others, and counts its steps for so many seconds."""
+    """The main function of a process: wait until all are ready, then count the steps within `seconds`."""
     torch.set_num_threads(1)
     hidden, layers, frames = map(int, size.split("x"))
     cfg = trial_config(

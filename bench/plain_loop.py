@@ -1,4 +1,4 @@
-"""The plain training loop that ours is measured against: every neuron a point of its own, eager or compiled."""
+"""The plain training loop with which ours is compared: each neuron is a point of its own; eager or compiled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from siren_sweep.field import StimulusField
 
 
 class Sine(torch.nn.Module):
-    """sin(omega * (W x + b)), as one writes it down."""
+    """A layer sin(omega * (W x + b))."""
 
     def __init__(self, in_features: int, out_features: int, omega: float, bound: float) -> None:
         super().__init__()
@@ -26,7 +26,11 @@ class Sine(torch.nn.Module):
 
 
 def plain_siren(hidden: int, n_layers: int, omega: float) -> torch.nn.Sequential:
-    """First sine layer, `n_layers` hidden ones, linear output; all in float32."""
+    """A SIREN of a first sine layer, `n_layers` hidden ones and a linear output, in float32.
+
+    Weights start as in Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions", NeurIPS
+    2020, section 3.2.
+    """
     bound = (6 / hidden) ** 0.5 / omega
     last = torch.nn.Linear(hidden, 1)
     torch.nn.init.uniform_(last.weight, -bound, bound)
@@ -35,8 +39,11 @@ def plain_siren(hidden: int, n_layers: int, omega: float) -> torch.nn.Sequential
 
 
 class PlainLoop:
-    """A step draws `inr_batch_size` frames without replacement and expands each to all neurons; mean squared error,
-    gradient norm clipped at 1, Adam at a constant rate, and the loss read after every step."""
+    """Trains a plain SIREN. A step draws `inr_batch_size` frames without replacement, and uses all neurons of each.
+
+    The loss is the mean squared error, which is read after every step. The gradient's norm is clipped at 1; Adam has a
+    constant learning rate.
+    """
 
     def __init__(self, field: StimulusField, cfg: TrialConfig, device: str, compiled: bool = False) -> None:
         self._batch_size = cfg.training.inr_batch_size
@@ -54,14 +61,14 @@ class PlainLoop:
         self._t = torch.arange(field.n_frames, device=device) / (graph_model.nnr_f_T_period / two_pi)
 
     def run(self, n_steps: int) -> float:
-        """Carry out `n_steps` steps; the last loss."""
+        """Carry out `n_steps` steps; returns the last loss."""
         loss = float("nan")
         for _ in range(n_steps):
             loss = self.step(self._random.choice(len(self._t), self._batch_size, replace=False))
         return loss
 
     def step(self, drawn: np.ndarray) -> float:
-        """One step on the frames `drawn`; its loss."""
+        """Carry out one step on the frames `drawn`; returns its loss."""
         frames = torch.from_numpy(drawn).to(self._t.device)
         loss = torch.nn.functional.mse_loss(self._trained(self._inputs(frames)), self._values[frames].view(-1, 1))
         self._optimizer.zero_grad()
@@ -72,12 +79,12 @@ class PlainLoop:
 
     @torch.no_grad()
     def predict(self, frames: Sequence[int] | None = None) -> torch.Tensor:
-        """(n_frames, n_neurons) of some frames, or of all; a frame at a time."""
+        """Predictions (n_frames, n_neurons) at some frames, or at all, computed frame by frame."""
         return torch.stack([self._frame(frame) for frame in (range(len(self._t)) if frames is None else frames)])
 
     @torch.no_grad()
     def r2(self, frames: Sequence[int] | None = None) -> float:
-        """1 - SSE / SST over all neurons of some frames, or of all; sums in float64."""
+        """1 - SSE / SST over all neurons of some frames, or of all, with sums in float64."""
         n, sse, total, total_sq = 0, 0.0, 0.0, 0.0
         for frame in range(len(self._t)) if frames is None else frames:
             truth = self._values[frame].double()
@@ -88,11 +95,11 @@ class PlainLoop:
         return 1 - sse / (total_sq - total * total / n)
 
     def _frame(self, frame: int) -> torch.Tensor:
-        """(n_neurons,)"""
+        """The prediction (n_neurons,) at a frame."""
         values: torch.Tensor = self.model(self._inputs(torch.tensor([frame], device=self._t.device))).squeeze(1)
         return values
 
     def _inputs(self, frames: torch.Tensor) -> torch.Tensor:
-        """(len(frames) * n_neurons, 3)"""
+        """The points (len(frames) * n_neurons, 3) of some frames."""
         t = self._t[frames].repeat_interleave(len(self._xy))[:, None]
         return torch.cat([t, self._xy.repeat(len(frames), 1)], dim=1)

@@ -1,12 +1,12 @@
-"""How a sweep grows: many workers on one database, and many trials in one study.
+"""Measures a sweep with many workers on one database, or with many trials in one study.
 
     python bench/scale.py workers --url postgresql://me@host/db     trials a minute of 4 workers and of 64
-    OMP_NUM_THREADS=1 python bench/scale.py trials               10,000 trials in one study: what each step takes
+    OMP_NUM_THREADS=1 python bench/scale.py trials               the time of each step, up to 10,000 trials in one study
 
-The trials of `workers` sleep for as long as one that trains would take, make its twenty reports, at each of which the
-pruner is asked, and leave their outcome, as those of a sweep's worker do. They are planned, enqueued and told as by a
-sweep with `cluster.n_batches`, so that what binds is the product's. The reports that are lost are counted at the end,
-from the study. The times of `trials` are of one core, whatever else the machine does.
+With `workers`, trials sleep in place of training. As in a sweep they make twenty reports, ask the pruner at each, and
+write their outcome; they are planned, enqueued and told as in a sweep with `cluster.n_batches`. So the measured limits
+are those of a sweep. Lost reports are counted at the end, in the study. With `trials`, times are CPU seconds of one
+core, on which other work on the machine has little effect.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from siren_sweep.train.report import Report
 from siren_sweep.views.record.writer import write_record
 from siren_sweep.views.report.page import write_report
 
-STEPS = 1000  # of a trial: fewer than those of which the search pauses every one
+STEPS = 1000  # training steps of a trial
 TABLES = {
     "trial_params": "param_name, param_value, distribution_json",
     "trial_values": "objective, value, value_type",
@@ -67,8 +67,8 @@ def main() -> None:
     parser.add_argument("what", choices=["workers", "trials"])
     parser.add_argument("--url", help="of a database server with an empty database (default: sqlite)")
     parser.add_argument("--workers", type=int, nargs="+", default=[4, 64])
-    parser.add_argument("--trials", type=int, nargs="+", help="of each (default: 120 2000, or 1000 3000 10000)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="that a trial takes (%(default)s)")
+    parser.add_argument("--trials", type=int, nargs="+", help="in each line (default: 120 2000, or 1000 3000 10000)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long a trial takes (%(default)s)")
     options = parser.parse_args()
     if options.url:
         os.environ[STORAGE_URL_VARIABLE] = options.url
@@ -92,7 +92,7 @@ def composed(n_trials: int, n_batches: int = 1) -> Config:
 
 
 def begun(cfg: Config, paths: SweepPaths, name: str) -> tuple[Study, BlockStart, Planner, OpenTrials]:
-    """A block's study, new or not, and what plans and runs its batches."""
+    """A block's study, which is made where there is none, and the objects that plan and run its batches."""
     storage = open_storage(None, paths)
     settings = {"claude.ucb_c": 1.414, "claude.n_iter_block": cfg.claude.n_iter_block, "claude.solved_r2": 0.9999}
     own = records.Block(1, 100, settings=settings, dataset={"path": "unused", "n_input_neurons": 1736})
@@ -106,7 +106,7 @@ def begun(cfg: Config, paths: SweepPaths, name: str) -> tuple[Study, BlockStart,
 
 
 def measure_workers(paths: SweepPaths, numbers: Sequence[int], trials: Sequence[int], seconds: float) -> None:
-    """A line for each number of workers."""
+    """Run a sweep with each number of workers, and print a line for it."""
     heads = ("workers", "trials", "minutes", "trials/min", "lost reports", "errors", "asking, s")
     print(" ".join(f"{head:>12}" for head in heads))
     for n_workers, n_trials in zip(numbers, trials, strict=True):
@@ -134,7 +134,7 @@ def measure_workers(paths: SweepPaths, numbers: Sequence[int], trials: Sequence[
 
 
 class Pool:
-    """A trainer: processes that each take one trial after the other."""
+    """A `Trainer` whose worker processes each take one trial after the other."""
 
     def __init__(self, cfg: Config, paths: SweepPaths, n_workers: int, seconds: float) -> None:
         context = multiprocessing.get_context("fork")
@@ -150,7 +150,7 @@ class Pool:
             self._free.append(own)
 
     def take_up(self, trials: OpenTrials) -> None:
-        """Nothing trains yet."""
+        """Do nothing, since nothing trains yet."""
 
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
         left = set(numbers)
@@ -161,7 +161,7 @@ class Pool:
                 number, worker = waiting.pop(0), self._free.pop(0)
                 worker.send((number, trials.begin_attempt(number).attempt))
                 self._busy[worker] = number
-            if not left:  # those of later batches have their workers also where nothing is waited for
+            if not left:  # checked here, so that later batches get their workers first
                 break
             ready = wait(list(self._busy))
             for worker in [one for one in self._busy if one in ready]:
@@ -171,17 +171,17 @@ class Pool:
                 self._free.append(worker)
 
     def stop(self) -> None:
-        """The processes are daemons, and end with this one."""
+        """Do nothing: the processes are daemons, and end with this one."""
 
     def close(self) -> None:
-        for worker in [*self._free, *self._busy]:  # what is busy has written its outcome, and ends
+        for worker in [*self._free, *self._busy]:  # those that are busy have written their outcome
             worker.send(None)
         for process in self._processes:
             process.join()
 
 
 def _serve(cfg: Config, paths: SweepPaths, seconds: float, parent: Connection) -> None:
-    """In a process of its own: trials that sleep, until there are no more."""
+    """The main function of a worker process: run one trial after the other."""
     storage = open_storage(None, paths, existing=True)
     while (asked := parent.recv()) is not None:
         number, attempt = asked
@@ -196,8 +196,10 @@ def _serve(cfg: Config, paths: SweepPaths, seconds: float, parent: Connection) -
 
 
 def run(worker: Worker, seconds: float) -> None:
-    """One trial, as a worker runs it, asleep where that trains; it runs on whatever the pruner says, so that all are as
-    long."""
+    """Run one trial as a worker does, but sleep in place of training, and ignore what the pruner says.
+
+    So all trials take equally long.
+    """
     final = final_r2(worker.plan.config)
     for index in range(1, N_REPORTS + 1):
         time.sleep(seconds / N_REPORTS)
@@ -206,7 +208,7 @@ def run(worker: Worker, seconds: float) -> None:
 
 
 def final_r2(config: Any) -> float:
-    """What a config reaches: a number that follows from it."""
+    """A made-up final R2, which depends on the config alone."""
     digest = hashlib.sha256(repr(sorted(config.items())).encode()).digest()
     return 0.5 + digest[0] / 520
 
@@ -220,7 +222,7 @@ def report(index: int, final: float) -> Report:
 
 
 def measure_trials(paths: SweepPaths, sizes: Sequence[int]) -> None:
-    """A line for each number of trials in one study."""
+    """Measure each step of a sweep with each number of trials in one study, and print a line for each number."""
     steps = ["asking", "record", "record again", "report", "refresh", "refresh again", "resume"]
     steps += ["worker's first", "worker's next"]
     print(f"{'trials':>6} " + " ".join(f"{name + ', s':>17}" for name in steps))
@@ -234,7 +236,7 @@ def measure_trials(paths: SweepPaths, sizes: Sequence[int]) -> None:
 
 
 def plant(cfg: Config, paths: SweepPaths, n_trials: int) -> None:
-    """Fill the study with random configs, each trial told, with twenty reports."""
+    """Fill the study with told trials of random configs, each with twenty reports."""
     study, start, *_ = begun(cfg, paths, "block_01")
     params = start.space.dimensions
     for number in range(n_trials):
@@ -265,7 +267,7 @@ def plant(cfg: Config, paths: SweepPaths, n_trials: int) -> None:
 
 
 def replicate(storage: Any, n_first: int, n_wanted: int) -> None:
-    """Copy the first trials, rows as they are but for their numbers, until there are so many."""
+    """Copy the rows of the first `n_first` trials, with new numbers, until there are `n_wanted` trials."""
     with statements(storage) as do:
         n_now = do("SELECT count(*) FROM trials").scalar()
         low, high = do("SELECT min(trial_id), max(trial_id) FROM trials").one()
@@ -290,13 +292,13 @@ def replicate(storage: Any, n_first: int, n_wanted: int) -> None:
 
 @contextlib.contextmanager
 def statements(storage: Any) -> Iterator[Callable[[str], Any]]:
-    """What runs statements on a storage's tables."""
+    """A function that runs SQL statements on a storage's tables."""
     with storage._backend.engine.begin() as connection:
         yield lambda statement: connection.execute(sqlalchemy.text(statement))
 
 
 def step_times(cfg: Config, paths: SweepPaths) -> list[float]:
-    """Seconds of each step of a sweep on the study as it stands."""
+    """The CPU seconds of each step of a sweep on the study as it is."""
     study, start, planner, _ = begun(cfg, paths, "block_01")
     studies, view = {1: study}, ProgressView(cfg, paths, study._storage)
     resumed = took(lambda: begun(cfg, paths, "block_01")[2].resume(study, start))
@@ -314,7 +316,7 @@ def step_times(cfg: Config, paths: SweepPaths) -> list[float]:
 
 
 def report_times(cfg: Config, paths: SweepPaths, study: Study, batch: int) -> list[float]:
-    """Seconds of the first report of a trial, at which its worker reads the study, and of the next one."""
+    """The CPU seconds of a trial's first report, at which its worker reads the study, and of the next one."""
     config = read_trials(study)[0].plan.config
     plan = records.TrialPlan(1, config, batch=batch, slot=0, n_training_frames=100, seed=42, strategy="tree")
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=trial_values(plan, attempt=1)))
@@ -331,7 +333,7 @@ def report_times(cfg: Config, paths: SweepPaths, study: Study, batch: int) -> li
 
 
 def took(act: Callable[[], object]) -> float:
-    """Seconds of one core."""
+    """The CPU seconds that a call takes."""
     before = time.process_time()
     act()
     return time.process_time() - before

@@ -1,10 +1,10 @@
-"""Workers that report at once to one storage: reports a second, their latency, and errors.
+"""Measures a storage to which several workers report at once: reports a second, their latency, and errors.
 
-    python bench/storage.py                                             sqlite, in a folder of its own
+    python bench/storage.py                                             sqlite, in a temporary folder
     python bench/storage.py --url postgresql+psycopg://user@host/db     a server
 
-Each worker makes the twenty reports of a trial, as `Worker.on_report` does, but back to back, with the default pruner.
-The trials that are in the study before make every report look at that many curves.
+Each worker makes the twenty reports of a trial by `Worker.on_report`, one straight after the other, with the default
+pruner. At each report the pruner reads the curves of the finished trials, which are in the study before.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from siren_sweep.train.report import Report
 
 
 def main() -> None:
-    """Print one line of the table a number of workers."""
+    """Print a table with a line for each number of workers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="of a database server (default: sqlite)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 32])
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def measure(url: str | None, paths: SweepPaths, n_workers: int, n_finished: int) -> tuple[float, list[float], int]:
-    """Wall seconds, the latency of every report, and how many failed."""
+    """The wall time in seconds, the latency of each report in seconds, and the number of reports that failed."""
     name = f"bench_{uuid.uuid4().hex}"
     study = create(open_storage(url, paths), name)
     curve = {index: index / N_REPORTS for index in range(1, N_REPORTS + 1)}
@@ -79,7 +79,7 @@ def measure(url: str | None, paths: SweepPaths, n_workers: int, n_finished: int)
 
 
 def report_all(url, paths, name, number, barrier, results) -> None:  # type: ignore[no-untyped-def]
-    """In a process of its own: the reports of one trial."""
+    """The main function of a worker process: make the reports of one trial."""
     storage = open_storage(url, paths, existing=True)
     study = load(storage, name, pruner=UCBPruner(), sampler=optuna.samplers.RandomSampler())
     assert study is not None

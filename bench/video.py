@@ -1,10 +1,10 @@
-"""What `siren-sweep video` takes: processor seconds and peak memory of one core, by the length of the video.
+"""Measures CPU seconds and peak memory of `siren-sweep video` on one core, by the length of the video.
 
     python bench/video.py --json FILE
 
-The videos are H.264, 640 x 480 pixels, 30 frames a second: a view that pans over a scene of all scales, with the noise
-of a camera. The command runs as it is typed, from its start to the preview, in a process that has one core. `times` is
-the seconds of video to a second of that core.
+The videos are H.264 with 640 x 480 pixels and 30 frames a second. They show a view that moves over a scene with detail
+of all sizes, with the noise of a camera. The whole command is measured, from its start to the preview, in a process
+with one core. `times` is how many seconds of video it reads in one CPU second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from siren_sweep.train.provenance import cpu_name
 
 COLUMNS = ("video_s", "core_s", "times", "peak_mb")
 HEIGHT, WIDTH, FPS = 480, 640, 30
-TIMED = """  # a small process, since the peak that the kernel gives counts the process that one was forked from
+TIMED = """  # in a small process, since the kernel's peak memory counts that of the process before the fork
 import json, os, resource, subprocess, sys
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 subprocess.run(sys.argv[1:], check=True)
@@ -36,7 +36,7 @@ print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6]))
 def main() -> None:
     """Measure every length, print a table, and write the JSON list."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, nargs="+", default=[60, 300], help="of video (default: 60 300)")
+    parser.add_argument("--seconds", type=int, nargs="+", default=[60, 300], help="length of a video (default: 60 300)")
     parser.add_argument("--json", type=Path, required=True, help="where to write the list of results")
     options = parser.parse_args()
     print("".join(f"{title:>12}" for title in COLUMNS))
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(seconds: int, folder: Path) -> dict[str, Any]:
-    """The command, once, on a video of so many seconds."""
+    """The figures of the command on a video of `seconds` seconds."""
     film = folder / "film.mp4"
     write_film(film, seconds)
     command = [sys.executable, "-m", "siren_sweep", "video", str(film), "--out", str(folder / "x_list_train")]
@@ -66,7 +66,7 @@ def measure(seconds: int, folder: Path) -> dict[str, Any]:
 
 
 def write_film(file: Path, seconds: int) -> None:
-    """Write a video of so many seconds."""
+    """Write a video of `seconds` seconds."""
     rng = np.random.default_rng(0)
     size = 2 * WIDTH
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)) + 1 / size

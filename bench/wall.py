@@ -1,12 +1,12 @@
-"""Where a sweep's wall time goes, and what it takes of memory and disk, on a machine that does nothing else.
+"""Measures where a sweep's wall time goes, and its memory and disk, on a machine that does nothing else.
 
-    python bench/wall.py                                      the demo
-    python bench/wall.py dataset=flyvis dataset.path=PATH     any sweep, by its overrides; without MLflow: tracking=none
-    python bench/wall.py --of outputs/NAME                    one that is over: what its studies and files tell
+    python bench/wall.py                                      measures the demo
+    python bench/wall.py dataset=flyvis dataset.path=PATH     a sweep with these overrides; tracking=none: no MLflow
+    python bench/wall.py --of outputs/NAME                    a sweep that is over, by its studies and files
 
-The tiny sweep goes before and is not measured: it makes the stimulus, and compiles what is compiled once. "Training
-steps" is the time in which any trial trains, less the part of it that trials spend on evaluation, reports and
-checkpoints; what trains beside another counts once. Where nothing trains, the parent's functions name what goes on.
+A tiny sweep runs first and is not measured: it makes the stimulus, and compiles kernels. "Training steps" is the time
+in which at least one trial trains, without the share that trials spend on evaluation, reports and checkpoints. For the
+time in which no trial trains, the table names the functions that the sweep's own process was in.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spells import Run, runs, spells, step_share, trained_s
-from watch import TOGETHER, Use, Watch
+from resource_use import ALL, ResourceUse, ResourceWatch
+from training_times import Run, read_runs, step_share, trained_s, training_intervals
 
 from siren_sweep.errors import SweepError
 from siren_sweep.paths import OutputPaths
@@ -43,7 +43,7 @@ KINDS = FIRST, BATCHES, AGAIN, BLOCKS, LAST = (
     "between two blocks",
     "after the last trial",
 )
-MOST_PLACES = 5  # of the parent, that are named in a kind of gap
+MOST_PLACES = 5  # functions that are named for a kind of gap
 PLACES = {"sweep.slots._wait": "workers that begin, or end", "sweep.beside.listen": "views that are being made"}
 ROLES = ("parent", "server", "workers", "views")
 OF_TRIALS = {"weights.safetensors": "weights of trials", "checkpoint": "checkpoints"}
@@ -52,7 +52,7 @@ SHARED = {"cache": "the data's cache", "mlartifacts": "MLflow's artifacts", "mlf
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch in which nothing trained, in seconds since 1970."""
+    """A period in which nothing trained, in seconds since 1970."""
 
     kind: str
     begin: float
@@ -65,7 +65,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Training:
-    """A stretch in which a run trained, in seconds since 1970."""
+    """A period in which a run trained, in seconds since 1970."""
 
     run: Run
     begin: float
@@ -74,7 +74,7 @@ class Training:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="*", help="of the sweep (blocks=demo)")
+    parser.add_argument("overrides", nargs="*", help="overrides of the sweep (blocks=demo)")
     parser.add_argument("--of", type=Path, help="the folder of a sweep that is over")
     options = parser.parse_args()
     try:
@@ -93,23 +93,24 @@ def measure(overrides: Sequence[str]) -> None:
     """Run a sweep, and print its profile, memory and disk."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = OutputPaths(Path(folder))
-        root, looks = outputs.sweep(NAME).root, Path(folder) / "looks.json"
-        sweep(outputs.root, ["blocks=tiny", "tracking=none"], looks)
+        root, samples = outputs.sweep(NAME).root, Path(folder) / "samples.json"
+        sweep(outputs.root, ["blocks=tiny", "tracking=none"], samples)
         shutil.rmtree(root)
-        start, words, uses = sweep(outputs.root, overrides, looks)
+        start, words, uses = sweep(outputs.root, overrides, samples)
         end = time.time()
         print(f"first words after {words - start:.1f} s")
-        profile(root, start, end, json.loads(looks.read_text()))
+        profile(root, start, end, json.loads(samples.read_text()))
         memory(uses)
         disk(outputs.root, NAME)
 
 
-def sweep(outputs: Path, overrides: Sequence[str], looks: Path) -> tuple[float, float, dict[str, Use]]:
-    """A sweep; when it was started, when it said its first words, and what its processes took."""
-    script, own = str(Path(__file__).with_name("looks.py")), ["-m", f"sweep.name={NAME}", f"outputs_dir={outputs}"]
-    command, start = [sys.executable, script, str(looks), *own, *overrides], time.time()
+def sweep(outputs: Path, overrides: Sequence[str], samples: Path) -> tuple[float, float, dict[str, ResourceUse]]:
+    """Run a sweep; returns the time of its start, that of its first output, and what its processes used."""
+    script = str(Path(__file__).with_name("stack_samples.py"))
+    own = ["-m", f"sweep.name={NAME}", f"outputs_dir={outputs}"]
+    command, start = [sys.executable, script, str(samples), *own, *overrides], time.time()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        watch = Watch(process.pid)
+        watch = ResourceWatch(process.pid)
         watch.start()
         assert process.stderr is not None
         said = [(time.time(), line) for line in process.stderr]
@@ -119,10 +120,11 @@ def sweep(outputs: Path, overrides: Sequence[str], looks: Path) -> tuple[float, 
     return start, said[0][0], watch.uses
 
 
-def profile(root: Path, start: float | None, end: float | None, looks: Sequence[tuple[float, str]] = ()) -> None:
-    """Print what the wall time of a sweep went into. Of one that is over its own files say when it began and ended."""
-    every = runs(root)
-    trained = [Training(run, one.begin, one.end) for run in every for one in spells(run.trial) if one.end > one.begin]
+def profile(root: Path, start: float | None, end: float | None, samples: Sequence[tuple[float, str]] = ()) -> None:
+    """Print where the wall time of a sweep went. Without `start` and `end` they are read from the sweep's files."""
+    every = read_runs(root)
+    trained = [Training(run, one.begin, one.end) for run in every for one in training_intervals(run.trial)]
+    trained = [one for one in trained if one.end > one.begin]
     if not trained:
         raise SweepError(f"a sweep must have trained to be profiled; {root} has not")
     trained.sort(key=lambda one: one.begin)
@@ -141,13 +143,13 @@ def profile(root: Path, start: float | None, end: float | None, looks: Sequence[
     for what in KINDS:
         own = [gap for gap in idle if gap.kind == what]
         row(what, sum(gap.length for gap in own))
-        for place, seconds in itertools.islice(places(own, looks).items(), MOST_PLACES):
+        for place, seconds in itertools.islice(places(own, samples).items(), MOST_PLACES):
             print(f"      {seconds:6.1f} s  {PLACES.get(place, place)}")
-    print(f"of the time of all slots while any trial trains, {filled(trained, busy):.0%} is trained in")
+    print(f"while any trial trains, {filled(trained, busy):.0%} of the slots' time is used for training")
 
 
 def gaps(trained: Sequence[Training], start: float, end: float) -> list[Gap]:
-    """The stretches from `start` to `end` in which nothing trains, by what comes after them."""
+    """The periods from `start` to `end` in which nothing trains; their kind says what comes after them."""
     found, until, before = [], start, None
     for one in trained:
         if one.begin > until:
@@ -157,49 +159,51 @@ def gaps(trained: Sequence[Training], start: float, end: float) -> list[Gap]:
     return [*found, Gap(LAST, until, end)]
 
 
-def places(idle: Sequence[Gap], looks: Sequence[tuple[float, str]]) -> dict[str, float]:
-    """Seconds that the parent was in each function while nothing trained, the most first; a look speaks for the time
-    since the one before."""
-    times, seconds = [at for at, _ in looks], defaultdict[str, float](float)
+def places(idle: Sequence[Gap], samples: Sequence[tuple[float, str]]) -> dict[str, float]:
+    """The seconds that the sweep's own process was in each function while nothing trained, the longest first.
+
+    A sample of its stack counts for the time since the sample before.
+    """
+    times, seconds = [at for at, _ in samples], defaultdict[str, float](float)
     for gap in idle:
         for index in range(max(1, bisect_right(times, gap.begin)), len(times)):
             if times[index - 1] >= gap.end:
                 break
-            seconds[looks[index][1]] += min(times[index], gap.end) - max(times[index - 1], gap.begin)
+            seconds[samples[index][1]] += min(times[index], gap.end) - max(times[index - 1], gap.begin)
     return dict(sorted(seconds.items(), key=lambda pair: -pair[1]))
 
 
 def filled(trained: Sequence[Training], busy: float) -> float:
-    """The part of the slots' time in which they train; what trains a block's best whole has all of them."""
+    """The share of the slots' time in which they train. A run that trains a config in all windows has all slots."""
     n_slots = slots(max(one.run.trial.slot for one in trained) + 1, "cpu").concurrency
     weights = (n_slots if one.run.trial.plan.whole_of is not None else 1 for one in trained)
     return sum(weight * (one.end - one.begin) for weight, one in zip(weights, trained, strict=True)) / (n_slots * busy)
 
 
-def memory(uses: dict[str, Use]) -> None:
-    """Print the peak memory and the processor time of each role; what is over between two looks is not seen."""
+def memory(uses: dict[str, ResourceUse]) -> None:
+    """Print the peak memory and the CPU time of each role. Processes that end between two measurements are missed."""
     print(f"{'memory, MB, shared pages by their share':42} {'one':>7} {'together':>9} {'CPU s':>8}")
     for role in (role for role in ROLES if role in uses):
         use = uses[role]
         print(f"  {role:40} {use.one / MB:7.0f} {use.together / MB:9.0f} {use.seconds:8.1f}")
-    print(f"  {'all':48} {uses[TOGETHER].together / MB:9.0f}")
+    print(f"  {'all':48} {uses[ALL].together / MB:9.0f}")
 
 
 def disk(outputs: Path, name: str) -> None:
-    """Print what a sweep has on disk, by kind, and what all sweeps share."""
+    """Print what a sweep uses on disk, by kind of file, and what it shares with other sweeps."""
     sizes: dict[str, list[int]] = {}
     for file in outputs.rglob("*"):
         inside = file.relative_to(outputs).parts
         if file.is_file() and (inside[0] == name or inside[0] in SHARED):
             sizes.setdefault(kind(inside[1:] if inside[0] == name else inside), []).append(file.stat().st_size)
-    n_trials = len(runs(outputs / name))
+    n_trials = len(read_runs(outputs / name))
     print(f"{'disk':42} {'files':>7} {'MB':>9} {'kB a trial':>11}")
     for what, of in sorted(sizes.items(), key=lambda pair: -sum(pair[1])):
         print(f"  {what:40} {len(of):7} {sum(of) / MB:9.1f} {sum(of) / n_trials / 1e3:11.1f}")
 
 
 def kind(parts: Sequence[str]) -> str:
-    """What a file is, by its path below the sweep's folder, or beside it."""
+    """The kind of a file, by its path in the sweep's folder, or in the outputs folder."""
     if parts[0].startswith("block_"):
         return OF_TRIALS.get(parts[-1], "other of trials")
     return SHARED.get(parts[0], parts[0])

@@ -1,13 +1,17 @@
-"""What values about 0, a learned common start, and windows that begin at the video's cuts bring to windows of frames.
+"""Measures three changes of how windows are trained: scaled values, a learned start, and windows of whole clips.
 
     python bench/window_starts.py PATH --json FILE
 
-Networks of 96 x 3 in windows of 125 frames. `own`: every window draws its own start, as a run does. `as it is`: the
-same, and light in [0, 1] is learned as it is, instead of with mean 0 and standard deviation 1. `common`: all start from
-one learned on 16 other windows by Reptile (Nichol et al., "On First-Order Meta-Learning Algorithms", 2018; for SIRENs
-and their kind Tancik et al., "Learned Initializations for Optimizing Coordinate-Based Neural Representations", CVPR
-2021). `cuts`: own starts, and each window holds whole clips, about as many frames as the others on average. Told is R2,
-exact over the frames of eight windows that had no part in the learning, by the number of steps.
+It trains networks of 96 x 3 in windows of 125 frames, in four ways:
+
+- `own`: every window has its own random start, as in a sweep; values have mean 0 and standard deviation 1.
+- `as it is`: as `own`, but light in [0, 1] is learned without scaling.
+- `common`: as `own`, but all windows start from the same weights, which Reptile has learned on 16 other windows (Nichol
+  et al., "On First-Order Meta-Learning Algorithms", 2018; for coordinate networks see Tancik et al., "Learned
+  Initializations for Optimizing Coordinate-Based Neural Representations", CVPR 2021).
+- `cuts`: as `own`, but a window begins and ends at cuts of the video, and has about 125 frames on average.
+
+The result is R2, by the number of steps. It is exact over the frames of eight windows that Reptile has not seen.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rows import arguments, opened, write
+from common import arguments, opened, write
 from torch import Tensor
 
 from siren_sweep.config.checks import trial_config
@@ -33,12 +37,12 @@ N_FRAMES, WINDOW = 64_000, 125
 STEPS = (100, 200, 400, 1000)
 SEEDS = (42, 43)
 TAUGHT, HELD_OUT = range(16, 512, 31), range(9, 512, 64)  # places among the 512 windows
-ROUNDS, INNER_STEPS, TOWARDS = 10, 60, 1.0  # of Reptile; the last is how far the start moves to what was learned
-CUT_RISE = 3.0  # a cut changes a frame by so many times what the median frame changes, and twice what its neighbours do
+ROUNDS, INNER_STEPS, TOWARDS = 10, 60, 1.0  # of Reptile; `TOWARDS` is the step size by which the start moves
+CUT_RISE = 3.0  # at a cut the frame changes `CUT_RISE` times as much as the median frame, and twice its neighbours
 
 
 def main() -> None:
-    """Run the ways with every number of steps, print and write one row each."""
+    """Train in each way with every number of steps, print and write a row for each way and seed."""
     options = arguments(__doc__, ", of 64,000 frames")
     field = opened(options.path, N_FRAMES)
     every = cut(N_FRAMES, WINDOW)
@@ -63,7 +67,7 @@ def main() -> None:
 
 
 def config(steps: int, seed: int, **training: Any) -> TrialConfig:
-    """The config of one way; `training` differs from the defaults."""
+    """The config of a run of `steps` steps; `training` are more settings of its group."""
     model = {"hidden_dim_nnr_f": 96, "n_layers_nnr_f": 3, "omega_f": 12, "nnr_f_T_period": 42, "nnr_f_xy_period": 16}
     trained = {"n_training_frames": N_FRAMES, "learning_rate_NNR_f": 1.5e-3, "seed": seed, "n_threads": 1, **training}
     values = {"graph_model": {**model, "window_frames": WINDOW}, "training": trained, "claude": {"total_steps": steps}}
@@ -73,7 +77,7 @@ def config(steps: int, seed: int, **training: Any) -> TrialConfig:
 def r2_of(
     field: StimulusField, windows: Sequence[Window], cfg: TrialConfig, start: dict[str, Tensor] | None = None
 ) -> float:
-    """R2 over the windows' frames after all steps, from a common start where there is one."""
+    """R2 over the windows' frames after all steps; `start` are the weights from which all windows start."""
     engine = make_engine(field, cfg, "cpu", windows)
     if start is not None:
         engine.load_weights({f"{key_prefix(one)}{key}": value for one in windows for key, value in start.items()})
@@ -82,7 +86,7 @@ def r2_of(
 
 
 def learned_start(field: StimulusField, windows: Sequence[Window]) -> dict[str, Tensor]:
-    """Weights that move, round by round, towards the mean of what the windows' networks become from them."""
+    """Weights learned by Reptile: in each round they move towards the mean of what four windows learn from them."""
     start: dict[str, Tensor] = {}
     for turn in range(ROUNDS):
         some = sorted((windows[(4 * turn + k) % len(windows)] for k in range(4)), key=lambda window: window.start)
@@ -100,7 +104,7 @@ def learned_start(field: StimulusField, windows: Sequence[Window]) -> dict[str, 
 
 
 def at_cuts(field: StimulusField, windows: Sequence[Window]) -> list[Window]:
-    """For each window one of whole clips: from the cut next to its start to the cut next to a window's length on."""
+    """For each window one of whole clips: from the cut nearest to its start to the cut nearest to 125 frames later."""
     frames = np.asarray(field.targets, dtype=np.float32)
     change = np.sqrt(np.square(np.diff(frames, axis=0)).mean(1))
     inner, beside = change[1:-1], np.maximum(change[:-2], change[2:])
@@ -113,7 +117,7 @@ def at_cuts(field: StimulusField, windows: Sequence[Window]) -> list[Window]:
 
 
 def nearest(cuts: np.ndarray, frame: int) -> int:
-    """The cut, of (n,), that is next to a frame."""
+    """Of the frames at which there is a cut, `cuts` (n,), the one nearest to `frame`."""
     return int(cuts[np.abs(cuts - frame).argmin()])
 
 

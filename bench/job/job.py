@@ -1,10 +1,11 @@
-"""The whole job, side by side: from a person's first command to a network that fits, ours and what one would use else.
+"""Compares siren_sweep with what one would use otherwise, from the first command to a network that fits.
 
     make bench-job DATA=PATH [FRAMES=100,1000] [SEEDS=1,2,3] [SIDES=ours,stock] [MINUTES=10] [OUT=outputs/bench_job]
 
-Each side gets the same task (`case.py`) from the same moment, alone on the machine, and ends by itself or at the time
-limit; sides take turns. A cell is a number of frames, a side and a seed. Its result is a file, OUT/cells/NAME.json: a
-benchmark that was stopped goes on with the cells that have none. Table and picture are made of these files.
+The compared programs are called sides. They run one after the other, each alone on the machine, with the same task
+(`task.py`), until they end or reach the time limit. A cell is a number of frames, a side and a seed. Its result is the
+file OUT/cells/NAME.json: a benchmark that was stopped goes on with the cells that have none. The table and the picture
+are made from these files.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from case import Case, usual_steps
-from left import SWEEP, Seen, left, ours_best, ours_seen, stock_best, stock_seen
-from shown import write
+from outcomes import SWEEP, Seen, files_left, ours_best, ours_seen, stock_best, stock_seen
+from report import write
+from task import Task, usual_steps
 
 from siren_sweep.errors import SweepError
 from siren_sweep.paths import replacing
@@ -36,38 +37,38 @@ from siren_sweep.train.machine import n_cores
 from siren_sweep.train.provenance import commit, cpu_name
 
 BENCH = Path(__file__).parents[1]
-LIMITS_MIN = {0: 5, 100: 15, 1000: 30, 10_000: 60}  # from so many frames on
+LIMITS_MIN = {0: 5, 100: 15, 1000: 30, 10_000: 60}  # time limit by the least number of frames to which it applies
 GRACE_S = 60  # between Ctrl-C and the end of a side's processes
 WARM_UP_S = 45
-MOST_LOAD = 1.0  # before a cell: what the one before has left of its own, and no other work
+MOST_LOAD = 1.0  # load average before a cell, above which other work must be running
 
 
 @dataclass(frozen=True)
 class Side:
-    """How one of the compared is started in a folder of its own, and how what it did is read from there."""
+    """How a side is started in a folder of its own, and how its results are read from there."""
 
-    command: Callable[[Path, Case], list[str]]
+    command: Callable[[Path, Task], list[str]]
     seen: Callable[[Path], list[Seen]]
-    best: Callable[[Path, Case], float | None]
-    windows_only: bool = False  # of interest where the default space has windows
+    best: Callable[[Path, Task], float | None]
+    windows_only: bool = False  # whether it is only run where the default search space has windows
 
 
 def ours(*more: str, windows_only: bool = False) -> Side:
-    """A sweep of one block as a person types it."""
+    """The side that runs a sweep of one block, by the command that a person types; `more` are overrides."""
 
-    def command(work: Path, case: Case) -> list[str]:
+    def command(work: Path, task: Task) -> list[str]:
         own = [f"outputs_dir={work}", f"sweep.name={SWEEP}", *more]
-        return [sys.executable, "-m", "siren_sweep", "-m", *case.overrides, *own]
+        return [sys.executable, "-m", "siren_sweep", "-m", *task.overrides, *own]
 
     return Side(command, ours_seen, ours_best, windows_only)
 
 
 def stock(*more: str) -> Side:
-    """`stock.py`."""
+    """The side that runs `stock.py` with the options `more`."""
 
-    def command(work: Path, case: Case) -> list[str]:
+    def command(work: Path, task: Task) -> list[str]:
         script = str(BENCH / "job" / "stock.py")
-        return ["env", f"PYTHONPATH={BENCH}", sys.executable, script, str(work), "--case", case.text, *more]
+        return ["env", f"PYTHONPATH={BENCH}", sys.executable, script, str(work), "--task", task.text, *more]
 
     return Side(command, stock_seen, stock_best)
 
@@ -85,14 +86,14 @@ USUAL = "ours,ours_one_network,stock,stock_compiled,flyvis_defaults"
 
 @dataclass(frozen=True)
 class Cell:
-    """One side at one task."""
+    """One side with one task."""
 
     side: str
-    case: Case
+    task: Task
 
     @property
     def name(self) -> str:
-        return f"{self.case.n_frames:05d}_{self.side}_{self.case.seed}"
+        return f"{self.task.n_frames:05d}_{self.side}_{self.task.seed}"
 
 
 def main() -> None:
@@ -101,7 +102,7 @@ def main() -> None:
         cells = all_cells(options)
         missing = [cell for cell in cells if not options.result(cell).exists()]
         if missing:
-            warm_up(sorted({cell.side for cell in missing}), missing[0].case)
+            warm_up(sorted({cell.side for cell in missing}), missing[0].task)
         for number, cell in enumerate(missing, 1):
             load, limit_s = os.getloadavg()[0], options.limit_s(cell)
             busy = f"; the machine is busy, its load is {load:.1f}" if load > MOST_LOAD else ""
@@ -133,13 +134,13 @@ class Options(argparse.Namespace):
         return self.out / "cells" / f"{cell.name}.json"
 
     def limit_s(self, cell: Cell) -> float:
-        """How long a cell may take."""
-        usual = max((frames, minutes) for frames, minutes in LIMITS_MIN.items() if frames <= cell.case.n_frames)[1]
+        """The time limit of a cell, in seconds."""
+        usual = max((frames, minutes) for frames, minutes in LIMITS_MIN.items() if frames <= cell.task.n_frames)[1]
         return 60 * (self.minutes or usual)
 
 
 def parsed() -> Options:
-    """The command line; ends with a message where it is wrong."""
+    """Parse the command line; ends with a message where it is wrong."""
 
     def words(text: str) -> list[str]:
         return text.split(",")
@@ -149,14 +150,14 @@ def parsed() -> Options:
 
     limits = ", ".join(f"from {frames} frames on {minutes}" for frames, minutes in LIMITS_MIN.items())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="what dataset.path would be: a folder with stimulus.zarr and pos.zarr")
+    parser.add_argument("data", type=Path, help="the data: a folder with stimulus.zarr and pos.zarr")
     parser.add_argument("--frames", type=numbers, default=[100, 1000], help="numbers of frames (100,1000)")
-    parser.add_argument("--seeds", type=numbers, default=[1, 2, 3], help="a cell each (1,2,3)")
-    parser.add_argument("--sides", type=words, default=words(USUAL), help=f"of {', '.join(SIDES)} ({USUAL})")
-    parser.add_argument("--minutes", type=float, help=f"of a cell ({limits})")
-    parser.add_argument("--steps", type=int, help="of a full trial (by its frames, as conf/blocks/full.yaml has it)")
+    parser.add_argument("--seeds", type=numbers, default=[1, 2, 3], help="seeds (1,2,3)")
+    parser.add_argument("--sides", type=words, default=words(USUAL), help=f"some of {', '.join(SIDES)} ({USUAL})")
+    parser.add_argument("--minutes", type=float, help=f"time limit of a cell ({limits})")
+    parser.add_argument("--steps", type=int, help="steps of a full trial (those of conf/blocks/full.yaml)")
     parser.add_argument("--neurons", type=int, default=1736, help="input neurons of the data (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("outputs/bench_job"), help="where all lands (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("outputs/bench_job"), help="folder of results (%(default)s)")
     options = parser.parse_args(namespace=Options())
     if unknown := [side for side in options.sides if side not in SIDES]:
         parser.error(f"a side must be one of {', '.join(SIDES)}, got {', '.join(unknown)}")
@@ -164,34 +165,35 @@ def parsed() -> Options:
 
 
 def all_cells(options: Options) -> list[Cell]:
-    """Every cell, in the order in which they run: all sides of a task before the next one, all tasks before the next
-    seed. Raises DataError where the data are not there."""
+    """All cells in the order in which they run: all sides of a task, then the next task, then the next seed.
+
+    Raises DataError where the data cannot be read.
+    """
     cells = []
     for seed, n_frames in itertools.product(options.seeds, sorted(options.frames)):
         steps = options.steps or usual_steps(n_frames)
-        case = Case(str(options.data.absolute()), options.neurons, n_frames, steps, seed)
+        task = Task(str(options.data.absolute()), options.neurons, n_frames, steps, seed)
         if seed == options.seeds[0]:
-            case.field(None)
-        windows = case.one_network_space() != "default"
-        cells += [Cell(side, case) for side in options.sides if windows or not SIDES[side].windows_only]
+            task.field(None)
+        windows = task.one_network_space() != "default"
+        cells += [Cell(side, task) for side in options.sides if windows or not SIDES[side].windows_only]
     return cells
 
 
-def warm_up(sides: Sequence[str], case: Case) -> None:
-    """Run each side for a moment, so that no cell pays for a file's first reading or a kernel's first compilation."""
+def warm_up(sides: Sequence[str], task: Task) -> None:
+    """Run each side briefly, so that no cell's time has the first reading of a file or the compilation of a kernel."""
     print(f"warming up: {', '.join(sides)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for side in sides:
-            small = Case(case.data, case.n_neurons, 10, 20, 0)
+            small = Task(task.data, task.n_neurons, 10, 20, 0)
             execute(SIDES[side].command(Path(folder) / side, small), Path(folder) / side, WARM_UP_S)
 
 
 def run(cell: Cell, work: Path, limit_s: float) -> dict[str, Any]:
-    """A cell from its start to its end, in a folder that is made anew; its result. Raises SweepError where the side
-    ended with an error."""
+    """Run a cell in a new folder; returns its result. Raises SweepError where the side ended with an error."""
     shutil.rmtree(work, ignore_errors=True)
     side, load, began = SIDES[cell.side], os.getloadavg()[0], time.time()
-    code = execute(side.command(work, cell.case), work, limit_s)
+    code = execute(side.command(work, cell.task), work, limit_s)
     took_s = time.time() - began
     if code:
         log = (work / "log.txt").read_text(errors="replace").splitlines()[-20:]
@@ -199,20 +201,20 @@ def run(cell: Cell, work: Path, limit_s: float) -> dict[str, Any]:
     seen = [one for one in side.seen(work) if one.at - began <= limit_s]
     return {
         "side": cell.side,
-        "case": vars(cell.case),
+        "task": vars(cell.task),
         "limit_s": limit_s,
         "at_limit": code is None,
         "took_s": took_s,
         "seen": climb(began, seen),
         "kept": climb(began, [one for one in seen if one.kept]),
-        "best_on_disk": side.best(work, cell.case),
-        "left": left(work),
+        "best_on_disk": side.best(work, cell.task),
+        "left": files_left(work),
         "machine": {"cpu": cpu_name(), "n_cores": n_cores(), "load_before": load, "commit": commit()},
     }
 
 
 def climb(began: float, seen: Sequence[Seen]) -> list[tuple[float, float]]:
-    """Seconds after the start and R2, wherever a better one was seen."""
+    """(seconds after the start, R2) of each R2 that is better than all before."""
     steps: list[tuple[float, float]] = []
     for one in sorted(seen, key=lambda one: one.at):
         if one.r2 > (steps[-1][1] if steps else -float("inf")):
@@ -221,9 +223,9 @@ def climb(began: float, seen: Sequence[Seen]) -> list[tuple[float, float]]:
 
 
 def execute(command: Sequence[str], work: Path, limit_s: float) -> int | None:
-    """Run a command, what it says in `work`/log.txt; its exit code, or None where it was stopped at its limit."""
+    """Run a command, with its output in `work`/log.txt; returns its exit code, or None where it reached its limit."""
     work.mkdir(parents=True, exist_ok=True)
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # a sweep as a person has it
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # it is this benchmark's own
     with open(work / "log.txt", "w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=env)
         try:
@@ -235,7 +237,7 @@ def execute(command: Sequence[str], work: Path, limit_s: float) -> int | None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ctrl-C to all that the command started, as from a terminal, and their end where they do not go."""
+    """Send SIGINT to all that the command started, as Ctrl-C in a terminal does, and kill what still runs later."""
     if process.poll() is not None:
         return
     family = psutil.Process(process.pid).children(recursive=True)

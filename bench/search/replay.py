@@ -1,12 +1,12 @@
-"""Replays searches over a table of recorded learning curves: ours against what a person would use otherwise.
+"""Replays searches over a table of recorded learning curves: our search, and what a person would use otherwise.
 
     python bench/search/replay.py --table FILE --repetitions N --json FILE [--pairs ours|all]
 
-Batches of four advance together, report by report; a trial may be stopped at each, as the pruner would in a sweep. For
-`ucb_tree` with `ucb` it is paused then, and may go on in a later batch; for all others it ends. A config that has run
-does not run again: the nearest one that has not takes its place. Cost is training steps times network parameters (times
-the batch size, where that varies) in units of the table's median full trial. With --hidden, samplers and pruners see
-other names.
+The trials of a batch of four advance together, report by report, and the pruner may stop a trial at each, as in a
+sweep. With `ucb_tree` and `ucb` the trial is then paused, and may be resumed in a later batch; with all others it ends.
+A config that has run does not run again: the nearest one that has not run takes its place. Cost is training steps x
+network parameters (x batch size, where that varies), in units of the table's median full trial. With --hidden the
+parameters have names that tell samplers and pruners nothing.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from siren_sweep.study.records import Outcome, Stop, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.train.report import Status
 
-BATCH, BLOCK, LONG = 4, 12, 48  # trials: at once; full ones: of a block, for the figures
-LONGEST = 60.0  # the cost at which a search gives up, whichever it is
+BATCH, BLOCK, LONG = 4, 12, 48  # trials of a batch, full trials of a block, full trials that figures are over
+LONGEST = 60.0  # the cost at which every search ends
 PAUSES = (1, 4)  # as conf/sampler/ucb_tree.yaml has it
 N_REPORTS = 20
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -64,20 +64,20 @@ STOCK = [
     for sampler in ("random", "tpe", "tpe_univariate", "gp", "cmaes")
     for pruner in ("none", "median", "hyperband", "successive_halving")
 ]
-SLOW = {"tpe": 8, "tpe_univariate": 8, "cmaes": 8, "gp": 20, "ucb_tree": 8}  # repetitions are divided by this
-FULL = ("ucb_tree", "ucb")  # this pair has them all
+SLOW = {"tpe": 8, "tpe_univariate": 8, "cmaes": 8, "gp": 20, "ucb_tree": 8}  # divisor of the number of repetitions
+FULL = ("ucb_tree", "ucb")  # the pair with all repetitions
 
 
 @dataclass
 class Run:
-    """One repetition."""
+    """The figures of one search."""
 
-    cost: float  # until a top config had finished; infinite where none did
-    best_after_block: float  # log10(1 - R2) of the best finished, after so many trials
-    best_at_block: float  # the same at the cost of so many median full trials; 0 where none has finished
-    steps_share: float  # of the steps that the first LONG trials would have taken in full
-    winner_stopped: bool
-    path: list[tuple[float, float]]  # cost, and log10(1 - R2) of the best finished, after each batch
+    cost: float  # cost until a top config had finished; infinite where none did
+    best_after_block: float  # log10(1 - R2) of the best finished config after BLOCK full trials
+    best_at_block: float  # the same at the cost of BLOCK median full trials; 0 where none has finished
+    steps_share: float  # share of the steps of the first LONG trials that was run
+    winner_stopped: bool  # whether the config that would have been best has not finished
+    path: list[tuple[float, float]]  # (cost, log10(1 - R2) of the best finished config) after each batch
     stops: list[int]  # the reports at which trials were stopped
 
 
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def repeat(table: Table, sampler_name: str, pruner_name: str, seed: int, least: int = LONG) -> Run:
-    """One search, until a top config has finished and at least the steps of so many trials have been planned."""
+    """One search. It ends when a top config has finished, and at least `least` full trials were planned."""
     sampler = SAMPLERS[sampler_name](seed)
     pruner = UCBPruner(pauses_at=PAUSES) if (sampler_name, pruner_name) == FULL else PRUNERS[pruner_name]()
     study = optuna.create_study(study_name=f"replay {seed}", direction="maximize", sampler=sampler, pruner=pruner)
@@ -122,8 +122,11 @@ def repeat(table: Table, sampler_name: str, pruner_name: str, seed: int, least: 
 
 
 def block(table: Table, seed: int) -> tuple[float, bool]:
-    """One block of ours, of the steps of BLOCK full trials: log10(1 - R2) of the best finished, 0 where none has, and
-    whether a config that would have beaten it is paused at the end."""
+    """One block of our search, with the steps of BLOCK full trials.
+
+    Returns log10(1 - R2) of the best finished config, 0 where none has finished, and whether a config that would have
+    been better is paused at the end.
+    """
     sampler = UCBTreeSampler(seed)
     study = optuna.create_study(
         study_name=f"block {seed}", direction="maximize", sampler=sampler, pruner=UCBPruner(pauses_at=PAUSES)
@@ -137,8 +140,10 @@ def block(table: Table, seed: int) -> tuple[float, bool]:
 def _planned(
     study: optuna.Study, sampler: UCBTreeSampler, table: Table, replayed: _Replayed, left: float = np.inf
 ) -> list[_Slot]:
-    """A batch of ours that fits into what is left, in full trials, as far as each runs before it pauses; a config that
-    the table does not have cannot be proposed, where there are others."""
+    """A batch of our search that fits into `left` full trials, where each trial counts until it next pauses.
+
+    Configs that are not in the table are not proposed, as long as there are others.
+    """
     slots: list[_Slot] = []
     for proposal in sampler.propose(study, table.values(), BATCH, pending=table.holes, left=left):
         reached = 0 if proposal.goes_on is None else replayed.slots[proposal.goes_on].reached
@@ -157,7 +162,7 @@ def _planned(
 
 @dataclass
 class _Slot:
-    """A trial, its row of the table, and the report that it has reached."""
+    """A trial, its row in the table, and the report that it has reached."""
 
     trial: optuna.Trial
     row: int
@@ -166,14 +171,17 @@ class _Slot:
 
 
 class _Replayed:
-    """Feeds the table's curves to a study, and keeps the account. A trial that is stopped ends, or is paused where it
-    may go on: then it is not told, and shows in the study as a sweep's paused trial does."""
+    """Runs trials of a study with the curves of a table, and counts their cost.
+
+    A trial that is stopped ends, or, with `goes_on`, is paused: then it is not told, and is stored as a paused trial of
+    a sweep.
+    """
 
     def __init__(self, table: Table, study: optuna.Study, *, goes_on: bool) -> None:
         self._table, self._study, self.goes_on = table, study, goes_on
         self.slots: dict[int, _Slot] = {}  # by trial number
         self.seen = np.zeros(len(table.final), bool)
-        self.planned = 0.0  # full trials: of those that may go on, what they have run
+        self.planned = 0.0  # full trials; with `goes_on` a trial counts by the part that it has run
         self.cost_to_top = np.inf
         self.cost, self._best = 0.0, -np.inf
         self._best_after_block: float | None = None
@@ -182,14 +190,14 @@ class _Replayed:
         self._stops: list[int] = []
 
     def start(self, trial: optuna.Trial, *, positions: bool) -> _Slot:
-        """A new trial on the nearest row that has not run."""
+        """Start a trial at the row nearest to its config that has not run."""
         row = self._table.nearest_unseen(trial.params, self.seen, positions=positions)
         self.seen[row] = True
         self.slots[trial.number] = _Slot(trial, row)
         return self.slots[trial.number]
 
     def batch(self, slots: list[_Slot]) -> None:
-        """Run a batch in step; the study is told at its end, as in a sweep."""
+        """Run the trials of a batch together. The study is told at the end of the batch, as in a sweep."""
         before = [slot.reached for slot in slots]
         states = dict(self._run(slots))
         for slot, start in zip(slots, before, strict=True):
@@ -200,7 +208,7 @@ class _Replayed:
         self._account(slots)
 
     def _run(self, slots: list[_Slot]) -> Iterable[tuple[int, TrialState]]:
-        """How each trial ends, by its number."""
+        """Yields each trial's number and the state in which it ends."""
         alive = list(slots)
         for report in range(1, N_REPORTS + 1):
             for slot in [slot for slot in alive if slot.reached < report]:
@@ -244,16 +252,16 @@ class _Replayed:
 
     @property
     def logged(self) -> float:
-        """log10(1 - R2) of the best finished, 0 where none has."""
+        """log10(1 - R2) of the best finished config; 0 where none has finished."""
         return float(np.log10(max(1 - self._best, 1e-12))) if np.isfinite(self._best) else 0.0
 
     @property
     def winner_waits(self) -> bool:
-        """Whether the one that would be best has not finished."""
+        """Whether the trial whose config would be best has not finished."""
         return not max(self.slots.values(), key=lambda slot: float(self._table.final[slot.row])).finished
 
     def _at_end(self) -> tuple[float, bool]:
-        """The share of all trials' steps that were run, and whether the one that would be best has not finished."""
+        """The share of all trials' steps that was run, and `winner_waits`."""
         slots = list(self.slots.values())
         return sum(slot.reached for slot in slots) / (N_REPORTS * len(slots)), self.winner_waits
 
@@ -272,7 +280,7 @@ class _Replayed:
 
 
 def summary(sampler: str, pruner: str, runs: list[Run]) -> dict[str, Any]:
-    """One row of the results; `*_ci` are 95% bootstrap intervals, costs that were never reached are null."""
+    """One row of the results. `*_ci` are 95% bootstrap intervals; a cost that was not reached is null."""
     costs = np.array([run.cost for run in runs])
     logs = np.array([run.best_after_block for run in runs])
     share = np.array([run.steps_share for run in runs])
@@ -301,7 +309,7 @@ def summary(sampler: str, pruner: str, runs: list[Run]) -> dict[str, Any]:
 
 
 def line(row: dict[str, Any]) -> str:
-    """One row, to read."""
+    """A row of the results as a line of text."""
     cost = "never" if row["median_cost"] is None else f"{row['median_cost']:6.2f}"
     return (
         f"{row['sampler']:>14} {row['pruner']:<18} n={row['repetitions']:<4} cost {cost} {row['median_cost_ci']} "
@@ -320,7 +328,7 @@ def _interval(values: np.ndarray, statistic: Callable[[np.ndarray], Any]) -> lis
 
 
 def _paths(runs: list[Run]) -> dict[str, list[float | None]]:
-    """Median log10(1 - R2) of the best finished config by cost spent."""
+    """The median log10(1 - R2) of the best finished config, by the cost so far."""
     grid = np.arange(1, 61)
     found = np.full((len(runs), len(grid)), np.inf)  # infinite until a first trial has finished
     for row, run in zip(found, runs, strict=True):

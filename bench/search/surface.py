@@ -1,8 +1,9 @@
-"""A table's curves between its configs, as a continuous space.
+"""Interpolates the curves of a table, so that it can be searched as a continuous space.
 
-Where a grid was recorded whole, a curve between its points is interpolated: the scores -log10(1 - R2) of the corners
-around it, linearly, with numbers that span a factor of four or more by their logarithm. Widths, depths and other whole
-numbers keep the values that were recorded. Each config has its own noise, by as much as seeds differ (NOISE).
+A table whose grid was recorded whole has a curve for every point between its configs: the scores -log10(1 - R2) of the
+corners around it are interpolated linearly. Parameters that span a factor of four or more are interpolated by their
+logarithm. Widths, depths and other whole numbers keep the recorded values. Each config has its own noise, as large as
+the difference between seeds (NOISE).
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from siren_sweep.search.encoding import axes
 from siren_sweep.search.knowledge import cost
 from siren_sweep.search.mutations import fresh
 
-NOISE = 0.02  # decades: the median standard deviation of good configs over seeds in tables/frames_100_seeds.npz
+NOISE = 0.02  # in log10: the median standard deviation of good configs over seeds, in tables/frames_100_seeds.npz
 CONTINUOUS = ("omega_f", "learning_rate_NNR_f", "nnr_f_xy_period", "nnr_f_T_period")
 CAPACITY = 4000  # configs that one search may try
-DRAWN = 5000  # random configs that say what is good, and what a full trial costs
+DRAWN = 5000  # random configs, whose best are the top configs, and whose median cost is the unit
 
 
 class Surface(Table):
-    """As a `Table`, with a row for each config that was asked for, in that order. One is made for each search."""
+    """A `Table` that gets a row for each config that is asked for. A search needs one of its own."""
 
     def __init__(self, whole: Table, known: list[str]) -> None:
         assert not whole.holes, "a grid that was not recorded whole"
@@ -57,7 +58,7 @@ class Surface(Table):
         return cls(Table.load(file, hidden=hidden), Table.load(file).names)
 
     def values(self) -> dict[str, BaseDistribution]:
-        """The space: intervals, and lists of values where these are whole numbers."""
+        """The search space: intervals, and lists of values for whole numbers."""
         lists = super().values()
         return {
             name: FloatDistribution(float(level[0]), float(level[-1]), log=True)
@@ -77,7 +78,7 @@ class Surface(Table):
         return self._params[row]
 
     def nearest_unseen(self, params: Mapping[str, Any], seen: np.ndarray, *, positions: bool) -> int:
-        """The row of the config itself."""
+        """The row of this config, which is made where there is none."""
         distributions = self.positions() if positions else {}
         values = {
             name: self._number(name, params[name])
@@ -100,7 +101,7 @@ class Surface(Table):
         return int(self.levels[self.names.index(name)][position])
 
     def _curves(self, configs: list[dict[str, Any]]) -> np.ndarray:
-        """Scores (n, 20)."""
+        """The scores (n, 20) of n configs at their reports, without noise."""
         units = [[axis.to_unit(params[axis.name]) for axis in self._space] for params in configs]
         return np.asarray(self._scores(units))
 

@@ -1,4 +1,4 @@
-"""A table of recorded learning curves, as a search space and as the trainer that answers at once."""
+"""A table of recorded learning curves: a search space of configs whose curves are known."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BEST_SHARE = 0.02
 
 
 class Table:
-    """`configs` (n, p) float64, `curves` (n, 20) R2 (NaN from where a config diverged), `names` (p,).
+    """`names` (p,) of the parameters, `configs` (n, p) float64, `curves` (n, 20) of R2, NaN after a config diverged.
 
-    `hidden`: the space has other names, which tell nothing.
+    With `hidden` the parameters have names that tell nothing.
     """
 
     def __init__(self, names: list[str], configs: np.ndarray, curves: np.ndarray, *, hidden: bool = False) -> None:
@@ -44,25 +44,25 @@ class Table:
             return cls([str(name) for name in arrays["names"]], arrays["configs"], arrays["curves"], hidden=hidden)
 
     def values(self) -> dict[str, BaseDistribution]:
-        """The space as lists of values, as `choice(...)` gives it."""
+        """The search space as lists of values, as `choice(...)` makes it."""
         return {
             name: CategoricalDistribution([_number(value) for value in level])
             for name, level in zip(self.names, self.levels, strict=True)
         }
 
     def positions(self) -> dict[str, BaseDistribution]:
-        """The space as positions in those lists: the order is known also to samplers that take a list as unordered."""
+        """The search space as positions in those lists, which tells samplers the order of the values."""
         return {name: IntDistribution(0, len(level) - 1) for name, level in zip(self.names, self.levels, strict=True)}
 
     def params(self, row: int) -> dict[str, Any]:
-        """The values of a row."""
+        """The config of a row."""
         return self._values(self.index[row])
 
     def _values(self, index: Sequence[int]) -> dict[str, Any]:
         return {name: _number(level[at]) for name, level, at in zip(self.names, self.levels, index, strict=True)}
 
     def nearest_unseen(self, params: Mapping[str, Any], seen: np.ndarray, *, positions: bool) -> int:
-        """The row that has not run (`seen` (n,) bool) closest to a config, by positions; the config's own if it can."""
+        """The row closest to a config, by positions, among those that have not run; `seen` (n,) are those that have."""
         wanted = np.array(
             [
                 params[name] if positions else np.searchsorted(level, params[name])

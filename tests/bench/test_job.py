@@ -23,11 +23,11 @@ JOB = BENCH / "job" / "job.py"
 sys.path[:0] = [str(BENCH), str(JOB.parent)]
 
 import job  # noqa: E402
-import shown  # noqa: E402
-from case import Case  # noqa: E402
-from left import Seen, ours_seen  # noqa: E402
-from looks import place  # noqa: E402
-from spells import Spell, runs, spells, step_share  # noqa: E402
+import report  # noqa: E402
+from outcomes import Seen, ours_seen  # noqa: E402
+from stack_samples import function_of  # noqa: E402
+from task import Task  # noqa: E402
+from training_times import Interval, read_runs, step_share, training_intervals  # noqa: E402
 from wall import Training, filled, gaps, places  # noqa: E402
 
 
@@ -59,15 +59,15 @@ def sweep(tmp_path: Path) -> PlantedSweep:
     return sweep
 
 
-def test_a_trial_trained_in_spells_and_not_while_it_was_paused(sweep: PlantedSweep) -> None:
+def test_a_trial_did_not_train_while_it_was_paused(sweep: PlantedSweep) -> None:
     first, second, _ = read_trials(sweep.studies[1])
-    assert list(spells(first)) == [Spell(100.0, 104.0, 0.0), Spell(202.0, 207.0, 4.0)]
-    assert list(spells(second)) == [Spell(300.0, 304.0, 0.0)]
+    assert list(training_intervals(first)) == [Interval(100.0, 104.0, 0.0), Interval(202.0, 207.0, 4.0)]
+    assert list(training_intervals(second)) == [Interval(300.0, 304.0, 0.0)]
     assert step_share(first) == pytest.approx(4 / 9)
 
 
 def test_what_ours_saw_is_of_networks_of_the_whole_field(sweep: PlantedSweep) -> None:
-    assert [run.whole for run in runs(sweep.paths.root)] == [True, True, False]
+    assert [run.whole for run in read_runs(sweep.paths.root)] == [True, True, False]
     seen = sorted(ours_seen(sweep.paths.root.parent), key=lambda one: one.at)
     by_report = [(102.0, 0.01), (104.0, 0.02), (204.0, 0.03), (206.0, 0.04)]
     kept = Seen(207.0, 0.5, True)
@@ -77,7 +77,7 @@ def test_what_ours_saw_is_of_networks_of_the_whole_field(sweep: PlantedSweep) ->
 
 
 def test_gaps_are_told_by_what_comes_after_them(sweep: PlantedSweep) -> None:
-    run, _, other = runs(sweep.paths.root)
+    run, _, other = read_runs(sweep.paths.root)
     again, block = (dataclasses.replace(run, study=name) for name in ("block_01_validation", "block_02"))
     trained = [Training(run, 1, 4), Training(other, 2, 6), Training(run, 9, 10), Training(again, 11, 12)]
     found = gaps([*trained, Training(block, 15, 16)], start=0, end=20)
@@ -88,28 +88,28 @@ def test_gaps_are_told_by_what_comes_after_them(sweep: PlantedSweep) -> None:
         ("between two blocks", 12, 15),
         ("after the last trial", 16, 20),
     ]
-    looks = [(5.0, "a"), (7.0, "b"), (8.5, "a"), (14.0, "c")]
-    assert places(found, looks) == {"b": 1.0, "a": 1.5, "c": 3.5}
+    samples = [(5.0, "a"), (7.0, "b"), (8.5, "a"), (14.0, "c")]
+    assert places(found, samples) == {"b": 1.0, "a": 1.5, "c": 3.5}
     assert filled(trained[:3], 6) in (8 / 6, 8 / 12)  # on one core, and on more
 
 
-def test_a_place_is_the_innermost_function_of_ours() -> None:
+def test_a_sample_is_the_innermost_function_of_ours() -> None:
     seen = []
 
     class Dimension(str):
         def rsplit(self, *_: Any) -> list[str]:  # type: ignore[override]
-            seen.append(place(sys._getframe()))
+            seen.append(function_of(sys._getframe()))
             return ["name"]
 
     assert leaf(Dimension("a.name")) == "name"
     assert seen == ["config.parameters.leaf"]
-    assert place(sys._getframe()) == "elsewhere"
+    assert function_of(sys._getframe()) == "elsewhere"
 
 
 def result(side: str, seed: int, seen: list[tuple[float, float]], **more: Any) -> dict[str, Any]:
     return {
         "side": side,
-        "case": {"n_frames": 100, "seed": seed},
+        "task": {"n_frames": 100, "seed": seed},
         "limit_s": 600,
         "at_limit": side != "ours",
         "took_s": 40.0 if side == "ours" else 660.0,
@@ -135,7 +135,7 @@ def test_the_table_says_when_marks_are_reached_and_by_whom_alone(tmp_path: Path)
     ]
     for index, one in enumerate(results):
         (cells / f"{index}.json").write_text(json.dumps(one))
-    text = shown.write(tmp_path)
+    text = report.write(tmp_path)
     ours, stock = [line.split(" | ") for line in text.splitlines() if line.startswith("| 100")]
     assert ours[3:6] == ["12 s", "14 s", "20 s (2 of 3 seeds)"]
     assert stock[3:6] == ["360 s (2 of 3 seeds) (30 times ours)", "not reached", "not reached"]
@@ -143,18 +143,18 @@ def test_the_table_says_when_marks_are_reached_and_by_whom_alone(tmp_path: Path)
     assert "- 100 frames: R2 0.99 is reached within the limits by siren_sweep alone." in text
     assert "R2 0.95 is" not in text
     assert all((tmp_path / name).stat().st_size for name in ("job.md", "job.png", "job.svg"))
-    assert shown.SIDES.keys() == job.SIDES.keys()
+    assert report.SIDES.keys() == job.SIDES.keys()
 
 
 def test_all_sides_get_the_same_space_and_start(field_folder: Path) -> None:
-    few = Case(str(field_folder), N_NEURONS, 16, 40, seed=3)
-    many = Case(str(field_folder), N_NEURONS, 1000, 40, seed=3)
+    few = Task(str(field_folder), N_NEURONS, 16, 40, seed=3)
+    many = Task(str(field_folder), N_NEURONS, 1000, 40, seed=3)
     assert (few.one_network_space(), many.one_network_space()) == ("default", "one_network")
     start = few.start("default")
     cfg = few.config(start.space.config(start.base))
     assert (cfg.training.seed, cfg.training.n_training_frames, cfg.claude.total_steps) == (3, 16, 40)
     assert cfg.graph_model.omega_f == 30  # as conf/search_space/default.yaml begins
-    assert Case.of(few.text) == few
+    assert Task.of(few.text) == few
 
 
 def bench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from siren_sweep.views.blocks import BlockView
 
 # The standard deviation of log(1 - R2) between seeds that is assumed until it is measured. On real video, with 3 or 4
 # seeds a config, it was 0.1 to 0.8 at 10 frames, where sweeps begin and R2 is nearest to 1; 0.2 at 100 frames; and 0.02
-# to 0.1 in bench/results/recipe.json (100 and 1000 frames).
+# to 0.1 in bench/results/sampling_and_schedule.json (100 and 1000 frames).
 PRIOR_SD = 0.5
 # Degrees of freedom from which on the prior is not used: with so many, a t test at 5% finds a difference of three
 # standard deviations in four cases of five.

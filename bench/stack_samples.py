@@ -1,8 +1,8 @@
-"""Names what a sweep's own process does: its main thread is looked at fifty times a second.
+"""Runs a sweep, and records fifty times a second which function its main thread is in.
 
-    python bench/looks.py FILE -m blocks=demo        what `python -m siren_sweep -m blocks=demo` does, and FILE of looks
+    python bench/stack_samples.py FILE -m blocks=demo       runs `python -m siren_sweep -m blocks=demo`, and writes FILE
 
-FILE holds pairs, as JSON: a time in seconds since 1970, and the function of this package that the thread was in.
+FILE is a JSON list of pairs: a time in seconds since 1970, and the function of this package that the thread was in.
 """
 
 from __future__ import annotations
@@ -21,28 +21,26 @@ INTERVAL_S = 0.02
 PACKAGE = str(Path(siren_sweep.__file__).parent) + "/"
 
 
-class Looks(threading.Thread):
-    """Looks at a thread until it is told that all is over."""
+class StackSampler(threading.Thread):
+    """Samples the stack of another thread until `end` is called."""
 
     def __init__(self, thread_id: int) -> None:
         super().__init__(daemon=True)
         self._thread_id = thread_id
         self._over = threading.Event()
-        self.seen: list[tuple[float, str]] = []
+        self.samples: list[tuple[float, str]] = []
 
     def run(self) -> None:
-        """Until `end`."""
         while not self._over.wait(INTERVAL_S):
-            self.seen.append((time.time(), place(sys._current_frames().get(self._thread_id))))
+            self.samples.append((time.time(), function_of(sys._current_frames().get(self._thread_id))))
 
     def end(self) -> None:
-        """Look no more."""
         self._over.set()
         self.join()
 
 
-def place(frame: FrameType | None) -> str:
-    """`sweep.slots._wait`: the innermost function of this package; `imports` where that imports something."""
+def function_of(frame: FrameType | None) -> str:
+    """The innermost function of this package in a stack, such as `sweep.slots._wait`; `imports` where it imports."""
     imports = False
     while frame is not None:
         file = frame.f_code.co_filename
@@ -56,13 +54,13 @@ def place(frame: FrameType | None) -> str:
 
 def main() -> None:
     file, sys.argv[1:] = Path(sys.argv[1]), sys.argv[2:]
-    looks = Looks(threading.main_thread().ident or 0)
-    looks.start()
+    sampler = StackSampler(threading.main_thread().ident or 0)
+    sampler.start()
     try:
         runpy.run_module("siren_sweep", run_name="__main__", alter_sys=True)
     finally:
-        looks.end()
-        file.write_text(json.dumps(looks.seen))
+        sampler.end()
+        file.write_text(json.dumps(sampler.samples))
 
 
 if __name__ == "__main__":

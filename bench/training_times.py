@@ -1,4 +1,4 @@
-"""When the trials of a sweep trained, from its studies: what a profile of its wall time is made of."""
+"""Reads from the studies of a sweep when each of its trials trained, and for how long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from siren_sweep.train.report import Report
 
 @dataclass(frozen=True)
 class Run:
-    """A trial, the name of its study, and whether its network is of the whole field, and not of a sample of windows."""
+    """A trial, with the name of its study. `whole`: it trained the whole field, and not a sample of the windows."""
 
     study: str
     trial: Trial
@@ -25,25 +25,25 @@ class Run:
 
     @property
     def again(self) -> bool:
-        """Whether it trains a block's best again, after the block's last batch."""
+        """Whether it trains the best config of a block again, after the last batch."""
         return self.study.endswith("validation")
 
 
 @dataclass(frozen=True)
-class Spell:
-    """A stretch in which a trial trained, in seconds since 1970; `before_s` of training lay before it."""
+class Interval:
+    """A period in which a trial trained, in seconds since 1970. It had trained `before_s` seconds before it."""
 
     begin: float
     end: float
     before_s: float
 
     def at(self, report: Report) -> float:
-        """When a report of this spell came."""
+        """When a report of this period was made, in seconds since 1970."""
         return self.begin + report.elapsed_s - self.before_s
 
 
-def runs(sweep: Path) -> list[Run]:
-    """All trials that began, those that train a block's best again too. Raises OutputError where there is no sweep."""
+def read_runs(sweep: Path) -> list[Run]:
+    """All trials of a sweep, and the runs that train a best config again. Raises OutputError without a sweep."""
     found = []
     with read_folder(sweep) as (_, blocks, validations):
         for number, study in blocks.items():
@@ -58,18 +58,18 @@ def runs(sweep: Path) -> list[Run]:
 
 
 def trained_s(trial: Trial) -> float:
-    """Seconds of training so far."""
+    """Seconds that a trial has trained so far."""
     minutes = trial.metrics.get("training_time_min")
     if minutes is not None and trial.current is not None:
         return float(minutes) * 60
     return trial.reports[-1].elapsed_s if trial.reports else 0.0
 
 
-def spells(trial: Trial) -> Iterator[Spell]:
-    """Each time that it trained, in order. One that still trains ends with its last report.
+def training_intervals(trial: Trial) -> Iterator[Interval]:
+    """The periods in which a trial trained, in order. One that still goes on ends at the trial's last report.
 
-    The last one is known by its end where it has one, which comes after its weights are saved: what is read from it
-    may be later than it was, and not sooner.
+    The last period of a trial that has ended is placed by its end, which is stored after the weights are saved. So its
+    times may be too late, and never too early.
     """
     outcome = trial.outcome
     if outcome is not None and outcome.began_s is not None:
@@ -83,16 +83,16 @@ def spells(trial: Trial) -> Iterator[Spell]:
         length = ends[index + 1] - ends[index]
         if index == len(begins) - 1 and trial.current is not None and trial.current.ended_s is not None:
             begin = trial.current.ended_s - length
-        yield Spell(begin, begin + length, ends[index])
+        yield Interval(begin, begin + length, ends[index])
 
 
 def _elapsed(trial: Trial, fraction: float) -> float:
-    """Seconds that it had trained at a fraction of its steps."""
+    """Seconds that a trial had trained when it had done a fraction of its steps."""
     return max((report.elapsed_s for report in trial.reports if report.fraction <= fraction), default=0.0)
 
 
 def step_share(trial: Trial) -> float:
-    """The part of its training time that went into steps: not into evaluation, reports and checkpoints."""
+    """The share of a trial's training time that it spent on steps, not on evaluation, reports and checkpoints."""
     steps, before = 0.0, 0
     for report in trial.reports:
         steps += (report.step - before) / report.steps_per_s if report.steps_per_s else 0.0

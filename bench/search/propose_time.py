@@ -1,6 +1,6 @@
-"""How long asking for four takes in seconds of one core, by the number of trials in the study.
+"""Measures the CPU time in which the sampler proposes a batch of four, by the number of trials in the study.
 
-python bench/search/asking.py
+python bench/search/propose_time.py
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _trial(params: dict[str, Any], rng: np.random.Generator, index: int) -> FrozenTrial:
-    """A trial with a random curve, every third one pruned halfway."""
+    """A trial with a random learning curve. Every third trial is pruned at half of its steps."""
     curve, pruned = np.sort(rng.uniform(0, 0.99, 20)), index % 3 == 2
     return create_trial(
         params=params,

@@ -1,13 +1,13 @@
-"""Chooses the settings of our search on all tables but one, reports them on that one, and counts the winners that a
-block leaves paused.
+"""Leave-one-out validation of our search: its settings are chosen on all tables but one, and measured on that one.
 
-    OMP_NUM_THREADS=1 nice -n 19 python bench/search/left_out.py run --repetitions 8      # goes on where it was stopped
-    python bench/search/left_out.py report
-    python bench/search/left_out.py stock            # measures the stock pairs that their file does not have
+    OMP_NUM_THREADS=1 nice -n 19 python bench/search/leave_one_out.py run --repetitions 8    # or goes on with a run
+    python bench/search/leave_one_out.py report
+    python bench/search/leave_one_out.py stock            # measures the stock pairs that are not in their file
 
-A cell is one search: a setting, a table, names known or hidden, a seed. Costs are told against those of the best of
-three stock pairs on the same table (STOCK_FILE, geometric means), and 95% intervals are over tables and seeds. Two
-tables are searched as continuous spaces too (surface.py), and told apart: no setting is chosen on them.
+A cell is one search: a setting, a table, names known or hidden, a seed. Costs are relative to the best of three stock
+pairs on the same table (STOCK_FILE, geometric means). 95% intervals are over tables and seeds. Two tables are also
+searched as continuous spaces (surface.py). They are reported separately, and no setting is chosen on them. The report
+also counts the blocks whose best config was still paused at the end.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TABLES = ("frames_30", "frames_100", "frames_400", "frames_1000", "scene_60", "w
 CONTINUOUS = ("continuous frames_100", "continuous frames_1000")
 SEARCHED = (*TABLES, *CONTINUOUS)
 SHIPPED, BLOCKS = "as shipped", "blocks"
-SETTINGS: dict[str, dict[str, Any]] = {  # what each sets otherwise, one thing at a time
+SETTINGS: dict[str, dict[str, Any]] = {  # what each one changes
     SHIPPED: {},
     "pauses at 2": {"pauses": (2,)},
     "pauses at 2, 6": {"pauses": (2, 6)},
@@ -46,7 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # what each sets otherwise, one thing a
     "margins a tenth": {"_MARGINS": (0.002, 0.1)},
     "large margins": {"_MARGINS": (0.1, 1.0)},
 }
-NEVER = replay.LONGEST  # the cost of a search that never got there
+NEVER = replay.LONGEST  # the cost of a search that found no top config
 DRAWS = 2000
 HIDDEN = (False, True)
 KINDS = (("known", False), ("hidden", True))
@@ -58,7 +58,7 @@ Ratios = dict[Key, np.ndarray]  # logarithms
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("run", "report", "stock"))
-    parser.add_argument("--cells", type=Path, default=ROOT / "outputs" / "search_left_out.jsonl")
+    parser.add_argument("--cells", type=Path, default=ROOT / "outputs" / "search_leave_one_out.jsonl")
     parser.add_argument("--repetitions", type=int, default=8)
     parser.add_argument("--settings", nargs="*", default=[*SETTINGS, BLOCKS], help="by default all, and blocks")
     args = parser.parse_args()
@@ -101,13 +101,13 @@ def _set(pauses: tuple[int, ...] | None = None, **constants: Any) -> Iterator[No
 
 
 def load(name: str, *, hidden: bool = False) -> Table:
-    """A table by its name; a continuous one is for one search."""
+    """A table by its name. A continuous one must be loaded anew for each search."""
     kind = Surface if name in CONTINUOUS else Table
     return kind.load(ROOT / "bench" / "search" / "tables" / f"{name.split()[-1]}.npz", hidden=hidden)
 
 
 def stock_row(name: str, sampler_name: str, pruner_name: str, n: int) -> dict[str, Any]:
-    """The figures of n searches by a stock pair: mean and median of their costs, and what had finished at cost 12."""
+    """The figures of n searches by a stock pair: geometric mean and median of their costs, and the best at cost 12."""
     runs = [replay.repeat(load(name), sampler_name, pruner_name, seed, least=replay.BLOCK) for seed in range(n)]
     costs = [min(run.cost, NEVER) for run in runs]
     return {
@@ -134,7 +134,7 @@ def blocked(table: Table, seed: int) -> dict[str, Any]:
 
 
 def read(file: Path) -> Cells:
-    """The cells of a file; none where it is not there."""
+    """The cells in a file; none where there is no file."""
     cells: Cells = defaultdict(list)
     for line in file.read_text().splitlines() if file.exists() else []:
         cell = json.loads(line)
@@ -143,7 +143,7 @@ def read(file: Path) -> Cells:
 
 
 def stock_costs() -> dict[str, dict[str, float]]:
-    """By table: `cost`, the lowest geometric mean of a stock pair, and `best_at_12`, the lowest median."""
+    """For each table the lowest values of its stock pairs: `cost` (geometric mean) and `best_at_12` (median)."""
     pairs = json.loads(STOCK_FILE.read_text())
     return {
         name: {
@@ -187,7 +187,7 @@ def report(cells: Cells, stock: dict[str, dict[str, float]]) -> list[str]:
 
 
 def _summary(title: str, ratios: Ratios, choice: dict[str, str], hidden: bool) -> str:
-    """Geometric mean, its interval, and the worst of the tables, each with the setting that `choice` has for it."""
+    """A line with the geometric mean over tables, its interval, and the worst; `choice` has each table's setting."""
     parts = [ratios[setting, name, hidden] for name, setting in choice.items()]
     low, high = _interval(parts)
     mean, worst = (np.exp(of([part.mean() for part in parts])) for of in (np.mean, np.max))
@@ -199,7 +199,7 @@ def _mean(ratios: Ratios, setting: str, names: set[str], hidden: tuple[bool, ...
 
 
 def _interval(parts: list[np.ndarray]) -> tuple[float, float]:
-    """Of the geometric mean, over tables drawn anew and searches drawn anew in each."""
+    """The 95% bootstrap interval of the geometric mean: tables are drawn anew, and searches within each."""
     rng = np.random.default_rng(0)
     drawn = [
         np.mean([rng.choice(parts[at], len(parts[at])).mean() for at in rng.integers(len(parts), size=len(parts))])

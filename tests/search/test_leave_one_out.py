@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from test_replay import table
 
-import left_out  # isort: skip
+import leave_one_out  # isort: skip
 import replay  # isort: skip
 
-STOCK = {name: {"cost": 10.0, "best_at_12": -1.0} for name in left_out.TABLES}
+STOCK = {name: {"cost": 10.0, "best_at_12": -1.0} for name in leave_one_out.TABLES}
 
 
-def written(file: Path, costs: dict[str, dict[str, float]]) -> left_out.Cells:
+def written(file: Path, costs: dict[str, dict[str, float]]) -> leave_one_out.Cells:
     """Cells of one search each, with the costs by setting and table; elsewhere 8, and the default 6."""
     rows = [
         {"setting": setting, "table": name, "hidden": hidden, "seed": 0, "cost": cost, "best_at_12": -2.0}
         for setting in ("as shipped", *costs)
-        for name in left_out.TABLES
+        for name in leave_one_out.TABLES
         for hidden in (False, True)
         for cost in [costs.get(setting, {}).get(name, 6.0 if setting == "as shipped" else 8.0)]
     ]
@@ -37,26 +37,26 @@ def written(file: Path, costs: dict[str, dict[str, float]]) -> left_out.Cells:
         for seed in range(4)
     ]
     file.write_text("\n".join(json.dumps(row) for row in rows + blocks))
-    return left_out.read(file)
+    return leave_one_out.read(file)
 
 
 def test_a_table_has_no_say_in_the_setting_that_is_reported_on_it(tmp_path: Path) -> None:
     one_table_alone = written(tmp_path / "cells.jsonl", {"pauses at 2": {"frames_30": 0.001}})
-    lines = left_out.report(one_table_alone, STOCK)
+    lines = leave_one_out.report(one_table_alone, STOCK)
     assert "| `frames_30` | 0.60, 0.60 | -1.00, -1.00 | as shipped | 0.60, 0.60 |" in lines
     assert "| `frames_100` | 0.60, 0.60 | -1.00, -1.00 | pauses at 2 | 0.80, 0.80 |" in lines
 
 
 def test_winners_that_are_paused_at_the_end_are_counted(tmp_path: Path) -> None:
-    assert left_out.report(written(tmp_path / "cells.jsonl", {}), STOCK)[-1].endswith("2 of 4")
+    assert leave_one_out.report(written(tmp_path / "cells.jsonl", {}), STOCK)[-1].endswith("2 of 4")
 
 
 def test_continuous_spaces_have_rows_and_a_mean_of_their_own(tmp_path: Path) -> None:
     cells = written(tmp_path / "cells.jsonl", {})
-    for name, hidden in itertools.product(left_out.CONTINUOUS, (False, True)):
+    for name, hidden in itertools.product(leave_one_out.CONTINUOUS, (False, True)):
         cells["as shipped", name, hidden] = [{"cost": 2.0, "best_at_12": -1.5}]
         cells["blocks", name, hidden] = [{"best": -2.0, "winner_waits": True}]
-    lines = left_out.report(cells, STOCK | dict.fromkeys(left_out.CONTINUOUS, STOCK["frames_100"]))
+    lines = leave_one_out.report(cells, STOCK | dict.fromkeys(leave_one_out.CONTINUOUS, STOCK["frames_100"]))
     assert "| `continuous frames_100` | 0.20, 0.20 | -0.50, -0.50 |  |  |" in lines
     assert "- as shipped, names known: 0.60 (0.60 to 0.60), worst 0.60" in lines
     assert "- as shipped, continuous, names known: 0.20 (0.20 to 0.20), worst 0.20" in lines

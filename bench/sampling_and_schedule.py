@@ -1,8 +1,9 @@
-"""Which way of drawing a batch and which schedule learn a real field best in the same number of steps.
+"""Compares ways of drawing a batch and learning rate schedules by the R2 that they reach in the same number of steps.
 
-    python bench/recipe.py PATH --json FILE
+    python bench/sampling_and_schedule.py PATH --json FILE
 
-A step costs the same either way. Each pair gets the best of its learning rates, by the mean over seeds.
+A step takes the same time in all of them. Each pair of sampling and schedule gets the best of its learning rates, by
+the mean over seeds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 from statistics import mean, stdev
 from typing import Any
 
-from rows import arguments, opened, write
+from common import arguments, opened, write
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import LrSchedule, Sampling
@@ -26,7 +27,7 @@ CASES: list[dict[str, Any]] = [
 
 
 def main() -> None:
-    """Run every case, print and write one row a pair of sampling and schedule."""
+    """Run every case, print and write a row for each pair of sampling and schedule."""
     options = arguments(__doc__)
     rows = []
     for case in CASES:
@@ -53,7 +54,7 @@ def main() -> None:
 def scores(
     field: StimulusField, case: dict[str, Any], sampling: Sampling, schedule: LrSchedule, rate: float
 ) -> list[float]:
-    """final_r2 for every seed; 0 for a run that did not finish."""
+    """The final R2 with each seed; 0 for a run that did not finish."""
     model = {
         "hidden_dim_nnr_f": case["hidden"],
         "n_layers_nnr_f": case["layers"],
@@ -68,7 +69,7 @@ def scores(
         "lr_schedule": schedule,
         "adam_beta2": 0.999,
         "turn_limit": 0.0,
-        "first_layer_init": "plain",  # these as the runs of the present results had them
+        "first_layer_init": "plain",  # this and the next two as in the results that are stored
         "first_layer_rate": "plain",
         "hidden_precision": "float32",
     }

@@ -1,9 +1,10 @@
-"""Records tables of real learning curves for the replay: trains every config of a grid, exact R2 at each twentieth.
+"""Records tables of real learning curves for `replay.py`: trains every config of a grid, with exact R2 at 20 reports.
 
-    nice -n 19 python bench/search/record.py frames_100 --data PATH
+    nice -n 19 python bench/search/record_tables.py frames_100 --data PATH
 
-Finished rows go to a JSON-lines file at once, so a stopped recording goes on where it was. The grid is visited in a
-shuffled order, so that a part of a table is a fair sample of it. `--seeds` trains a few configs with other seeds.
+Each finished row is written to a JSON-lines file at once, so that a stopped recording goes on where it was. Configs are
+trained in random order, so that a part of a table is a fair sample of it. `--seeds` trains a few configs with other
+seeds.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from siren_sweep.train.loop import train
 HERE = Path(__file__).parent
 SEED = 42
 SUBSET_SEEDS = (42, 43, 44)
-# As the first two tables had it; the others have the product's own start and precision.
+# The settings of the first two tables. The others have those of siren_sweep.
 EXACT = {
     "first_layer_init": "plain",
     "first_layer_rate": "plain",
@@ -42,14 +43,14 @@ EXACT = {
 
 @dataclass(frozen=True)
 class Table:
-    """One grid: the values of each parameter by dotted name, the frames and the steps."""
+    """One grid: the values of each parameter by dotted name, the frames and the steps of a trial."""
 
     n_frames: int
     steps: int
     values: dict[str, tuple[float, ...]]
     first_frame: int = 0
-    synthetic: bool = False  # the embedded scene, and not the folder of real video
-    n_configs: int | None = None  # of the grid, drawn at random; None: all
+    synthetic: bool = False  # whether it is of the embedded scene, and not of the real video
+    n_configs: int | None = None  # configs of the grid that are trained, drawn at random; None: all
     n_seeded: int = 0  # configs that are trained with each of SUBSET_SEEDS
     training: dict[str, Any] = field(default_factory=dict)  # settings in place of the product's
     fixed: dict[str, float] = field(default_factory=dict)  # parameters that do not vary, by dotted name
@@ -163,11 +164,11 @@ def main() -> None:
     parser.add_argument("table", choices=sorted(TABLES))
     parser.add_argument("--data", type=Path, default=HERE.parents[2] / "shared" / "data" / "natural_a")
     parser.add_argument("--rows", type=Path, help="JSON lines of finished rows (default: outputs/record/TABLE.jsonl)")
-    parser.add_argument("--seeds", action="store_true", help="record the seeds' subset instead of the grid")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no more rows after this long")
+    parser.add_argument("--seeds", action="store_true", help="train a few configs with several seeds, not the grid")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no row after so many minutes")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    evaluate.EVALUATION_SHARE = 1e6  # every report looks at all frames: the curves are exact
+    evaluate.EVALUATION_SHARE = 1e6  # every report is over all frames, so that the curves are exact
     name = f"{args.table}_seeds" if args.seeds else args.table
     rows_file = args.rows or HERE.parents[1] / "outputs" / "record" / f"{name}.jsonl"
     rows_file.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +180,7 @@ def main() -> None:
 
 
 def _stimulus(table: Table, data: Path, cache_dir: Path) -> StimulusField:
-    """The table's frames, from the folder or from the embedded scene."""
+    """The frames of a table, from the folder `data` or from the embedded scene."""
     last = table.first_frame + table.n_frames
     if table.synthetic:
         data = cache_dir / f"scene_{last}"
@@ -190,7 +191,7 @@ def _stimulus(table: Table, data: Path, cache_dir: Path) -> StimulusField:
 
 
 def _jobs(table: Table, seeds: tuple[int, ...], limit: int | None) -> list[tuple[tuple[float, ...], int]]:
-    """(config, seed) in the order of training."""
+    """The pairs (config, seed) in the order in which they are trained."""
     grid = list(itertools.product(*table.values.values()))
     order = np.random.default_rng(0).permutation(len(grid))[:limit]
     return [(grid[index], seed) for index in order for seed in seeds]
@@ -236,12 +237,12 @@ def _trial(table: Table, config: tuple[float, ...], seed: int) -> TrialConfig:
 
 
 def _cut_off(rows_file: Path) -> bool:
-    """Whether a kill left the last line without its end."""
+    """Whether the last line has no end, since a recording was killed."""
     return rows_file.stat().st_size > 0 and not rows_file.read_bytes().endswith(b"\n")
 
 
 def _rows(rows_file: Path) -> list[dict[str, Any]]:
-    """The finished rows; a last line that was cut off by a kill is left out."""
+    """The finished rows, without a last line that was cut off."""
     rows = []
     for line in rows_file.read_text().splitlines() if rows_file.exists() else []:
         try:

@@ -1,4 +1,4 @@
-"""What the scripts that train single configs share: their arguments, their data, and the file of their rows."""
+"""Shared by the scripts that train single configs: their arguments, their data, and how they write results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from siren_sweep.field import StimulusField, open_field
 
 
 def arguments(doc: str | None, frames: str = "") -> argparse.Namespace:
-    """`path`, of the stimulus, and `json`, the file to be written. Runs on one thread from here on."""
+    """The command line: `path` of the stimulus, and `json`, the file for the results. PyTorch gets one thread."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help=f"folder with stimulus.zarr and pos.zarr{frames}")
     parser.add_argument("--json", type=Path, required=True)
@@ -23,10 +23,10 @@ def arguments(doc: str | None, frames: str = "") -> argparse.Namespace:
 
 
 def opened(path: Path, n_frames: int) -> StimulusField:
-    """The first frames of the stimulus, 1736 neurons."""
+    """The first `n_frames` frames of the stimulus, with 1736 neurons."""
     return open_field(path, n_frames=n_frames, n_input_neurons=1736, cache_dir=None)
 
 
 def write(rows: Sequence[Any], file: Path) -> None:
-    """Write what was measured, and what was measured before it in the same run."""
+    """Write all rows of results to a file."""
     file.write_text(json.dumps(rows, indent=1) + "\n")

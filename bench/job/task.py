@@ -1,4 +1,4 @@
-"""One task, the same for all sides: data, frames, steps, seed, the space that is searched, and where it begins."""
+"""A task, which is the same for all sides: data, frames, steps, seed, search space and first config."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from siren_sweep.sweep.checks import SweepOverrides, sweep_texts
 
 
 @dataclass(frozen=True)
-class Case:
-    """What a side is given; `total_steps` are those of a full trial."""
+class Task:
+    """What a side is given; `total_steps` is the number of steps of a full trial."""
 
     data: str
     n_neurons: int
@@ -32,18 +32,18 @@ class Case:
     seed: int
 
     @classmethod
-    def of(cls, text: str) -> Case:
-        """The case that `text` wrote."""
+    def of(cls, text: str) -> Task:
+        """The task of a `text`."""
         return cls(**json.loads(text))
 
     @property
     def text(self) -> str:
-        """As an argument of a command."""
+        """The task as an argument of a command."""
         return json.dumps(dataclasses.asdict(self))
 
     @property
     def overrides(self) -> list[str]:
-        """What a person types for a sweep of this one block."""
+        """The overrides that a person types for a sweep with this task as its only block."""
         return [
             "dataset=flyvis",
             of_text("dataset.path", self.data),
@@ -53,13 +53,13 @@ class Case:
         ]
 
     def start(self, search_space: str) -> BlockStart:
-        """The space of a group of `conf/search_space` at these frames, and the config that a sweep tries first."""
+        """The space of a file of `conf/search_space` at these frames, with the config that a sweep tries first."""
         with initialize_config_dir(conf_dir(), version_base="1.3"):
             cfg = typed(compose("config", [*self.overrides, f"search_space={search_space}"]))
         return start_block(cfg, 1, sweep_texts(cfg, SweepOverrides(), cfg.blocks.schedule[0]), {}, None)
 
     def one_network_space(self) -> str:
-        """The search space without windows: the default one where that has none at these frames."""
+        """The name of the search space without windows: `default`, where that has none at these frames."""
         return "one_network" if WINDOW in self.start("default").space.dimensions else "default"
 
     def field(self, cache: Path | None) -> StimulusField:
@@ -67,7 +67,7 @@ class Case:
         return open_field(Path(self.data), n_frames=self.n_frames, n_input_neurons=self.n_neurons, cache_dir=cache)
 
     def config(self, values: dict[str, Any]) -> TrialConfig:
-        """A training run's config from explorable parameters by dotted name."""
+        """The config of a training run; `values` are explorable parameters by dotted name."""
         nested: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             group, _, key = name.partition(".")
@@ -76,12 +76,12 @@ class Case:
         return trial_config(nested)
 
     def default_config(self) -> TrialConfig:
-        """The defaults of flyvis-gnn's trainer, T_period as its pipeline sets it: to the frames."""
+        """The defaults of flyvis-gnn's trainer. Its pipeline sets T_period to the number of frames."""
         return self.config(defaults() | {T_PERIOD: float(self.n_frames), TOTAL_STEPS: self.total_steps})
 
 
 def usual_steps(n_frames: int) -> int:
-    """Steps of a full trial: those of the last block of `conf/blocks/full.yaml` that has no more frames."""
+    """The steps of a full trial: those of the last block in `conf/blocks/full.yaml` that has no more frames."""
     schedule = yaml.safe_load((Path(conf_dir()) / "blocks" / "full.yaml").read_text())["schedule"]
     fitting = [block for block in schedule if block["n_training_frames"] <= n_frames]
     return int((fitting or schedule[:1])[-1]["total_steps"])

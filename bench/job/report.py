@@ -1,4 +1,4 @@
-"""Table and picture of the whole job, from the result files alone: `PYTHONPATH=bench python bench/job/shown.py OUT`."""
+"""Table and picture of `job.py`, made from its result files: `PYTHONPATH=bench python bench/job/report.py OUT`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from siren_sweep.paths import replacing
 from siren_sweep.train.report import shown_r2
 
 MARKS = (0.95, 0.99, 0.999)
-LOWEST_LOSS = 1e-6  # of the picture
+LOWEST_LOSS = 1e-6  # smallest 1 - R2 in the picture
 MEANING = """\
 Seconds run from the typed command until somebody could see the R2: at one of the 20 reports of a network of the whole
 field, or exactly, at a run's end. Times are medians over the seeds. "Best on disk" is over all frames and neurons, of
@@ -27,7 +27,7 @@ weights that were loaded again after the end. All search the same space from the
 reports, on all cores; windows, where the space has them, are siren_sweep's alone. Optuna's default sampler is TPE; its
 processes have a thread each, learn values of mean 0 and standard deviation 1, and stop at `claude.solved_r2`.
 flyvis-gnn's trainer searches nothing: its defaults, T_period at the frames, are trained once on all cores."""
-SIDES = {  # in the order in which they are shown: what each is called, and its colour
+SIDES = {  # name and colour of each side, in the order of the table
     "ours": ("siren_sweep", "#c0392b"),
     "ours_one_network": ("siren_sweep, one network", "#e59866"),
     "stock": ("Optuna, Hyperband, plain loop", "#2980b9"),
@@ -36,11 +36,11 @@ SIDES = {  # in the order in which they are shown: what each is called, and its 
     "flyvis_defaults": ("flyvis-gnn's trainer at its defaults", "#7f8c8d"),
 }
 Result = dict[str, Any]
-Groups = dict[int, dict[str, list[Result]]]  # results of all seeds by frames and side
+Groups = dict[int, dict[str, list[Result]]]  # the results of all seeds, by number of frames and side
 
 
 def write(out: Path) -> str:
-    """Write `job.md`, `job.png` and `job.svg` into the folder of the cells; the table."""
+    """Write `job.md`, `job.png` and `job.svg` into the folder `out`; returns the table."""
     groups = grouped([json.loads(file.read_text()) for file in sorted((out / "cells").glob("*.json"))])
     text = table(groups)
     with replacing(out / "job.md") as file:
@@ -50,10 +50,10 @@ def write(out: Path) -> str:
 
 
 def grouped(results: list[Result]) -> Groups:
-    """By frames and side, both in their order."""
+    """The results by number of frames and side, in the order of the table."""
     groups: Groups = {}
-    for result in sorted(results, key=lambda one: (one["case"]["n_frames"], [*SIDES].index(one["side"]))):
-        groups.setdefault(result["case"]["n_frames"], {}).setdefault(result["side"], []).append(result)
+    for result in sorted(results, key=lambda one: (one["task"]["n_frames"], [*SIDES].index(one["side"]))):
+        groups.setdefault(result["task"]["n_frames"], {}).setdefault(result["side"], []).append(result)
     return groups
 
 
@@ -63,7 +63,10 @@ def reached_s(result: Result, mark: float) -> float:
 
 
 def table(groups: Groups) -> str:
-    """One row a number of frames and side, medians over the seeds; and which marks not all sides reach."""
+    """The text of the table, with a row for each number of frames and side, and medians over the seeds.
+
+    Lines below it say which marks only some sides reach.
+    """
     head = ["frames", "side", "seeds", *(f"R2 {mark:g} after" for mark in MARKS), "ended after", "best on disk", "left"]
     rows = [head, ["---"] * len(head)]
     for frames, sides in groups.items():
@@ -85,7 +88,7 @@ def _row(side: str, own: list[Result], ours: list[Result]) -> list[str]:
 
 
 def _reached(own: list[Result], ours: list[Result], mark: float) -> str:
-    """`308 s (11 times ours)`, the median over the seeds, of which half must reach the mark."""
+    """The median time of a mark, such as `308 s (11 times ours)`; half of the seeds must reach it."""
     times = [reached_s(result, mark) for result in own]
     middle = median(times)
     n_reached = sum(math.isfinite(time) for time in times)
@@ -97,7 +100,7 @@ def _reached(own: list[Result], ours: list[Result], mark: float) -> str:
 
 
 def _only(groups: Groups) -> list[str]:
-    """A line for each mark that some side reaches, and not all."""
+    """A line for each mark that some sides reach, but not all."""
     lines = []
     for frames, sides in groups.items():
         for mark in MARKS:
@@ -110,7 +113,7 @@ def _only(groups: Groups) -> list[str]:
 
 
 def picture(groups: Groups, out: Path) -> None:
-    """1 - R2 of the best seen against the clock, an axis a number of frames, a line a seed."""
+    """Draw 1 - R2 of the best so far over time, with a panel for each number of frames and a line for each seed."""
     n = max(1, len(groups))
     figure, axes = plt.subplots(1, n, figsize=(5.2 * n, 4.2), layout="constrained", squeeze=False)
     for axis, (frames, sides) in zip(axes[0], groups.items(), strict=False):
@@ -137,7 +140,7 @@ def picture(groups: Groups, out: Path) -> None:
 
 
 def _line(result: Result) -> tuple[list[float], list[float]]:
-    """Where one seed's line goes: to its right end even where nothing better came."""
+    """x and y of one seed's line, which goes on to the end of its run."""
     points = result["seen"]
     end = min(result["took_s"], result["limit_s"])
     losses = [max(LOWEST_LOSS, 1 - r2) for _, r2 in points]
@@ -149,7 +152,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _where(groups: Groups) -> str:
-    """On what machine, and with which code."""
+    """A sentence on the machine and the version of the code."""
     machines = [result["machine"] for sides in groups.values() for own in sides.values() for result in own]
     names = sorted({f"{machine['cpu']}, {machine['n_cores']} cores" for machine in machines})
     busiest = max((machine["load_before"] for machine in machines), default=0.0)

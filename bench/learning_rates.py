@@ -1,18 +1,18 @@
-"""How much R2 a learning rate costs that is not the best one, with the update's limit and without.
+"""Measures how much R2 is lost by a learning rate that is not the best one, with and without a limit of the update.
 
-    python bench/rates.py PATH --json FILE
+    python bench/learning_rates.py PATH --json FILE
 
-Networks of 64, 96 and 128 units in windows of 125 frames (six of them, spread over the field's frames), and one network
-over the first 1000 frames. `plain` is Adam as it is usually set: a cosine from the first step on, beta2 0.999, and no
-limit. `limited` is the default: a linear rise over the first tenth, beta2 0.95, and `training.turn_limit`. R2 is exact
-over the frames of the windows, or of the network.
+It trains networks of 64, 96 and 128 units: in six windows of 125 frames, which are spread over the field's frames, and
+one network over the first 1000 frames. `plain` is Adam with usual settings: a cosine schedule from the first step on,
+beta2 0.999, no limit. `limited` is the default: a linear rise over the first tenth of the steps, beta2 0.95, and
+`training.turn_limit`. R2 is exact over the frames of the windows, or of the network.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from rows import arguments, opened, write
+from common import arguments, opened, write
 
 from siren_sweep.config.checks import trial_config
 from siren_sweep.field import StimulusField
@@ -33,11 +33,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     "limited": {},
 }
 N_WINDOWS = 6
-BUDGET_MIN = 6000  # of the whole field on however busy a machine
+BUDGET_MIN = 6000  # a time limit that no run reaches, however busy the machine is
 
 
 def main() -> None:
-    """Run every case at every rate, print and write one row a case and recipe."""
+    """Run every case at every learning rate, print and write a row for each case and recipe."""
     options = arguments(__doc__, ", of 64,000 frames")
     fields = {frames: opened(options.path, frames) for frames in sorted({case["frames"] for case in CASES})}
     print(f"{'':28}" + "".join(f"{rate:>10.2g}" for rate in RATES) + "   lost at half, at twice the best")
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def r2_of(field: StimulusField, case: dict[str, Any], recipe: dict[str, Any], rate: float) -> float:
-    """R2 of one run; 0 of one that diverged, which predicts no better than the mean."""
+    """The R2 of one run; 0, that of a constant prediction, where it diverged."""
     model = {
         "hidden_dim_nnr_f": case["hidden"],
         "n_layers_nnr_f": case["layers"],
@@ -68,7 +68,7 @@ def r2_of(field: StimulusField, case: dict[str, Any], recipe: dict[str, Any], ra
     result = train(
         field, trial_config({"graph_model": model, "training": training, "claude": claude}), n_windows=N_WINDOWS
     )
-    assert result.status is not Status.infeasible, "a busy machine is no divergence"
+    assert result.status is not Status.infeasible, "the run reached its time limit, which is no divergence"
     return (result.sample.r2 if result.sample else result.final_r2) or 0.0
 
 
