@@ -1,10 +1,11 @@
-"""An agent that climbs: a program that proposes the configs of a sweep, for `proposer=agent`.
+"""An example of an agent for `proposer=agent`: a program that proposes the configs of a sweep by hill climbing.
 
     siren-sweep -m proposer=agent 'agent.command=[/full/path/of/python,/full/path/of/examples/agent.py]'
 
-It is run once for each batch, in a folder with the batch's configs and what is known so far. A block's first batch
-keeps what the block starts from. Later ones take the best iteration, and the one that the tree's scores favour, and
-change omega_f or the rate by a factor. It says what each config is to show, takes a note, and ends. It needs PyYAML.
+The sweep runs it once for each batch, in a folder with the batch's configs and all results so far. In the first batch
+of a block it keeps the config that the block starts from. In later batches it takes the best iteration and the one with
+the highest UCB score, and changes omega_f or the learning rate by a factor. It states a hypothesis for each config,
+writes a note into the memory, and ends. It needs PyYAML.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import yaml
 
-KEYS = {  # section and key of a parameter, by its name in the log
+KEYS = {  # section and key of each parameter, by its name in the log
     "hidden_dim": ("graph_model", "hidden_dim_nnr_f"),
     "n_layers": ("graph_model", "n_layers_nnr_f"),
     "omega": ("graph_model", "omega_f"),
@@ -34,7 +35,7 @@ Values = dict[str, float]
 
 
 class Batch:
-    """The files of the folder: the configs to be edited, and what is known."""
+    """The files of the folder: the configs that it edits, and the results so far."""
 
     def __init__(self) -> None:
         self.sweep = next(Path().glob("*_instructions.md")).name.removesuffix("_instructions.md")
@@ -43,42 +44,42 @@ class Batch:
         self.stated: dict[str, dict[str, Any]] = {}
 
     def text(self, kind: str) -> str:
-        """Of a file of the sweep's, such as `memory.md`."""
+        """The text of one of the sweep's files, such as `memory.md`."""
         return Path(f"{self.sweep}_{kind}").read_text()
 
     def values(self, place: int) -> Values:
-        """The parameters of a config, by their names in the log."""
+        """The parameters of the config at a place in `files`, by their names in the log."""
         config = self.configs[place]
         return {name: config[section][key] for name, (section, key) in KEYS.items() if key in config[section]}
 
     def iteration(self, place: int) -> int:
-        """The number by which a config is known when it has run: its file's first line has it."""
+        """The iteration as which a config will run, which the first line of its file names."""
         return int(self.files[place].read_text().partition("iteration ")[2].partition(".")[0])
 
     def ran(self) -> dict[int, tuple[float, Values]]:
-        """R2 and values of each iteration that ran in this block, as the log has them."""
+        """R2 and parameters of each iteration that has run in this block, read from the log."""
         found = {}
         for entry in self.text("analysis.md").split("\n## Iter ")[1:]:
             lines = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line)
             values = {name: float(value) for name, value in re.findall(r"(\w+)=([\d.e+-]+)", lines["Config"])}
-            r2 = re.match(r"\w+_r2=([\d.e+-]+)", lines["Metrics"])  # final_r2, or sample_r2 of some windows
+            r2 = re.match(r"\w+_r2=([\d.e+-]+)", lines["Metrics"])  # final_r2, or sample_r2 over some windows
             xy_period = re.search(r"xy_period ([\d.e+-]+)", lines["Observation"])
             if r2 and xy_period and values.pop("n_frames") == self.configs[0]["training"]["n_training_frames"]:
                 found[int(entry.partition(":")[0])] = float(r2[1]), values | {"xy_period": float(xy_period[1])}
         return found
 
     def favoured(self) -> list[int]:
-        """Iterations by the tree's scores, the highest first."""
+        """The iterations by their UCB scores, the highest first."""
         return [int(node) for node in re.findall(r"(?m)^Node (\d+):", self.text("ucb_scores.txt"))]
 
     def allows(self, name: str, value: float) -> bool:
-        """Whether a parameter may have a value in this block."""
+        """Whether a parameter may have this value in this block, by the table in the instructions."""
         row = rf"\| `{KEYS[name][1]}` \| \w+ \| ([\d.e+-]+) \.\. ([\d.e+-]+) \|"
         bounds = re.search(row, self.text("instructions.md"))
         return bool(bounds) and float(bounds[1]) <= value <= float(bounds[2])
 
     def write(self, place: int, values: Values, **stated: Any) -> None:
-        """Give a config these values, and say what it is to show."""
+        """Write these values into a config, and keep what is `stated` about it: its hypothesis and its parent."""
         for name, value in values.items():
             section, key = KEYS[name]
             if key in self.configs[place][section]:
@@ -88,7 +89,7 @@ class Batch:
 
 
 def climb(batch: Batch) -> str:
-    """Plan the batch; returns what is made of the results."""
+    """Plan the batch; returns a note on the results."""
     ran, places = batch.ran(), range(len(batch.files))
     if ran:
         best = max(ran, key=lambda iteration: ran[iteration][0])
@@ -114,7 +115,7 @@ def climb(batch: Batch) -> str:
 
 
 def new_values(batch: Batch, starts: dict[int, Values]) -> list[tuple[int, str, Values]]:
-    """The steps from each start, the widest first: the start's iteration, the parameter, and the values."""
+    """The configs one step away from each start, as (iteration of the start, changed parameter, values)."""
     found = []
     for (name, factor), (parent, start) in itertools.product(STEPS, starts.items()):
         value = float(f"{start[name] * factor:.3g}")
@@ -124,15 +125,15 @@ def new_values(batch: Batch, starts: dict[int, Values]) -> list[tuple[int, str, 
 
 
 def rounded(values: Values) -> tuple[str, ...]:
-    """What two configs are compared by: the log has six digits of a value."""
+    """The values as text with five digits, by which configs are compared: the log has six digits of a value."""
     return tuple(f"{values.get(name, 0):.5g}" for name in KEYS)
 
 
 def main() -> None:
-    """Read the prompt, plan, and take a note."""
+    """Read the prompt, plan the batch, and write the hypotheses and a note."""
     prompt, batch = sys.stdin.read(), Batch()
     if "has faults" in prompt:
-        return  # it knows no better, and the sweep's own sampler fills in
+        return  # it cannot do better; the sweep's sampler replaces the configs with faults
     note = climb(batch) if batch.files else "The sweep is over."
     Path("hypotheses.yaml").write_text(yaml.safe_dump(batch.stated, width=1000))
     memory = Path(f"{batch.sweep}_memory.md")

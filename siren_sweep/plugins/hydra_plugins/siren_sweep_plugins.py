@@ -1,4 +1,7 @@
-"""The thin Sweeper and Launcher that Hydra finds. Hydra imports this at every start: nothing heavy up here."""
+"""The Sweeper and the Launcher that Hydra finds; both hand over to `siren_sweep.sweep`.
+
+Hydra imports this file at every start, so that slow imports are inside of functions.
+"""
 
 import contextlib
 import copy
@@ -19,14 +22,14 @@ from siren_sweep.config.schema import ADDRESSES
 
 @dataclass
 class SirenSweeperConf:
-    """`hydra/sweeper: siren_sweep`; its settings are config groups: claude, blocks, search_space, sampler, pruner."""
+    """`hydra/sweeper: siren_sweep`. Its settings are in the config groups."""
 
     _target_: str = "hydra_plugins.siren_sweep_plugins.SirenSweeper"
 
 
 @dataclass
 class SlotsLauncherConf:
-    """`hydra/launcher: slots`; how many run at once follows from the machine and `n_parallel`."""
+    """`hydra/launcher: slots`. The machine and `n_parallel` decide how many trials run at once."""
 
     _target_: str = "hydra_plugins.siren_sweep_plugins.SlotsLauncher"
     n_parallel: int = II("claude.n_parallel")
@@ -46,7 +49,7 @@ class SirenSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         assert self.config is not None
-        with _locked_where_it_is(self.config):  # before what takes seconds: torch, and all the checks
+        with _locked_if_begun(self.config):  # first, since imports and checks take seconds
             _warm_up_early(self.config)
             from siren_sweep.sweep.loop import run_sweep
 
@@ -64,8 +67,10 @@ class SirenSweeper(Sweeper):
 
 
 def _warm_up_early(config: DictConfig) -> None:
-    """Start the server for workers before all else is imported and checked: it takes seconds. It must know the storage,
-    and on GPUs NVIDIA's service, so where there are such it starts when they are known."""
+    """Start the server for workers, which takes seconds, before everything else is imported and checked.
+
+    With a database server, or with GPUs, it must start later: it needs the storage's address, or NVIDIA's service.
+    """
     from siren_sweep.sweep.slots import warm_up
     from siren_sweep.train.machine import n_gpus
 
@@ -74,10 +79,10 @@ def _warm_up_early(config: DictConfig) -> None:
 
 
 @contextlib.contextmanager
-def _locked_where_it_is(config: DictConfig) -> Iterator[None]:
-    """Hold the lock of a sweep that was begun before; one that is new has no folder until it was checked.
+def _locked_if_begun(config: DictConfig) -> Iterator[None]:
+    """Hold the lock of a sweep that was begun before. A new sweep has no folder before it was checked.
 
-    Raises SweepStateError where the sweep runs. A name or a folder that cannot be is told with all else that is wrong.
+    Raises SweepStateError where the sweep is running. A wrong name or folder is not reported here, but by the checks.
     """
     from siren_sweep.errors import ConfigError, OutputError
     from siren_sweep.paths import OutputPaths
@@ -92,7 +97,7 @@ def _locked_where_it_is(config: DictConfig) -> Iterator[None]:
 
 
 def without_addresses(config: DictConfig) -> DictConfig:
-    """A copy of the config for a launcher, which may write it to disk: an address may hold a password."""
+    """A copy of the config without addresses, which may hold a password: a launcher may write it to disk."""
     own = copy.deepcopy(config)
     with read_write(own), open_dict(own):
         for name in ADDRESSES:
@@ -103,7 +108,7 @@ def without_addresses(config: DictConfig) -> DictConfig:
 
 
 class SlotsLauncher(Launcher):
-    """One process a job, forked from a server that starts as the launcher is made; see `siren_sweep.sweep.slots`."""
+    """Runs each job in a process of its own; see `siren_sweep.sweep.slots`."""
 
     def __init__(self, n_parallel: int, device: str, time_budget_min: float) -> None:
         self._n_parallel, self._device, self._time_budget_min = n_parallel, device, time_budget_min
