@@ -13,7 +13,7 @@ import pytest
 
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.train.engine import initial_model
-from siren_sweep.train.saved import Data, Description, saved_bytes
+from siren_sweep.train.weights_file import Data, Description, saved_bytes
 
 PACKAGE = Path(__file__).parents[1] / "siren_sweep"
 

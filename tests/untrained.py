@@ -16,7 +16,7 @@ from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study.studies import all_blocks, load, open_storage, trial_id
 from siren_sweep.sweep import checks, user_input
 from siren_sweep.sweep import loop as running
-from siren_sweep.sweep.launched import Launched
+from siren_sweep.sweep.launcher_trainer import LauncherTrainer
 
 
 class Launcher:
@@ -58,7 +58,7 @@ def pend(file: Path, *lines: str) -> None:
 
 def run(folder: Path, said: dict[int, list[str]], monkeypatch: pytest.MonkeyPatch, *more: str) -> dict[int, Any]:
     """The tiny sweep with `more` on its command line, as far as it comes: the configs of each block."""
-    monkeypatch.setattr("siren_sweep.sweep.monitor.Beside", Unseen)
+    monkeypatch.setattr("siren_sweep.sweep.monitor.ViewProcess", Unseen)
     overrides = checks.sort_overrides(more)
     plain = [text for text in more if text.split("=")[0] not in overrides.swept]
     given = [f"outputs_dir={folder}", "sweep.name=s", "blocks=tiny", "tracking=none", "storage=sqlite", *plain]
@@ -66,7 +66,7 @@ def run(folder: Path, said: dict[int, list[str]], monkeypatch: pytest.MonkeyPatc
         cfg = typed(compose("config", given))
     outputs = OutputPaths(folder)
     paths = outputs.sweep("s")
-    trainer = Launched(Launcher(paths, said))  # type: ignore[arg-type]
+    trainer = LauncherTrainer(Launcher(paths, said))  # type: ignore[arg-type]
     sweeping = running.Sweep(cfg, overrides, trainer, outputs, paths, {1: "a", 2: "b", 3: "c"})
     sweeping.run()
     blocks = all_blocks(open_storage(None, paths))

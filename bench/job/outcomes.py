@@ -94,7 +94,7 @@ def stock_best(work: Path, task: Task) -> float | None:
     field, scaling = task.field(None), Scaling(**best["scaling"]) if best["scaling"] else UNSCALED
     loop = PlainLoop(field, trial_config(best["config"]), "cpu")
     loop.model.load_state_dict(best["weights"])
-    return r2_of(lambda a, b: scaling.told(loop.predict(range(a, b))).numpy(), field)
+    return r2_of(lambda a, b: scaling.unscaled(loop.predict(range(a, b))).numpy(), field)
 
 
 def r2_of(predict: Callable[[int, int], np.ndarray], field: StimulusField) -> float:

@@ -31,8 +31,8 @@ from optuna.trial import BaseTrial, FixedTrial, TrialState
 from plain_loop import PlainLoop
 from task import Task
 
+from siren_sweep.config.config_file import plain
 from siren_sweep.config.schema import N_REPORTS, TrialConfig
-from siren_sweep.config.written import plain
 from siren_sweep.field import StimulusField, cut
 from siren_sweep.train.engine.evaluate import report_frames
 from siren_sweep.train.machine import n_cores
@@ -77,7 +77,7 @@ def search(options: argparse.Namespace, worker: int) -> None:
         study_name="stock", storage=storage(options.folder), sampler=sampler, pruner=PRUNERS[options.pruner]
     )
     field = task.field(options.folder)
-    scaled = dataclasses.replace(field, targets=field.scaling.learned(field.targets))
+    scaled = dataclasses.replace(field, targets=field.scaling.scaled(field.targets))
     space = task.start(task.one_network_space()).space
     while not any((trial.value or 0) >= SOLVED_R2 for trial in study.get_trials(deepcopy=False)):
         trial = study.ask(space.dimensions)

@@ -95,7 +95,7 @@ def _ui(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> None:
     from siren_sweep.study.import_log import NOTE, import_log
-    from siren_sweep.study.put_together import one_block_each
+    from siren_sweep.study.old_entries import one_block_each
     from siren_sweep.study.studies import open_folder
     from siren_sweep.views.record.writer import write_record
     from siren_sweep.views.report.page import write_report
@@ -141,9 +141,9 @@ def _known(given: Sequence[str]) -> dict[str, float]:
 def _compare(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from siren_sweep.views.side_by_side import side_by_side
+    from siren_sweep.views.comparison import comparison_table
 
-    Console().print(side_by_side(options.sweep_folders))
+    Console().print(comparison_table(options.sweep_folders))
 
 
 _FOLDER: dict[str, dict[str, Any]] = {"sweep_folder": {"type": Path, "help": "outputs/<sweep.name>"}}

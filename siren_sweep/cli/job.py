@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from siren_sweep.cli.main import by_hydra, task
 from siren_sweep.config.base import with_base
 from siren_sweep.errors import OutputError, SweepError, redacted
-from siren_sweep.sweep.cluster.submitted import FAULT, INTERRUPTED
+from siren_sweep.sweep.cluster.job_trainer import FAULT, INTERRUPTED
 from siren_sweep.sweep.worker import Interrupted, Superseded, interrupt
 from siren_sweep.text import one_line
 

@@ -15,10 +15,10 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from siren_sweep.config.checks import trial_config
+from siren_sweep.config.config_file import read_values
 from siren_sweep.config.parameters import EXPLORABLE, value_at
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.config.unknown import nearest
-from siren_sweep.config.written import read_values
 from siren_sweep.errors import ConfigError
 
 SECTIONS = ("graph_model", "training", "claude")

@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from siren_sweep.config.checks import faults
 from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.config.config_file import read_values
 from siren_sweep.config.schema import ADDRESSES, Config
 from siren_sweep.config.unknown import names, unknown, unknown_keys
-from siren_sweep.config.written import read_values
 from siren_sweep.errors import ConfigError
 
 WITH_VALUE = {  # Hydra's options that take a value

@@ -35,12 +35,12 @@ class Scaling:
     y: float = 0.0
     spacing: float = 1.0
 
-    def learned(self, values: Any) -> Any:
+    def scaled(self, values: Any) -> Any:
         """The scaled values that a network learns, for an array or tensor of any shape, in its type."""
         return values if (self.mean, self.spread) == (0, 1) else (values - self.mean) / self.spread
 
-    def told(self, outputs: Any) -> Any:
-        """The values, in the data's unit, of a network's outputs of any shape: the inverse of `learned`."""
+    def unscaled(self, outputs: Any) -> Any:
+        """The values, in the data's unit, of a network's outputs of any shape: the inverse of `scaled`."""
         return outputs if (self.mean, self.spread) == (0, 1) else outputs * self.spread + self.mean
 
     def places(self, x: Any, y: Any) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.search.encoding import Axis, Params, key_of
 from siren_sweep.search.knowledge import cost, footprint, has_windows
-from siren_sweep.study.seen import paused
+from siren_sweep.study.snapshots import paused
 from siren_sweep.study.stored import solved_r2
 from siren_sweep.study.stored_trials import failure, stated_parent
 from siren_sweep.train.report import Status

@@ -21,7 +21,7 @@ from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.config.schema import Config
 from siren_sweep.search.encoding import Axis, Params, axes, nearest
 from siren_sweep.search.proposal import Batch, Proposal
-from siren_sweep.study.seen import seen_trials
+from siren_sweep.study.snapshots import seen_trials
 from siren_sweep.study.stored_trials import sampler_state
 from siren_sweep.train.machine import n_gpus
 from siren_sweep.train.size import arithmetic, n_networks

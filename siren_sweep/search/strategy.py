@@ -17,7 +17,7 @@ from siren_sweep.config.parameters import OMEGA, leaf
 from siren_sweep.search.encoding import Axis, Params, axes, nearest
 from siren_sweep.search.proposal import ASKED_FOR, Batch, Proposal, changed, child
 from siren_sweep.search.proposer import Proposer
-from siren_sweep.study.seen import seen_trials
+from siren_sweep.study.snapshots import seen_trials
 from siren_sweep.study.studies import best_trial
 
 _SPANNED = 0.5  # the part of its axis that a grid spans

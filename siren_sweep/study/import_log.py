@@ -30,8 +30,8 @@ from siren_sweep.field import fits
 from siren_sweep.paths import SweepPaths, create_once, sqlite_url
 from siren_sweep.study.log_format import IMPORTED
 from siren_sweep.study.log_parser import Entry, parse_log
+from siren_sweep.study.old_entries import complete, one_block_each
 from siren_sweep.study.old_folder import OldFolder, read_old_folder
-from siren_sweep.study.put_together import complete, one_block_each
 from siren_sweep.study.records import Block, Hypothesis, Outcome, TrialPlan
 from siren_sweep.study.stored import mark_ended, write_block, write_notes
 from siren_sweep.study.stored_trials import trial_values

@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from siren_sweep.errors import OutputError, SweepError
-from siren_sweep.sweep import program
+from siren_sweep.sweep import program_files
 from siren_sweep.sweep.memory import SHARE, machine_bytes
 from siren_sweep.sweep.slots import Job, run_jobs, slots
 from siren_sweep.train.machine import n_gpus
@@ -55,7 +55,7 @@ def run_hydra_job(job: bytes) -> JobReturn:
     Raises SweepError where the config cannot be composed, the sweep's folder is gone, or the program was changed since
     the sweep began.
     """
-    program.check()
+    program_files.check()
     hydra_context, task_function, sweep, base, overrides, index = cloudpickle.loads(job)
     version.VersionBase.instance().setbase(base)
     setup_globals()

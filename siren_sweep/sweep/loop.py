@@ -40,12 +40,12 @@ from siren_sweep.study.studies import (
     validation_name,
     winner,
 )
-from siren_sweep.sweep import changes, checks, program, warm_start
+from siren_sweep.sweep import changes, checks, program_files, warm_start
 from siren_sweep.sweep.batch import Trainer, run_batch, stopped
 from siren_sweep.sweep.block import BlockStart, start_block
 from siren_sweep.sweep.instructions import Instructions
 from siren_sweep.sweep.interrupts import interrupts
-from siren_sweep.sweep.launched import Launched
+from siren_sweep.sweep.launcher_trainer import LauncherTrainer
 from siren_sweep.sweep.lock import locked
 from siren_sweep.sweep.monitor import Monitor
 from siren_sweep.sweep.mps import shared_gpus
@@ -66,7 +66,7 @@ def run_sweep(config: DictConfig, arguments: Sequence[str], make_launcher: Calla
     launcher is made after all checks, since one may start processes.
     """
     cfg = typed(config)
-    program.remember()
+    program_files.remember()
     if cfg.storage.url is not None:  # workers read it here; it is in no file
         os.environ[STORAGE_URL_VARIABLE] = cfg.storage.url
     overrides = checks.sort_overrides(arguments)
@@ -98,11 +98,11 @@ def _jobs_go_on(cfg: Config) -> Iterator[None]:
 
 def _trainer(cfg: Config, config: DictConfig, make_launcher: Callable[[], Launcher]) -> Trainer:
     if cfg.cluster.scheduler is None:
-        return Launched(make_launcher())
+        return LauncherTrainer(make_launcher())
+    from siren_sweep.sweep.cluster.job_trainer import JobTrainer
     from siren_sweep.sweep.cluster.jobs import Jobs
-    from siren_sweep.sweep.cluster.submitted import Submitted
 
-    return Submitted(Jobs(config, cfg.cluster, cfg.claude.time_budget_min), cfg.cluster.cores)
+    return JobTrainer(Jobs(config, cfg.cluster, cfg.claude.time_budget_min), cfg.cluster.cores)
 
 
 def _prepare(
@@ -251,7 +251,7 @@ class Sweep:
 
         Raises SweepStateError where the program was changed.
         """
-        program.check()
+        program_files.check()
         while len(open_batches(study)) < self._cfg.cluster.n_batches:
             self._instructions.take(start, study)
             if self._instructions.stop_block(start.number) or not self._planner.plan(study, start):

@@ -13,9 +13,9 @@ from siren_sweep.errors import OutputError
 from siren_sweep.paths import OutputPaths, SweepPaths, command
 from siren_sweep.study.storage import STORAGE_ERRORS
 from siren_sweep.study.studies import Studies, all_studies
-from siren_sweep.sweep.beside import Beside, View
 from siren_sweep.sweep.interrupts import AtOnce
 from siren_sweep.sweep.progress import ProgressView
+from siren_sweep.sweep.view_process import View, ViewProcess
 
 INTERVAL_S = 1.0  # between two updates of the progress
 PATIENCE_S = 20.0  # longest wait for a view that is being written when a sweep is stopped
@@ -30,7 +30,7 @@ class Monitor:
         self._paths, self._storage = paths, storage
         self._studies: Studies = ({}, {})
         self._view = ProgressView(cfg, paths, storage)
-        self._beside = Beside(cfg, outputs, paths, self._view.say)
+        self._beside = ViewProcess(cfg, outputs, paths, self._view.say)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
 

@@ -18,7 +18,7 @@ from siren_sweep.search.proposer import Proposer, make_proposer, pauses
 from siren_sweep.search.space import Space
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import PlannedTrial, TrialPlan
-from siren_sweep.study.seen import ReadOnce, Told
+from siren_sweep.study.snapshots import ReadOnce, Told
 from siren_sweep.study.stored import last_batch, read_block, write_plan, write_told
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import all_blocks, all_studies, n_left, open_batches, told_batch

@@ -26,7 +26,7 @@ from siren_sweep.sweep.interrupts import check, insisted
 from siren_sweep.sweep.memory import limit_process
 from siren_sweep.train.machine import n_cores, n_gpus
 
-WARM = "siren_sweep.sweep.warm"  # the module that the server imports
+PRELOADED = "siren_sweep.sweep.preload"  # the module that the server imports
 GRACE_S = 20.0  # between SIGTERM, on which a worker writes its checkpoint, and SIGKILL
 
 
@@ -67,7 +67,7 @@ class Job:
 def warm_up() -> ForkServerContext:
     """Start the server from which workers are forked. It imports what they need while the caller goes on."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([WARM])
+    context.set_forkserver_preload([PRELOADED])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for the caller
     try:
         forkserver.ensure_running()

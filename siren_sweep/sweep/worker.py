@@ -27,12 +27,12 @@ from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
 from siren_sweep.search.proposal import ASKED_FOR, is_start
 from siren_sweep.search.proposer import make_pruner
 from siren_sweep.study.records import Outcome, Stop, Trial
-from siren_sweep.study.seen import ReadOnce, Told
+from siren_sweep.study.snapshots import ReadOnce, Told
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
 from siren_sweep.study.stored import solved_r2
 from siren_sweep.study.stored_trials import TrialWriter, read_trial
 from siren_sweep.study.studies import load, open_storage, trial_id
-from siren_sweep.sweep import memory, program
+from siren_sweep.sweep import memory, program_files
 from siren_sweep.sweep.lock import training
 from siren_sweep.train.engine.checkpoint import discard
 from siren_sweep.train.machine import n_gpus, resolve_device
@@ -71,7 +71,7 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
     Raises SweepError or OSError, and writes no outcome, for a fault that no config caused: of the data, the disk, the
     storage or a changed program. Raises Interrupted and Superseded.
     """
-    program.check()
+    program_files.check()
     assert cfg.trial.study is not None
     assert cfg.trial.number is not None
     with storage_errors():

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
+from siren_sweep.config.config_file import read_config
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.config.written import read_config
 from siren_sweep.errors import ConfigError, DataError, OutputError, SweepError
 from siren_sweep.field import StimulusField, load_cached, open_field
 from siren_sweep.paths import TrialPaths, make_writable, replacing

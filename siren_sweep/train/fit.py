@@ -119,7 +119,7 @@ class Fit:
         space, local = self._graph.nnr_f_xy_period, t - self.windows[place].start
         x, y = self._scaling.places(x.double(), y.double())
         inputs = [normalised(local, self._graph.nnr_f_T_period), normalised(x, space), normalised(y, space)]
-        output: Tensor = self._scaling.told(self._models[place](torch.stack(inputs, dim=1)))
+        output: Tensor = self._scaling.unscaled(self._models[place](torch.stack(inputs, dim=1)))
         return output
 
     def _model(self, window: Window, weights: Mapping[str, Tensor]) -> Siren:

@@ -25,7 +25,7 @@ from siren_sweep.paths import SweepPaths, TrialPaths
 from siren_sweep.text import one_line
 from siren_sweep.train.fit import POINTS_AT_ONCE, Fit
 from siren_sweep.train.report import shown_r2
-from siren_sweep.train.saved import Data, Description, read_saved
+from siren_sweep.train.weights_file import Data, Description, read_saved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
+from siren_sweep.config.config_file import plain, yaml_text
 from siren_sweep.config.schema import METRICS, SAMPLE_NAMES, TrialConfig
-from siren_sweep.config.written import plain, yaml_text
 from siren_sweep.field import StimulusField
 from siren_sweep.paths import TrialPaths, replacing
 from siren_sweep.train.loop import train
 from siren_sweep.train.machine import n_threads, resolve_device
 from siren_sweep.train.provenance import provenance
 from siren_sweep.train.report import Report, TrainResult
-from siren_sweep.train.saved import describe, saved_bytes
+from siren_sweep.train.weights_file import describe, saved_bytes
 
 
 def run_training(

@@ -71,7 +71,7 @@ class Siren(nn.Module):
         self.net = nn.Sequential(FirstSineLayer(hidden_dim, omega), *hidden, OutputLayer(hidden_dim, omega))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Normalised inputs (n, 3) to the output (n,), in the network's units; `Scaling.told` makes luminance of it."""
+        """The scaled output (n,) at normalised inputs (n, 3). `Scaling.unscaled` makes luminance of it."""
         output: Tensor = self.net(inputs)
         return output
 

@@ -19,8 +19,8 @@ from optuna.study import Study
 from PIL import Image
 from safetensors.torch import load_file
 
+from siren_sweep.config.config_file import plain, read_config, yaml_text
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.config.written import plain, read_config, yaml_text
 from siren_sweep.errors import ConfigError, DataError, OutputError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
@@ -30,12 +30,12 @@ from siren_sweep.text import one_line
 from siren_sweep.train.model import Model
 from siren_sweep.train.pictures import prediction_figure, save_figure
 from siren_sweep.train.report import shown_r2
-from siren_sweep.train.saved import Description, describe, described, saved_bytes
 from siren_sweep.train.siren import in_data_units
+from siren_sweep.train.weights_file import Description, describe, described, saved_bytes
 from siren_sweep.views.best import PICTURES, best_entry, provenance
 from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.film import film_images, write_mp4, write_webp
-from siren_sweep.views.predicted import write_npz, write_zarr
+from siren_sweep.views.predicted_frames import write_npz, write_zarr
 
 FORMS = {  # the forms in which a model can be written, and the end of the file's name
     "safetensors": ".safetensors",

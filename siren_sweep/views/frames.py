@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from optuna.trial import TrialState
 
+from siren_sweep.config.config_file import plain, read_config
 from siren_sweep.config.parameters import BATCH_SIZE, HIDDEN_DIM, N_LAYERS, PARAMETERS, TOTAL_STEPS, defaults, grouped
-from siren_sweep.config.written import plain, read_config
 from siren_sweep.errors import ConfigError
 from siren_sweep.paths import SweepPaths
 from siren_sweep.study.log_format import OLD_R2

@@ -20,7 +20,7 @@ from siren_sweep.errors import OutputError
 from siren_sweep.field import cut
 from siren_sweep.paths import replacing
 from siren_sweep.train.engine.base import key_prefix
-from siren_sweep.train.saved import ENTRY, Description, description_text
+from siren_sweep.train.weights_file import ENTRY, Description, description_text
 
 _OPSET, _IR = 18, 9
 _MOST_BYTES = 2**31 - 2**20  # of weights: a protobuf file holds less than 2 GiB

@@ -52,10 +52,10 @@ def test_the_spacing_is_that_of_most_columns() -> None:
 def test_learned_values_have_mean_0_and_standard_deviation_1(tmp_path: Path) -> None:
     field = opened(make_other_units(tmp_path / "other", make_field_folder(tmp_path / "plain")))
     assert field.targets.max() > 200  # the field itself keeps its units
-    learned = field.scaling.learned(field.targets)
+    learned = field.scaling.scaled(field.targets)
     assert learned.dtype == np.float32
     assert (float(learned.mean()), float(learned.std())) == pytest.approx((0, 1), abs=1e-5)
-    np.testing.assert_allclose(field.scaling.told(learned), field.targets, atol=1e-4)
+    np.testing.assert_allclose(field.scaling.unscaled(learned), field.targets, atol=1e-4)
     np.testing.assert_allclose(np.stack(field.scaling.places(*field.positions.T), axis=1), lattice(19), atol=1e-5)
 
 
@@ -77,4 +77,4 @@ def test_values_about_a_far_mean_keep_their_digits(tmp_path: Path) -> None:
     field = opened(tmp_path)
     assert field.scaling.mean == pytest.approx(values.mean(), abs=2e-3)  # that is float32's step there
     exact = (values - field.scaling.mean) / values.std()
-    np.testing.assert_allclose(field.scaling.learned(field.targets), exact, atol=1e-6)
+    np.testing.assert_allclose(field.scaling.scaled(field.targets), exact, atol=1e-6)

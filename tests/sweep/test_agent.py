@@ -24,9 +24,9 @@ from siren_sweep.search.space import Space
 from siren_sweep.study.records import Block, Outcome, TrialPlan
 from siren_sweep.study.stored import read_notes, write_block
 from siren_sweep.study.stored_trials import trial_values
-from siren_sweep.sweep.agent.answer import Stated, given_config, parse, placed, read_config, read_hypotheses
 from siren_sweep.sweep.agent.folder import Refused
 from siren_sweep.sweep.agent.parents import Known, child_of
+from siren_sweep.sweep.agent.parsing import Stated, given_config, parse, placed, read_config, read_hypotheses
 from siren_sweep.sweep.agent.program import MOST_BYTES, MOST_OUTPUT, filled
 from siren_sweep.sweep.agent.proposer import AgentProposer
 from siren_sweep.sweep.block import start_block

@@ -25,10 +25,10 @@ from siren_sweep.study.records import Outcome, Stint, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import STORAGE_URL_VARIABLE, create, study_name
 from siren_sweep.sweep import interrupts
-from siren_sweep.sweep.cluster import submitted
+from siren_sweep.sweep.cluster import job_trainer
 from siren_sweep.sweep.cluster.faults import cluster_faults
+from siren_sweep.sweep.cluster.job_trainer import FAULT, INTERRUPTED, JobTrainer
 from siren_sweep.sweep.cluster.jobs import Jobs, Refused
-from siren_sweep.sweep.cluster.submitted import FAULT, INTERRUPTED, Submitted
 from siren_sweep.sweep.lock import training
 from siren_sweep.sweep.open_trials import MAX_DEATHS, OpenTrials
 
@@ -203,8 +203,8 @@ class Played:
 @pytest.fixture
 def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenTrials:
     """One trial that was planned."""
-    monkeypatch.setattr(submitted, "PAUSE_S", 0.0)
-    monkeypatch.setattr(submitted, "POLL_S", 0.0)
+    monkeypatch.setattr(job_trainer, "PAUSE_S", 0.0)
+    monkeypatch.setattr(job_trainer, "POLL_S", 0.0)
     storage = InMemoryStorage()
     study = create(storage, study_name(1))
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=trial_values(TrialPlan(1, defaults()))))
@@ -219,9 +219,9 @@ def train(trials: OpenTrials, *ends: Any) -> Played:
     return jobs  # type: ignore[no-any-return]
 
 
-def started(jobs: Any) -> Submitted:
+def started(jobs: Any) -> JobTrainer:
     """What trains in a start of a sweep, once it has heard of what earlier ones left."""
-    sweep = Submitted(jobs, 2)
+    sweep = JobTrainer(jobs, 2)
     sweep.take_up(jobs.trials)
     return sweep
 
@@ -336,7 +336,7 @@ def test_ctrl_c_alone_cancels_the_jobs_and_those_that_go_on_are_named(
     jobs: Any = Played(trials, [])
     jobs.running = {"j1"}
     monkeypatch.setattr(interrupts, "last_signal", lambda: which)
-    Submitted(jobs, 2).stop()
+    JobTrainer(jobs, 2).stop()
     assert jobs.cancelled == cancelled
     assert ("jobs that could not be cancelled: j1;" in capsys.readouterr().err) == cancelled
 

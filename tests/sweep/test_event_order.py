@@ -40,7 +40,7 @@ from siren_sweep.study.studies import (
 )
 from siren_sweep.sweep import batch, checks
 from siren_sweep.sweep import loop as sweep
-from siren_sweep.sweep.launched import Launched
+from siren_sweep.sweep.launcher_trainer import LauncherTrainer
 from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.sweep.planning import Planner
 from siren_sweep.train.report import Report
@@ -207,7 +207,7 @@ def run(config: Config, storage: FragileStorage, deaths: set[int], order: int | 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "open_storage", lambda *_: storage)
         workers: Any = Workers(storage, deaths)
-        trainer = Launched(workers) if order is None else AnyOrder(workers, order)
+        trainer = LauncherTrainer(workers) if order is None else AnyOrder(workers, order)
         hashes = {1: "first", 2: "second", 3: "third"}
         sweep.Sweep(config, overrides, trainer, outputs, outputs.sweep("s"), hashes).run()
 

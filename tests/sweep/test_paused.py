@@ -21,9 +21,9 @@ from torch import Tensor, equal
 
 from siren_sweep.config.choices import Strategy
 from siren_sweep.config.compose import conf_dir, typed
+from siren_sweep.config.config_file import read_config
 from siren_sweep.config.parameters import defaults
 from siren_sweep.config.schema import N_REPORTS
-from siren_sweep.config.written import read_config
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.search.proposal import ASKED_FOR, Proposal
@@ -40,7 +40,7 @@ from siren_sweep.sweep.worker import Interrupted, Worker, interrupt, run_trial
 from siren_sweep.train.loop import train
 from siren_sweep.views.blocks import read_blocks
 from siren_sweep.views.report import figures
-from siren_sweep.views.report.view import spells
+from siren_sweep.views.report.trial_facts import training_intervals
 
 PRUNED, RUNNING = TrialState.PRUNED, TrialState.RUNNING
 HERE = {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -128,7 +128,7 @@ def test_the_report_shows_where_a_curve_paused_and_went_on_and_when_each_slot_tr
     (line,) = [one for one in figures.learning_curves(block).data if "trial 1:" in one.hovertemplate]
     (where,) = [at for at, size in enumerate(line.marker.size[:-1]) if size]
     assert where == PAUSED_AT - 1
-    (first, second) = spells(trial)
+    (first, second) = training_intervals(trial)
     assert first[2] < second[1] < second[2] == trial.told
     assert sum(len(trace.base) for trace in figures.timeline(block).data) == len(block.trials) + 1
 

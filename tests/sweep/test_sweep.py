@@ -30,7 +30,7 @@ from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.studies import all_blocks, all_studies, open_storage
 from siren_sweep.train.pictures import save_figure
-from siren_sweep.train.saved import read_saved
+from siren_sweep.train.weights_file import read_saved
 from siren_sweep.views.blocks import read_blocks
 from siren_sweep.views.export import export_block
 

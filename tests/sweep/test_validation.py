@@ -14,7 +14,7 @@ from siren_sweep.config.parameters import OMEGA
 from siren_sweep.study.records import Outcome, Trial, TrialPlan
 from siren_sweep.study.stored_trials import TrialWriter
 from siren_sweep.study.studies import load, trial_id, winner
-from siren_sweep.sweep.launched import Launched
+from siren_sweep.sweep.launcher_trainer import LauncherTrainer
 from siren_sweep.sweep.validation import MOST_SEEDED, Validation, promise
 from tests.planted import PlantedSweep, r2_of
 
@@ -58,7 +58,7 @@ def test_the_cheapest_that_its_other_seeds_solve_wins(
     sweep.batch(1, [_slot(omega, 10 * place) for place, omega in enumerate((10.0, 20.0, 30.0, 40.0), 1)])
     launcher = Launcher(sweep, scores)
     for _ in range(2):  # the second finds nothing to do
-        validation: Any = Validation(sweep.storage, study, sweep.paths, Launched(launcher), [], 1)
+        validation: Any = Validation(sweep.storage, study, sweep.paths, LauncherTrainer(launcher), [], 1)
         validation.train_seeds(2)
     assert launcher.asked == asked
     assert len(asked) <= MOST_SEEDED
@@ -84,7 +84,7 @@ def test_in_the_place_of_a_config_that_cannot_be_trained_whole_comes_the_next(
     sweep.batch(1, [_sample(omega, score) for omega, score in ((10.0, 4.0), (20.0, 3.0), (30.0, 2.0))])
     launcher = Launcher(sweep, scores)
     for _ in range(2):  # the second finds nothing to do
-        validation: Any = Validation(sweep.storage, study, sweep.paths, Launched(launcher), [], 1)
+        validation: Any = Validation(sweep.storage, study, sweep.paths, LauncherTrainer(launcher), [], 1)
         validation.train_whole()
     assert launcher.asked == asked
     assert all(launcher.alone)

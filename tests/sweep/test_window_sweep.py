@@ -30,8 +30,8 @@ from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import all_studies, open_folder, open_storage, seed_runs, whole_runs, winner
 from siren_sweep.train.fit import Fit
-from siren_sweep.train.saved import read_saved
 from siren_sweep.train.siren import Siren
+from siren_sweep.train.weights_file import read_saved
 from siren_sweep.views.export import export_all
 from siren_sweep.views.mlflow.model import _load_pyfunc
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from fields import make_field_folder
 
-from siren_sweep.config.written import read_config
+from siren_sweep.config.config_file import read_config
 from siren_sweep.field import cache_file, open_field
 from siren_sweep.train.bare import main, open_given
 from siren_sweep.train.siren import Siren

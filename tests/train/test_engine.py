@@ -85,7 +85,7 @@ def test_weighted_loss_is_the_loss_over_all_neurons(tmp_path: Path, n_types: int
     passes = SirenPasses(model.state_dict(), cfg.graph_model.omega_f, *coordinates(field, cfg))
     model.double()
     values, positions = (np.asarray(zarr.open_array(folder / f"{name}.zarr")[...]) for name in ("stimulus", "pos"))
-    plain = plain_loss(model, field.scaling.learned(values), positions, cfg)
+    plain = plain_loss(model, field.scaling.scaled(values), positions, cfg)
     plain.backward()  # type: ignore[no-untyped-call]
 
     every_frame = BatchSampler(field, n_frames=N_FRAMES, sampling=Sampling.frames, seed=0).draw()
@@ -257,7 +257,7 @@ def test_frames_of_a_batch_are_all_different(field: StimulusField, kind: str) ->
 @pytest.mark.parametrize("kind", ["cpu", "device"])
 @pytest.mark.parametrize("sampling", list(Sampling))
 def test_every_neuron_weighs_the_same_on_average(field: StimulusField, kind: str, sampling: Sampling) -> None:
-    weight, learned = np.zeros((field.n_frames, field.n_unique)), field.scaling.learned(field.targets)
+    weight, learned = np.zeros((field.n_frames, field.n_unique)), field.scaling.scaled(field.targets)
     for batch in itertools.islice(drawn(kind, field, 10, sampling), 300):
         np.add.at(weight, (batch.frame, batch.position), batch.weight)
         assert np.array_equal(batch.target, learned[batch.frame, batch.position])

@@ -25,7 +25,7 @@ from siren_sweep.field import StimulusField, cut, open_field
 from siren_sweep.paths import TrialPaths
 from siren_sweep.train.model import Model, load
 from siren_sweep.train.run import run_training
-from siren_sweep.train.saved import ENTRY, read_saved, saved_bytes
+from siren_sweep.train.weights_file import ENTRY, read_saved, saved_bytes
 
 N_FRAMES = 16
 

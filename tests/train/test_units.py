@@ -14,8 +14,8 @@ import yaml
 from fields import lattice, make_other_units, moving_pattern, write_array
 
 from siren_sweep.config.checks import trial_config
+from siren_sweep.config.config_file import plain
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.config.written import plain
 from siren_sweep.field import StimulusField, open_field
 from siren_sweep.train.bare import main
 from siren_sweep.train.fit import Fit

@@ -90,7 +90,7 @@ def test_predictions_are_those_of_the_fit(field: StimulusField) -> None:
     engine.advance(20)
     frames = np.array([61, 0, 15, 14, 30, 31, 2])
     expected = Fit(config(), engine.weights(), field.scaling).frames(frames, field.positions)
-    np.testing.assert_allclose(field.scaling.told(engine.predict(frames)), expected, atol=2e-6)
+    np.testing.assert_allclose(field.scaling.unscaled(engine.predict(frames)), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("n_groups", [2, 4])
@@ -147,7 +147,7 @@ def test_windows_draw_from_the_frames_that_they_see(field: StimulusField, sampli
     """All of them and no others, each as often, with their own targets."""
     windows = spread(cut(N_FRAMES, WINDOW), 3)
     sampler = DeviceSampler(field, windows, [1, 2, 3], n_frames=4, sampling=sampling, device=CPU)
-    weight, learned = np.zeros((3, WINDOW + 3, N_COLUMNS)), field.scaling.learned(field.targets)
+    weight, learned = np.zeros((3, WINDOW + 3, N_COLUMNS)), field.scaling.scaled(field.targets)
     for step in range(1500):
         batch = sampler.draw(torch.tensor(step))
         frame, position = batch.frame.numpy(), batch.position.numpy()

@@ -93,7 +93,7 @@ def test_metrics_are_exact_for_the_windows_state_dicts(folder: Path, field: Stim
         model.load_state_dict(own)
         for frame in window.frames:
             t = normalised(torch.tensor([frame - window.start]), 15).expand(N_COLUMNS, 1)
-            expected[frame] = field.scaling.told(model(torch.cat([t, xy], dim=1)).detach().numpy())
+            expected[frame] = field.scaling.unscaled(model(torch.cat([t, xy], dim=1)).detach().numpy())
     assert result.status == Status.finished
     assert result.final_r2 == pytest.approx(r2_score(np.array(field.targets).ravel(), expected.ravel()), abs=1e-6)
     assert result.total_params == sum(value.numel() for value in result.state_dict.values())

@@ -24,7 +24,7 @@ from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.train.engine import initial_model
 from siren_sweep.train.engine.base import key_prefix, window_seed
 from siren_sweep.train.model import Model
-from siren_sweep.train.saved import ENTRY, Data, Description
+from siren_sweep.train.weights_file import ENTRY, Data, Description
 from siren_sweep.views.export import FORMS, export_all, write_form
 
 N_FRAMES, N_NEURONS = 32, 19

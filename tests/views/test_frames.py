@@ -20,15 +20,15 @@ from rich.console import Console
 
 import siren_sweep
 from siren_sweep.cli.main import main
+from siren_sweep.config.config_file import plain
 from siren_sweep.config.parameters import BATCH_SIZE, PARAMETERS, WINDOW
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.config.written import plain
 from siren_sweep.errors import ConfigError, OutputError, SweepStateError
 from siren_sweep.study.records import Outcome
 from siren_sweep.study.studies import study_name
 from siren_sweep.train.report import Report
 from siren_sweep.train.size import n_parameters
-from siren_sweep.views.side_by_side import side_by_side
+from siren_sweep.views.comparison import comparison_table
 
 
 def report(index: int, r2: float) -> dict[str, float]:
@@ -197,7 +197,7 @@ def test_two_proposers_are_compared_at_equal_cost(tmp_path: Path) -> None:
     assert table.r2_at_equal_cost.tolist() == [r2_of(2.0), r2_of(3.0)]
     assert table.final_r2.tolist() == [r2_of(9.0), r2_of(3.0)]
     assert table.cost[0] == 2 * table.cost[1] == 4 * 20 * CONFIG[BATCH_SIZE] * n_parameters(8, 1)
-    Console(file=(out := io.StringIO()), width=80).print(side_by_side([tmp_path / "long", tmp_path / "short"]))
+    Console(file=(out := io.StringIO()), width=80).print(comparison_table([tmp_path / "long", tmp_path / "short"]))
     lines = [[cell.strip() for cell in line.split("│")] for line in out.getvalue().splitlines()]
     assert ["", "R2 at equal cost", "0.8647", "0.9502"] in lines
     assert ["", "cost", "2.00", "1.00"] in lines
@@ -226,7 +226,7 @@ def test_a_path_in_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
     folders = [tmp_path / name / "demo" for name in ("[old]", "new")]
     for folder in folders:
         PlantedSweep(folder).begin(1)
-    Console(file=(out := io.StringIO()), width=1000).print(side_by_side(folders))
+    Console(file=(out := io.StringIO()), width=1000).print(comparison_table(folders))
     assert str(folders[0]) in out.getvalue()
 
 

@@ -27,9 +27,9 @@ from PIL import Image
 from planted import PlantedSweep, paused, r2_of, ran
 from safetensors.torch import save_file
 
+from siren_sweep.config.config_file import plain
 from siren_sweep.config.parameters import EXPLORABLE, WINDOW
 from siren_sweep.config.schema import Dataset, GraphModel, Training, TrialConfig
-from siren_sweep.config.written import plain
 from siren_sweep.errors import OutputError
 from siren_sweep.field import StimulusField
 from siren_sweep.field.dataset import field_of
@@ -44,7 +44,7 @@ from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.grades import grade
 from siren_sweep.views.report.figures import timeline, traces
 from siren_sweep.views.report.page import write_report
-from siren_sweep.views.report.search import MOST_CONTOURED, MOST_RANKED, block_figures, parameter_importances
+from siren_sweep.views.report.search_figures import MOST_CONTOURED, MOST_RANKED, block_figures, parameter_importances
 
 NAME = """odd <b>"name" & it's $one"""
 REASON = 'diverged <img src=x onerror=alert(1)> & "more"'

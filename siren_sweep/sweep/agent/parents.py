@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from siren_sweep.search.encoding import Params
 from siren_sweep.search.proposal import WORSE, Proposal, changed, child
 from siren_sweep.study.records import Hypothesis
-from siren_sweep.sweep.agent.answer import Stated
+from siren_sweep.sweep.agent.parsing import Stated
 
 _UNSAID = "The agent stated no hypothesis."
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from siren_sweep.config.schema import Agent
-from siren_sweep.sweep.agent import keeper
+from siren_sweep.sweep.agent import supervisor
 from siren_sweep.sweep.interrupts import check
 
 MOST_BYTES = 100 << 20  # in its folder
@@ -23,7 +23,7 @@ MOST_OUTPUT = 10 << 20  # bytes of its output that are kept
 MOST_INSTRUCTIONS = 1 << 20  # characters
 FILLED_IN = ("prompt", "folder")
 _NAME = re.compile(r"\{(\w+)\}")
-_GRACE_S = 30.0  # for the keeper to end the program
+_GRACE_S = 30.0  # for the supervisor to end the program
 
 
 def faults(agent: Agent) -> list[str]:
@@ -67,17 +67,17 @@ def run_program(agent: Agent, prompt: str, folder: Path, log: Path) -> str:
     command = filled(agent.command, {"prompt": prompt, "folder": str(folder)})
     command[0] = _program(command[0], environment) or command[0]
     timeout_s = agent.timeout_min * 60
-    job = keeper.Job(command, prompt, str(folder), str(log), environment, timeout_s, MOST_BYTES, MOST_OUTPUT)
+    job = supervisor.Job(command, prompt, str(folder), str(log), environment, timeout_s, MOST_BYTES, MOST_OUTPUT)
     return _how_it_ended(_kept(job))
 
 
-def _kept(job: keeper.Job) -> bytes:
-    """The line that the keeper of a job prints at the end.
+def _kept(job: supervisor.Job) -> bytes:
+    """The line that the supervisor of a job prints at the end.
 
-    The keeper is in a session of its own, so that Ctrl-C reaches only the sweep, which then closes the pipe.
+    The supervisor is in a session of its own, so that Ctrl-C reaches only the sweep, which then closes the pipe.
     """
     with subprocess.Popen(
-        [sys.executable, "-I", keeper.__file__],
+        [sys.executable, "-I", supervisor.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=job.environment,

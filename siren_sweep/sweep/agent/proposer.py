@@ -21,11 +21,11 @@ from siren_sweep.search.proposer import Proposer
 from siren_sweep.search.space import Space
 from siren_sweep.study.stored import write_notes
 from siren_sweep.sweep.agent import texts
-from siren_sweep.sweep.agent.answer import Stated
+from siren_sweep.sweep.agent.answer import Answer, read_answer
 from siren_sweep.sweep.agent.folder import AgentFolder
 from siren_sweep.sweep.agent.parents import Known, child_of
+from siren_sweep.sweep.agent.parsing import Stated
 from siren_sweep.sweep.agent.program import run_program
-from siren_sweep.sweep.agent.reading import Answer, read_answer
 from siren_sweep.sweep.agent.request import Request, make_request
 from siren_sweep.text import one_line
 

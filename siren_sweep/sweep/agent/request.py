@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 from optuna.study import Study
 
+from siren_sweep.config.config_file import yaml_text
 from siren_sweep.config.schema import Config
-from siren_sweep.config.written import yaml_text
 from siren_sweep.paths import SweepPaths
 from siren_sweep.search.encoding import Params
 from siren_sweep.search.space import Space
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.agent import texts
-from siren_sweep.sweep.agent.answer import Given, given_config
 from siren_sweep.sweep.agent.parents import Known
+from siren_sweep.sweep.agent.parsing import Given, given_config
 from siren_sweep.sweep.agent.program import own_instructions
 from siren_sweep.views.blocks import read_blocks
 from siren_sweep.views.record.analysis import analysis_text
 from siren_sweep.views.record.memory import memory_text
-from siren_sweep.views.record.tree import ucb_text
+from siren_sweep.views.record.ucb_scores import ucb_text
 
 USER_INPUT = "user_input.md"
 

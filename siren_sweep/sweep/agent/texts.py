@@ -10,7 +10,7 @@ from siren_sweep.search.limits import Limit, limited, values_text
 from siren_sweep.search.proposal import shown
 from siren_sweep.search.space import Space
 from siren_sweep.study.log_format import BLOCK_END
-from siren_sweep.sweep.agent.answer import editable
+from siren_sweep.sweep.agent.parsing import editable
 from siren_sweep.text import one_line
 from siren_sweep.views.record.notes import FREE
 

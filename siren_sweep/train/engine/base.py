@@ -41,7 +41,7 @@ class Engine(ABC):
     def predict(self, frames: np.ndarray) -> Tensor:
         """The networks' outputs (n, n_unique) float32, on the engine's device, at every position of `frames` (n,).
 
-        The frames must lie in the engine's windows. `Scaling.told` converts outputs to luminance.
+        The frames must lie in the engine's windows. `Scaling.unscaled` converts outputs to luminance.
         """
 
     @abstractmethod
@@ -130,6 +130,6 @@ def explosion_limit(field: StimulusField) -> float:
     """
     share, highest = field.multiplicity / field.n_neurons, 0.0
     for start in range(0, field.n_frames, BLOCK_FRAMES):
-        learned = field.scaling.learned(field.targets[start : start + BLOCK_FRAMES])
+        learned = field.scaling.scaled(field.targets[start : start + BLOCK_FRAMES])
         highest = max(highest, float((np.square(learned, dtype=np.float64) @ share).max()))
     return EXPLOSION * highest

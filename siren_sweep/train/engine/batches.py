@@ -25,7 +25,7 @@ class Batch:
 
     frame: np.ndarray  # (n_points,) int64
     position: np.ndarray  # (n_points,) int64
-    target: np.ndarray  # (n_points,) float32, in the network's units; see `Scaling.learned`
+    target: np.ndarray  # (n_points,) float32, in the network's units; see `Scaling.scaled`
     weight: np.ndarray  # (n_points,) float32
 
 
@@ -60,7 +60,7 @@ class BatchSampler:
         return Batch(frame, position, target, self._point_weight)
 
     def _learned(self, targets: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(self._field.scaling.learned(targets))
+        return np.ascontiguousarray(self._field.scaling.scaled(targets))
 
     @property
     def state(self) -> dict[str, Any]:

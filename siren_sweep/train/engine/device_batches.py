@@ -68,7 +68,7 @@ class DeviceSampler:
     def _keep_targets(self, field: StimulusField, windows: Sequence[Window], device: torch.device) -> None:
         """Set the targets (n_rows, n_unique) of all frames that a window sees, and each window's first row."""
         rows = np.unique(np.concatenate([np.arange(window.seen.start, window.seen.stop) for window in windows]))
-        self._targets = torch.from_numpy(np.array(field.scaling.learned(field.targets[rows]))).to(device)
+        self._targets = torch.from_numpy(np.array(field.scaling.scaled(field.targets[rows]))).to(device)
         firsts = np.searchsorted(rows, [window.seen.start for window in windows])
         self._first_row = torch.from_numpy(firsts)[:, None].to(device)
         self._inverse = torch.from_numpy(np.array(field.inverse)).to(device)  # (n_neurons,)

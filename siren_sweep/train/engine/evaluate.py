@@ -65,5 +65,5 @@ def _moments(engine: Engine, field: StimulusField, parts: Sequence[np.ndarray]) 
         said = engine.predict(np.concatenate([chunk for _, chunk in some]))
         for (moments, chunk), predicted in zip(some, said.split([len(chunk) for _, chunk in some]), strict=True):
             targets = torch.from_numpy(np.array(field.targets[chunk])).to(engine.device)
-            moments.update(field.scaling.told(predicted), targets, multiplicity)
+            moments.update(field.scaling.unscaled(predicted), targets, multiplicity)
     return every

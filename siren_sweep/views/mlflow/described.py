@@ -84,7 +84,7 @@ def milliseconds(when: datetime.datetime) -> int:
 
 def provenance_tags(weights: Path) -> dict[str, Any]:
     """The provenance in a weights file: versions, commit, machine, precision. Empty where there is no such file."""
-    from siren_sweep.train.saved import described
+    from siren_sweep.train.weights_file import described
 
     try:
         found = described(weights) if weights.exists() else None

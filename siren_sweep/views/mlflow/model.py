@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from siren_sweep.config.written import read_config
+from siren_sweep.config.config_file import read_config
 from siren_sweep.field import UNSCALED
 from siren_sweep.paths import TrialPaths
 from siren_sweep.train.fit import Fit
-from siren_sweep.train.saved import described
+from siren_sweep.train.weights_file import described
 
 
 class Luminance:

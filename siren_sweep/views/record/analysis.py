@@ -18,7 +18,7 @@ from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, judge_block, revised
 from siren_sweep.views.record.noise import noise_before
-from siren_sweep.views.record.tree import next_parent, ranked
+from siren_sweep.views.record.ucb_scores import next_parent, ranked
 
 
 def analysis_text(name: str, blocks: Sequence[BlockView]) -> str:

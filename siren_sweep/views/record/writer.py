@@ -10,16 +10,16 @@ from typing import Any
 
 from optuna.study import Study
 
+from siren_sweep.config.config_file import yaml_text
 from siren_sweep.config.parameters import grouped, leaf
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.config.written import yaml_text
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import SweepPaths, replacing
 from siren_sweep.text import one_line
 from siren_sweep.views.blocks import BlockView, TrialView, read_blocks
 from siren_sweep.views.record.analysis import analysis_text
 from siren_sweep.views.record.memory import memory_text, snapshot_text
-from siren_sweep.views.record.tree import ucb_text
+from siren_sweep.views.record.ucb_scores import ucb_text
 
 
 def write_record(paths: SweepPaths, studies: Mapping[int, Study], validations: Mapping[int, Study]) -> None:

@@ -17,8 +17,8 @@ from siren_sweep.study.records import Trial
 from siren_sweep.train.report import shown_r2
 from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.grades import EXCELLENT
-from siren_sweep.views.report.scale import error, log_error
-from siren_sweep.views.report.view import curve_of, reason_of, spells, state_of
+from siren_sweep.views.report.error_scale import error, log_error
+from siren_sweep.views.report.trial_facts import curve_of, reason_of, state_of, training_intervals
 from siren_sweep.views.sampled import part
 from siren_sweep.views.ucb import ranking
 
@@ -185,7 +185,7 @@ def timeline(block: BlockView) -> go.Figure:
         {"slot": f"slot {slot}", "begin": begin, "end": end, "state": _state(block, trial)}
         | {"trial": trial_words(block, trial)}
         for trial in block.trials
-        for slot, begin, end in spells(trial)
+        for slot, begin, end in training_intervals(trial)
     ]
     frame = pd.DataFrame(rows, columns=["slot", "begin", "end", "state", "trial"])
     figure = px.timeline(
@@ -193,7 +193,8 @@ def timeline(block: BlockView) -> go.Figure:
     )
     figure.update_traces(hovertemplate="%{customdata[0]}<br>%{base|%H:%M:%S} to %{x|%H:%M:%S}<extra></extra>")
     figure.update_traces(marker_line={"color": "#ffffff", "width": 1})
-    names = [f"slot {slot}" for slot in sorted({slot for trial in block.trials for slot, _, _ in spells(trial)})]
+    used = {slot for trial in block.trials for slot, _, _ in training_intervals(trial)}
+    names = [f"slot {slot}" for slot in sorted(used)]
     figure.update_yaxes(title="", autorange="reversed", categoryorder="array", categoryarray=names)
     figure.update_layout(height=150 + 34 * max(1, frame.slot.nunique()), legend_title_text="")
     return figure

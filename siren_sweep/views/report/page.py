@@ -27,11 +27,11 @@ from siren_sweep.views.frames import trials_frame
 from siren_sweep.views.grades import grade
 from siren_sweep.views.mlflow.client import run_pages
 from siren_sweep.views.record.evidence import Judged, current
-from siren_sweep.views.report import figures, search, tables
-from siren_sweep.views.report.beside import neighbours
+from siren_sweep.views.report import figures, search_figures, tables
+from siren_sweep.views.report.error_scale import colour
+from siren_sweep.views.report.other_sweeps import compare_with_others
 from siren_sweep.views.report.prediction import prediction
-from siren_sweep.views.report.scale import colour
-from siren_sweep.views.report.view import curve_of, spells, state_of
+from siren_sweep.views.report.trial_facts import curve_of, state_of, training_intervals
 
 
 def write_report(
@@ -47,7 +47,7 @@ def write_report(
     table = trials_frame((block.block, trial) for block in blocks for trial in block.trials).to_csv(index=False)
     links = run_pages(outputs, paths.root.name, studies[1]) if 1 in studies else {}
     charts, importance = _charts(blocks)
-    near = neighbours(paths, outputs, {block.n_frames: block.block.data_hash for block in blocks})
+    near = compare_with_others(paths, outputs, {block.n_frames: block.block.data_hash for block in blocks})
     charts |= {f"beside-{number}": one.chart for number, one in enumerate(near.compared)}
     shown = {block.number: prediction(block, paths, outputs) for block in blocks}
     charts |= {f"traces-{number}": one.traces for number, one in shown.items() if one.traces is not None}
@@ -81,8 +81,8 @@ _BLOCK_FIGURES = {
     "curves": ("Learning curves", "R² at the reports of each trial; the last of one that was stopped is marked."),
     "Contours": (
         "Contours",
-        f"Between the finished trials, the best {search.MOST_CONTOURED} of more, over pairs of the parameters that "
-        "mattered most.",
+        f"Between the finished trials, the best {search_figures.MOST_CONTOURED} of more, over pairs of the parameters "
+        "that mattered most.",
     ),
     "tree": (
         "Search tree",
@@ -98,7 +98,7 @@ _BLOCK_FIGURES = {
 def _charts(blocks: Sequence[BlockView]) -> tuple[dict[str, go.Figure], str]:
     """Every chart by its name, and the text on the importances."""
     charts = {"r2-by-block": figures.r2_by_block(blocks)}
-    importances, ranked, told = search.parameter_importances(blocks)
+    importances, ranked, told = search_figures.parameter_importances(blocks)
     if importances is not None:
         charts["importances"] = importances
     for block in blocks:
@@ -107,8 +107,8 @@ def _charts(blocks: Sequence[BlockView]) -> tuple[dict[str, go.Figure], str]:
             own["curves"] = figures.learning_curves(block)
         if block.trials:
             own["tree"] = figures.tree(block)
-        own |= search.block_figures(block, ranked)
-        if any(spells(trial) for trial in block.trials) and block.block.imported is None:
+        own |= search_figures.block_figures(block, ranked)
+        if any(training_intervals(trial) for trial in block.trials) and block.block.imported is None:
             own["timeline"] = figures.timeline(block)
         charts |= {f"{name}-{block.number}": figure for name, figure in own.items()}
     return charts, told

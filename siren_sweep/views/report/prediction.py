@@ -12,12 +12,12 @@ import plotly.graph_objects as go
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from siren_sweep.config.written import read_config
+from siren_sweep.config.config_file import read_config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.train.pictures import TRACE_FRAMES, middle_frames, predict, trace_columns
-from siren_sweep.train.saved import described
+from siren_sweep.train.weights_file import described
 from siren_sweep.views.best import PICTURES, provenance
 from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.report import figures

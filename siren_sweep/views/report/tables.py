@@ -16,7 +16,7 @@ from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record.evidence import Judged, Level, Statement, statements
 from siren_sweep.views.record.verdicts import Verdict
-from siren_sweep.views.report.view import reason_of, state_of
+from siren_sweep.views.report.trial_facts import reason_of, state_of
 from siren_sweep.views.sampled import part
 
 NOTHING = "—"

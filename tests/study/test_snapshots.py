@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 from planted import PlantedSweep
 
-from siren_sweep.study.seen import ReadOnce
+from siren_sweep.study.snapshots import ReadOnce
 from siren_sweep.sweep.worker import Worker
 from siren_sweep.train.report import Report
 

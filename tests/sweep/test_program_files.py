@@ -9,7 +9,7 @@ import pytest
 from untrained import run
 
 from siren_sweep.errors import SweepStateError
-from siren_sweep.sweep import loop, program
+from siren_sweep.sweep import loop, program_files
 from siren_sweep.sweep.hydra_jobs import run_hydra_job
 
 
@@ -19,9 +19,9 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "code").mkdir()
     file = tmp_path / "code" / "model.py"
     file.write_text("RATE = 1\n")
-    monkeypatch.setattr(program, "_ROOT", file.parent)
+    monkeypatch.setattr(program_files, "_ROOT", file.parent)
     monkeypatch.setenv("SIREN_SWEEP_PROGRAM", "")
-    program.remember()
+    program_files.remember()
     return file
 
 
@@ -35,9 +35,9 @@ def another(file: Path) -> None:
 
 @pytest.mark.parametrize("change", [more, another, Path.unlink])
 def test_a_change_is_told_before_a_job_reads_anything(code: Path, change: Callable[[Path], object]) -> None:
-    program.check()
+    program_files.check()
     code.touch()
-    program.check()
+    program_files.check()
     change(code)
     with pytest.raises(SweepStateError, match=r"code was changed while the sweep ran, .* the same command goes on"):
         run_hydra_job(b"no job")
@@ -56,6 +56,6 @@ def test_a_sweep_ends_between_two_batches_and_goes_on_with_the_new_program(
         patch.setattr(loop.Planner, "plan", changing)
         with pytest.raises(SweepStateError, match="was changed while the sweep ran"):
             run(tmp_path, {}, monkeypatch, "claude.n_iter_block=8")
-    program.remember()
+    program_files.remember()
     configs = run(tmp_path, {}, monkeypatch, "claude.n_iter_block=8")
     assert [len(own) for own in configs.values()] == [8, 8]

@@ -9,7 +9,7 @@ SERVER = """
 import sys
 from siren_sweep.train import machine
 machine.has_driver = lambda: True
-import siren_sweep.sweep.warm
+import siren_sweep.sweep.preload
 import torch
 from siren_sweep.config.checks import trial_config
 from siren_sweep.train.engine.update import Update

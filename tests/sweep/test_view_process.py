@@ -11,7 +11,7 @@ from planted import PlantedSweep
 from siren_sweep.config.schema import Config, Tracking
 from siren_sweep.paths import OutputPaths
 from siren_sweep.study.stored import read_block
-from siren_sweep.sweep.beside import MOST_DEATHS, Beside, View, _next
+from siren_sweep.sweep.view_process import MOST_DEATHS, View, ViewProcess, _next
 
 
 def test_a_view_asked_for_twice_is_made_once_and_in_order() -> None:
@@ -30,7 +30,7 @@ def test_the_process_is_started_again_where_it_dies_and_a_view_that_fails_is_tol
     sweep.begin(1)
     sweep.batch(1, [{"score": 1.0}, {"score": 2.0}])
     said: list[str] = []
-    beside = Beside(Config(tracking=Tracking(enabled=False)), OutputPaths(tmp_path), sweep.paths, said.append)
+    beside = ViewProcess(Config(tracking=Tracking(enabled=False)), OutputPaths(tmp_path), sweep.paths, said.append)
     beside.listen()
     assert beside._process is not None
     process = psutil.Process(beside._process.pid)
@@ -55,7 +55,7 @@ def test_after_too_many_deaths_the_views_are_told_as_missing_and_nothing_else_fa
     sweep = PlantedSweep(tmp_path / "s")
     sweep.begin(1)
     said: list[str] = []
-    beside = Beside(Config(tracking=Tracking(enabled=False)), OutputPaths(tmp_path), sweep.paths, said.append)
+    beside = ViewProcess(Config(tracking=Tracking(enabled=False)), OutputPaths(tmp_path), sweep.paths, said.append)
     beside._deaths = MOST_DEATHS
     beside.ask(View("record"))
     beside._start()

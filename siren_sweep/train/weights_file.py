@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from siren_sweep.config.checks import trial_config
+from siren_sweep.config.config_file import plain
 from siren_sweep.config.schema import TrialConfig
-from siren_sweep.config.written import plain
 from siren_sweep.errors import ConfigError, OutputError
 from siren_sweep.field import UNSCALED, Scaling, StimulusField, cut
 

@@ -14,10 +14,10 @@ from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study.studies import STORAGE_URL_VARIABLE
 from siren_sweep.text import one_line
 from siren_sweep.train.report import shown_r2
+from siren_sweep.views.comparison import comparison_lines
 from siren_sweep.views.frames import Sweep, compared
+from siren_sweep.views.report.error_scale import error
 from siren_sweep.views.report.figures import with_error_axis
-from siren_sweep.views.report.scale import error
-from siren_sweep.views.side_by_side import lines
 
 _MOST_READ, _MOST_SHOWN = 32, 5  # other sweeps, the newest first
 _COLOURS = px.colors.qualitative.Safe
@@ -34,20 +34,20 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class OtherSweeps:
     """A comparison for each number of frames; `unread` names the sweeps that cannot be read, and why."""
 
     compared: Sequence[Compared] = ()
     unread: Sequence[str] = ()
 
 
-def neighbours(paths: SweepPaths, outputs: OutputPaths, hashes: Mapping[int, str]) -> Neighbours:
+def compare_with_others(paths: SweepPaths, outputs: OutputPaths, hashes: Mapping[int, str]) -> OtherSweeps:
     """Compare the sweep at `paths` with those in the same outputs folder that were trained on the same data.
 
     `hashes` are the data's hashes by number of frames. Sweeps whose studies are on a server are not found.
     """
     if STORAGE_URL_VARIABLE in os.environ:  # `Sweep` would open this storage in place of theirs
-        return Neighbours()
+        return OtherSweeps()
     found, unread = list[Sweep](), list[str]()
     databases = [file for file in outputs.root.glob("*/study.db") if file != paths.study_db]
     for file in sorted(databases, key=lambda file: -file.stat().st_mtime)[:_MOST_READ]:
@@ -57,7 +57,7 @@ def neighbours(paths: SweepPaths, outputs: OutputPaths, hashes: Mapping[int, str
         except SweepError as why:
             unread.append(f"{file.parent.name} ({one_line(why, 200)})")
     own = Sweep(paths.root).of_data(hashes) if found else None
-    return Neighbours(_compared([own, *found]) if own else (), unread)
+    return OtherSweeps(_compared([own, *found]) if own else (), unread)
 
 
 def _compared(sweeps: Sequence[Sweep]) -> list[Compared]:
@@ -72,7 +72,9 @@ def _compared(sweeps: Sequence[Sweep]) -> list[Compared]:
                 for sweep in sweeps if sweep.name in own
             }  # fmt: skip
             least = min((cost for cost in rows.cost if cost > 0), default=1.0)
-            together.append(Compared(int(n_frames), list(own), lines(list(own.values())), _chart(curves, least)))
+            together.append(
+                Compared(int(n_frames), list(own), comparison_lines(list(own.values())), _chart(curves, least))
+            )
     return together
 
 

@@ -34,7 +34,7 @@ class _Known:
     false_starts: dict[_Key, int] = field(default_factory=dict)
 
 
-class Submitted:
+class JobTrainer:
     """A `Trainer` that keeps one job for each open trial of all open batches. One object serves the whole sweep."""
 
     def __init__(self, jobs: Jobs, n_threads: int) -> None:

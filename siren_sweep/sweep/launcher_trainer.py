@@ -16,7 +16,7 @@ class _NotBegun(Exception):
     """The job was never started, so no worker died of it."""
 
 
-class Launched:
+class LauncherTrainer:
     """A `Trainer` that launches the trials of a batch, and launches again those that end without an outcome."""
 
     def __init__(self, launcher: Launcher) -> None:

@@ -15,7 +15,7 @@ def curve_of(trial: Trial) -> list[tuple[int, float]]:
     return [(report.step, report.r2) for report in trial.reports if math.isfinite(report.r2)]
 
 
-def spells(trial: Trial) -> list[tuple[int, datetime.datetime, datetime.datetime]]:
+def training_intervals(trial: Trial) -> list[tuple[int, datetime.datetime, datetime.datetime]]:
     """(slot, begin, end) of each period in which a trial has trained. A period that a pause ended ends at a report."""
     if trial.began is None:
         return []

@@ -53,7 +53,7 @@ class View:
         return f"the {self.kind}{f' of block {self.block}' if self.block else ''}"
 
 
-class Beside:
+class ViewProcess:
     """The sweep's side of the process: sends it requests and receives its messages, which `say` prints."""
 
     def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, say: Callable[[str], None]) -> None:

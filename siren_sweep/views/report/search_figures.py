@@ -21,7 +21,7 @@ from siren_sweep.config.parameters import WINDOW, short_name
 from siren_sweep.search.tree import rank_rewards
 from siren_sweep.study.records import Trial
 from siren_sweep.views.blocks import BlockView
-from siren_sweep.views.report.scale import log_error
+from siren_sweep.views.report.error_scale import log_error
 
 ERROR = "log10(1 - R²)"
 FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # with fewer trials the forest splits by chance

@@ -18,7 +18,7 @@ from siren_sweep.views.frames import compare
 _NOTHING = "-"
 
 
-def side_by_side(folders: Sequence[str | PathLike[str]]) -> Table:
+def comparison_table(folders: Sequence[str | PathLike[str]]) -> Table:
     """A table with a column for each sweep. Of the parameters it has those in which the best configs differ.
 
     `cost` is relative to the sweep that took the least arithmetic. "R2 at equal cost" is the best R2 that a sweep had
@@ -29,13 +29,13 @@ def side_by_side(folders: Sequence[str | PathLike[str]]) -> Table:
     table = Table("frames", "", *map(escape, names), show_edge=False)
     for n_frames, rows in found.groupby("n_training_frames"):
         own = {row.sweep: row for row in rows.itertuples(index=False)}
-        for index, (what, cells) in enumerate(lines([own.get(name) for name in names]).items()):
+        for index, (what, cells) in enumerate(comparison_lines([own.get(name) for name in names]).items()):
             table.add_row(str(n_frames) if index == 0 else "", what, *cells)
         table.add_section()
     return table
 
 
-def lines(rows: Sequence[object]) -> dict[str, list[str]]:
+def comparison_lines(rows: Sequence[object]) -> dict[str, list[str]]:
     """The table's lines by name, with a cell for each sweep.
 
     `rows` are the sweeps' rows of `compare` for one number of frames; None for a sweep that has no such block.
