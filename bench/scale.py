@@ -34,7 +34,7 @@ from optuna.trial import TrialState, create_trial
 from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.config.schema import N_REPORTS, Block, Config
 from siren_sweep.paths import OutputPaths, SweepPaths
-from siren_sweep.search.proposer import make_pruner
+from siren_sweep.search.policies import make_pruner
 from siren_sweep.study import records
 from siren_sweep.study.stored import read_plan
 from siren_sweep.study.stored_trials import read_trials, trial_values

@@ -19,7 +19,7 @@ from siren_sweep.config.parameters import BATCH_SIZE, EXPLORABLE, PARAMETERS, RA
 from siren_sweep.config.schema import ADDRESSES, Block, Config
 from siren_sweep.errors import ConfigError, DataError, redacted
 from siren_sweep.field.source import frames_in
-from siren_sweep.search.proposer import make_proposer, make_pruner
+from siren_sweep.search.policies import make_proposer, make_pruner
 from siren_sweep.search.space import STARTS, distribution_of, parse_dimension
 from siren_sweep.sweep.agent import program
 from siren_sweep.sweep.block import at_frames, filled, start_block

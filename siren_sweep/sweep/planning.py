@@ -13,8 +13,9 @@ from optuna.study import Study
 from siren_sweep.config.schema import N_REPORTS, Config
 from siren_sweep.paths import SweepPaths
 from siren_sweep.search.encoding import Params
+from siren_sweep.search.policies import make_proposer, pauses
 from siren_sweep.search.proposal import ASKED_FOR, Proposal, is_start
-from siren_sweep.search.proposer import Proposer, make_proposer, pauses
+from siren_sweep.search.proposer import Proposer
 from siren_sweep.search.space import Space
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import PlannedTrial, TrialPlan

@@ -24,8 +24,8 @@ from siren_sweep.config.schema import Config
 from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
+from siren_sweep.search.policies import make_pruner
 from siren_sweep.search.proposal import ASKED_FOR, is_start
-from siren_sweep.search.proposer import make_pruner
 from siren_sweep.study.records import Outcome, Stop, Trial
 from siren_sweep.study.snapshots import ReadOnce, Told
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors

@@ -17,8 +17,9 @@ from siren_sweep.config import parameters
 from siren_sweep.config.choices import Strategy
 from siren_sweep.config.schema import Block, Config
 from siren_sweep.search.limits import Limit, fault, limited, part_of
+from siren_sweep.search.policies import make_proposer
 from siren_sweep.search.proposal import ASKED_FOR
-from siren_sweep.search.proposer import Proposer, make_proposer
+from siren_sweep.search.proposer import Proposer
 from siren_sweep.search.space import Space, make_space
 from siren_sweep.search.strategy import plan_batch
 

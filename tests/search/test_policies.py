@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 from siren_sweep.cli.main import conf_dir, typed
 from siren_sweep.config.choices import Strategy
 from siren_sweep.config.schema import Config
-from siren_sweep.search.proposer import make_proposer, make_pruner
+from siren_sweep.search.policies import make_proposer, make_pruner
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.sweep.block import start_block
 

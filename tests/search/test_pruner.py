@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.config.parameters import defaults
-from siren_sweep.search.proposer import make_pruner, pauses
+from siren_sweep.search.policies import make_pruner, pauses
 from siren_sweep.search.pruner import UCBPruner
 
 N = 20

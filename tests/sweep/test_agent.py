@@ -18,8 +18,8 @@ from optuna.trial import create_trial
 from siren_sweep.config import parameters
 from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.paths import OutputPaths
+from siren_sweep.search.policies import make_proposer
 from siren_sweep.search.proposal import Proposal
-from siren_sweep.search.proposer import make_proposer
 from siren_sweep.search.space import Space
 from siren_sweep.study.records import Block, Outcome, TrialPlan
 from siren_sweep.study.stored import read_notes, write_block
