@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import arguments, opened, write
+from common import arguments, config, opened, write
 
-from siren_sweep.config.checks import trial_config
 from siren_sweep.field import StimulusField, cut
 from siren_sweep.train import loop, siren
 from siren_sweep.train.fit import Fit
@@ -51,25 +50,8 @@ def main() -> None:
 
 def measured(field: StimulusField, init: str, seed: int) -> dict[str, Any]:
     """Train one run; returns `r2`, `between` and `mismatch`."""
-    cfg = trial_config(
-        {
-            "graph_model": {
-                "hidden_dim_nnr_f": 96,
-                "n_layers_nnr_f": 3,
-                "omega_f": 12,
-                "nnr_f_T_period": 42,
-                "nnr_f_xy_period": 16,
-                "window_frames": WINDOW,
-            },
-            "training": {
-                "n_training_frames": N_FRAMES,
-                "learning_rate_NNR_f": 1.5e-3,
-                "first_layer_init": init,
-                "seed": seed,
-            },
-            "claude": {"total_steps": 500},
-        }
-    )
+    model = {"omega": 12, "t_period": 42, "window": WINDOW}
+    cfg = config((96, 3), **model, frames=N_FRAMES, rate=1.5e-3, steps=500, first_layer_init=init, seed=seed)
     result = loop.train(field, cfg, n_windows=2 * len(PAIRS))
     assert result.sample is not None
     fit = Fit(cfg, result.state_dict, field.scaling)

@@ -74,13 +74,7 @@ def measure(
     field: StimulusField, hidden: int, layers: int, frames: int, device: str, precision: Precision, n_turns: int
 ) -> dict[str, Any]:
     """The figures of one size, each the median over the turns."""
-    cfg = trial_config(
-        {
-            "graph_model": {"hidden_dim_nnr_f": hidden, "n_layers_nnr_f": layers, "omega_f": 30, "nnr_f_T_period": 300},
-            "training": {"n_training_frames": N_FRAMES, "inr_batch_size": frames, "hidden_precision": precision},
-            "claude": {"total_steps": 10**6},
-        }
-    )
+    cfg = config_of(hidden, layers, frames, hidden_precision=precision)
     make_engine(field, cfg, device).advance(1)  # loads the code, whose memory must not count
     peak_mb = peak_memory_mb(lambda: make_engine(field, cfg, device).advance(5), device)  # the 4th captures the graph
     plain_s, ours_s, product = interleaved(field, cfg, device, n_turns)
@@ -105,6 +99,13 @@ def measure(
         "precision": precision,
         "machine": machine(device),
     }
+
+
+def config_of(hidden: int, layers: int, frames: int, **training: Any) -> TrialConfig:
+    """The config of one size, with so many frames a step; `training` are more settings of its group."""
+    model = {"hidden_dim_nnr_f": hidden, "n_layers_nnr_f": layers, "omega_f": 30, "nnr_f_T_period": 300}
+    training = {"n_training_frames": N_FRAMES, "inr_batch_size": frames, **training}
+    return trial_config({"graph_model": model, "training": training, "claude": {"total_steps": 10**6}})
 
 
 def interleaved(

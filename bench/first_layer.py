@@ -11,9 +11,8 @@ from __future__ import annotations
 from statistics import mean, stdev
 from typing import Any
 
-from common import arguments, opened, write
+from common import arguments, config, opened, write
 
-from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import FirstLayerInit
 from siren_sweep.field import StimulusField
 from siren_sweep.train.loop import train
@@ -41,20 +40,16 @@ def main() -> None:
 
 def final_r2(field: StimulusField, case: dict[str, Any], ratio: int, init: str, seed: int) -> float:
     """The final R2 of one run, with four hidden layers."""
-    model = {
-        "hidden_dim_nnr_f": case["hidden"],
-        "n_layers_nnr_f": 4,
-        "omega_f": 30,
-        "nnr_f_T_period": case["frames"] / ratio,
-        "nnr_f_xy_period": 16,
-    }
-    training = {
-        "n_training_frames": case["frames"],
-        "learning_rate_NNR_f": case["rate"],
-        "first_layer_init": init,
-        "seed": seed,
-    }
-    cfg = trial_config({"graph_model": model, "training": training, "claude": {"total_steps": case["steps"]}})
+    cfg = config(
+        (case["hidden"], 4),
+        omega=30,
+        t_period=case["frames"] / ratio,
+        frames=case["frames"],
+        rate=case["rate"],
+        steps=case["steps"],
+        first_layer_init=init,
+        seed=seed,
+    )
     result = train(field, cfg)
     if result.final_r2 is None:
         raise SystemExit(f"{cfg}: {result.status}, {result.reason}")

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine import N_FRAMES, N_TYPES, machine, noise_field
+from engine import N_TYPES, config_of, machine, noise_field
 
-from siren_sweep.config.checks import trial_config
 from siren_sweep.sweep.mps import shared_gpus
 from siren_sweep.train.engine import make_engine
 from siren_sweep.train.machine import n_gpus, resolve_device
@@ -76,14 +75,7 @@ def trial(size: str, device: str, seconds: float, ready: Any, results: Any) -> N
     """The main function of a process: wait until all are ready, then count the steps within `seconds`."""
     torch.set_num_threads(1)
     hidden, layers, frames = map(int, size.split("x"))
-    cfg = trial_config(
-        {
-            "graph_model": {"hidden_dim_nnr_f": hidden, "n_layers_nnr_f": layers, "omega_f": 30, "nnr_f_T_period": 300},
-            "training": {"n_training_frames": N_FRAMES, "inr_batch_size": frames},
-            "claude": {"total_steps": 10**6},
-        }
-    )
-    engine = make_engine(noise_field(N_TYPES), cfg, resolve_device(device))
+    engine = make_engine(noise_field(N_TYPES), config_of(hidden, layers, frames), resolve_device(device))
     engine.advance(10)  # libraries are loaded, and the graph is captured
     ready.wait(timeout=START_S)
     n_steps, started = 0, time.monotonic()

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import arguments, opened, write
+from common import arguments, config, opened, write
 
-from siren_sweep.config.checks import trial_config
 from siren_sweep.field import StimulusField
 from siren_sweep.train.loop import train
 from siren_sweep.train.report import Status
@@ -55,19 +54,18 @@ def main() -> None:
 
 def r2_of(field: StimulusField, case: dict[str, Any], recipe: dict[str, Any], rate: float) -> float:
     """The R2 of one run; 0, that of a constant prediction, where it diverged."""
-    model = {
-        "hidden_dim_nnr_f": case["hidden"],
-        "n_layers_nnr_f": case["layers"],
-        "omega_f": 30,
-        "nnr_f_T_period": (case["window"] or case["frames"]) / 3,
-        "nnr_f_xy_period": 16,
-        "window_frames": case["window"],
-    }
-    training = {"n_training_frames": case["frames"], "learning_rate_NNR_f": rate, **recipe}
-    claude = {"total_steps": case["steps"], "time_budget_min": BUDGET_MIN}
-    result = train(
-        field, trial_config({"graph_model": model, "training": training, "claude": claude}), n_windows=N_WINDOWS
+    cfg = config(
+        (case["hidden"], case["layers"]),
+        omega=30,
+        t_period=(case["window"] or case["frames"]) / 3,
+        frames=case["frames"],
+        rate=rate,
+        steps=case["steps"],
+        window=case["window"],
+        minutes=BUDGET_MIN,
+        **recipe,
     )
+    result = train(field, cfg, n_windows=N_WINDOWS)
     assert result.status is not Status.infeasible, "the run reached its time limit, which is no divergence"
     return (result.sample.r2 if result.sample else result.final_r2) or 0.0
 

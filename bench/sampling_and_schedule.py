@@ -12,9 +12,8 @@ import itertools
 from statistics import mean, stdev
 from typing import Any
 
-from common import arguments, opened, write
+from common import arguments, config, opened, write
 
-from siren_sweep.config.checks import trial_config
 from siren_sweep.config.choices import LrSchedule, Sampling
 from siren_sweep.field import StimulusField
 from siren_sweep.train.loop import train
@@ -24,6 +23,14 @@ CASES: list[dict[str, Any]] = [
     {"frames": 100, "hidden": 64, "layers": 4, "omega": 20, "T_period": 100, "steps": 1500},
     {"frames": 1000, "hidden": 128, "layers": 3, "omega": 30, "T_period": 300, "steps": 1500},
 ]
+
+AS_STORED = {  # settings of the runs whose results are stored
+    "adam_beta2": 0.999,
+    "turn_limit": 0.0,
+    "first_layer_init": "plain",
+    "first_layer_rate": "plain",
+    "hidden_precision": "float32",
+}
 
 
 def main() -> None:
@@ -55,26 +62,24 @@ def scores(
     field: StimulusField, case: dict[str, Any], sampling: Sampling, schedule: LrSchedule, rate: float
 ) -> list[float]:
     """The final R2 with each seed; 0 for a run that did not finish."""
-    model = {
-        "hidden_dim_nnr_f": case["hidden"],
-        "n_layers_nnr_f": case["layers"],
-        "omega_f": case["omega"],
-        "nnr_f_T_period": case["T_period"],
-        "nnr_f_xy_period": 16,
-    }
-    training = {
-        "n_training_frames": case["frames"],
-        "learning_rate_NNR_f": rate,
-        "sampling": sampling,
-        "lr_schedule": schedule,
-        "adam_beta2": 0.999,
-        "turn_limit": 0.0,
-        "first_layer_init": "plain",  # this and the next two as in the results that are stored
-        "first_layer_rate": "plain",
-        "hidden_precision": "float32",
-    }
-    values = {"graph_model": model, "training": training, "claude": {"total_steps": case["steps"]}}
-    results = (train(field, trial_config({**values, "training": {**training, "seed": seed}})) for seed in SEEDS)
+    results = (
+        train(
+            field,
+            config(
+                (case["hidden"], case["layers"]),
+                omega=case["omega"],
+                t_period=case["T_period"],
+                frames=case["frames"],
+                rate=rate,
+                steps=case["steps"],
+                sampling=sampling,
+                lr_schedule=schedule,
+                seed=seed,
+                **AS_STORED,
+            ),
+        )
+        for seed in SEEDS
+    )
     return [result.final_r2 or 0.0 for result in results]
 
 

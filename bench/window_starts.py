@@ -18,14 +18,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from common import arguments, opened, write
+from common import arguments, config, opened, write
 from torch import Tensor
 
-from siren_sweep.config.checks import trial_config
 from siren_sweep.config.schema import TrialConfig
 from siren_sweep.field import UNSCALED, StimulusField, Window, cut
 from siren_sweep.train.engine import make_engine
@@ -59,19 +57,17 @@ def main() -> None:
     ]
     for name, own, windows, start in cases:
         for seed in SEEDS:
-            r2 = [r2_of(own, windows, config(n, seed), start) for n in STEPS]
+            r2 = [r2_of(own, windows, own_config(n, seed), start) for n in STEPS]
             frames = sum(len(window.frames) for window in windows) / len(windows)
             rows.append({"start": name, "seed": seed, "frames": frames, "steps": STEPS, "r2": r2})
             print(f"{name:9} seed {seed}  {frames:5.1f} frames " + "".join(f"{one:10.5f}" for one in r2), flush=True)
             write(rows, options.json)
 
 
-def config(steps: int, seed: int, **training: Any) -> TrialConfig:
-    """The config of a run of `steps` steps; `training` are more settings of its group."""
-    model = {"hidden_dim_nnr_f": 96, "n_layers_nnr_f": 3, "omega_f": 12, "nnr_f_T_period": 42, "nnr_f_xy_period": 16}
-    trained = {"n_training_frames": N_FRAMES, "learning_rate_NNR_f": 1.5e-3, "seed": seed, "n_threads": 1, **training}
-    values = {"graph_model": {**model, "window_frames": WINDOW}, "training": trained, "claude": {"total_steps": steps}}
-    return trial_config(values)
+def own_config(steps: int, seed: int) -> TrialConfig:
+    """The config of a run of `steps` steps."""
+    model = {"omega": 12, "t_period": 42, "window": WINDOW}
+    return config((96, 3), **model, frames=N_FRAMES, rate=1.5e-3, steps=steps, seed=seed, n_threads=1)
 
 
 def r2_of(
@@ -90,7 +86,7 @@ def learned_start(field: StimulusField, windows: Sequence[Window]) -> dict[str, 
     start: dict[str, Tensor] = {}
     for turn in range(ROUNDS):
         some = sorted((windows[(4 * turn + k) % len(windows)] for k in range(4)), key=lambda window: window.start)
-        engine = make_engine(field, config(INNER_STEPS, 7 + turn), "cpu", some)
+        engine = make_engine(field, own_config(INNER_STEPS, 7 + turn), "cpu", some)
         if not start:
             prefix = key_prefix(some[0])
             start = {key.removeprefix(prefix): one for key, one in engine.weights().items() if key.startswith(prefix)}
