@@ -78,20 +78,20 @@ def write_report(
 
 # The charts of a block by the name under which the page stores them: heading and explanation.
 _BLOCK_FIGURES = {
-    "curves": ("Learning curves", "R² at the reports of each trial; the last of one that was stopped is marked."),
+    "curves": ("Learning curves", "R² at the reports of each trial. A mark shows the last report of a stopped trial."),
     "Contours": (
         "Contours",
-        f"Between the finished trials, the best {search_figures.MOST_CONTOURED} of more, over pairs of the parameters "
-        "that mattered most.",
+        "The error, interpolated between the finished trials, over pairs of the most important parameters. Of many "
+        f"trials only the best {search_figures.MOST_CONTOURED} are used.",
     ),
     "tree": (
         "Search tree",
-        "A trial stands to the right of the one it was mutated from. The larger its mark, the more visits it has: "
-        "itself and its descendants. UCB is by the R² so far; the sampler ranks by the final score that it foresees.",
+        "Each trial is to the right of its parent. A larger mark means more visits: the trial itself and its "
+        "descendants. UCB is computed from R² so far; the sampler uses the final score that it predicts.",
     ),
-    "Parallel coordinates": ("Parallel coordinates", "A line for each finished trial."),
-    "Slices": ("Slices", "Each finished trial by one parameter; the darker, the later."),
-    "timeline": ("Timeline", "When each slot trained what."),
+    "Parallel coordinates": ("Parallel coordinates", "One line for each finished trial."),
+    "Slices": ("Slices", "The error of each finished trial by one parameter. Later trials are darker."),
+    "timeline": ("Timeline", "When each slot trained which trial."),
 }
 
 
