@@ -1,6 +1,6 @@
-"""Programs that a sweep may be given as its agent: `python agents.py WHAT`, in the folder of a batch, with its prompt.
+"""Agents for tests: `python agents.py NAME` runs one in the folder of a batch, with the prompt on standard input.
 
-One behaves, one learns from its faults, and the others do what a program should not.
+`behave` does what it should, `learn` corrects its faults, and the others do what an agent must not do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HERE = Path()
 
 
 def configs() -> list[Path]:
-    """The files to be edited."""
+    """The config files that the agent may edit."""
     return sorted(path for path in HERE.glob("*.yaml") if re.fullmatch(r".*_\d\d\.yaml", path.name))
 
 
@@ -27,7 +27,7 @@ def set_omega(file: Path, omega: object) -> None:
 
 
 def best_omega() -> float:
-    """Of the iteration with the highest R2, as the log says."""
+    """The omega of the iteration with the highest R2 in the log."""
     text = next(HERE.glob("*_analysis.md")).read_text()
     entries = re.findall(r"omega=([\d.e+]+).*\n.*final_r2=([-\d.e]+|nan)", text)
     rated = [(float(r2), float(omega)) for omega, r2 in entries if r2 != "nan"]
@@ -35,7 +35,7 @@ def best_omega() -> float:
 
 
 def behave(prompt: str) -> None:
-    """Vary omega around the best so far, say why, and take notes."""
+    """Vary omega around its best value so far, state hypotheses, and write a note."""
     centre, start = best_omega(), "PARALLEL START" in prompt
     used = {float(one) for one in re.findall(r"omega=([\d.e+]+)", next(HERE.glob("*_analysis.md")).read_text())}
     values = [centre * factor for factor in (1, 2, 0.5, 1.5, 3, 0.7, 1.2, 0.8) if round(centre * factor, 6) not in used]
@@ -52,14 +52,14 @@ def behave(prompt: str) -> None:
 
 
 def learn(prompt: str) -> None:
-    """Go beyond omega's bound, and within it when told."""
+    """Set omega above its bound; when the prompt reports this, set it within the bound."""
     told = "has faults" in prompt and "omega_f must lie in" in prompt
     for index, file in enumerate(configs()):
         set_omega(file, 10 + index if told else 5000)
 
 
 def hang(prompt: str) -> None:
-    """Never end, with a child in a session of its own that does not either."""
+    """Never end, and start a child process in a session of its own that never ends either."""
     subprocess.Popen([sys.executable, "-S", "-E", __file__, "sleep"], start_new_session=True)
     set_omega(configs()[0], 77)
     print("hanging", flush=True)
@@ -67,7 +67,7 @@ def hang(prompt: str) -> None:
 
 
 def hang_once(prompt: str) -> None:
-    """Never end the first time that the sweep asks, and behave from then on."""
+    """Never end at the first request; behave at later ones."""
     hung = HERE.absolute().parents[1] / "hung"
     if not hung.exists():
         hung.touch()
@@ -81,7 +81,7 @@ def crash(prompt: str) -> None:
 
 
 def broken(prompt: str) -> None:
-    """One of each kind of text that is no config, and a broken hypothesis."""
+    """Write several kinds of text that is no config, and broken hypotheses."""
     texts = ["graph_model: [", "a: &a [1]\nb: [*a, *a]\n", "[" * 60000, "\x00\xff"]
     for file, text in zip(configs(), texts, strict=False):
         file.write_bytes(text.encode("latin-1"))
@@ -94,7 +94,7 @@ def same(prompt: str) -> None:
 
 
 def forbid(prompt: str) -> None:
-    """Values and keys that are no agent's to change; the last config is right."""
+    """Change values and keys that an agent must not change. The last config is right."""
     one, two, three, four = configs()
     set_omega(four, 50)
     two.write_text(two.read_text().replace("n_training_frames: 4", "n_training_frames: 100"))
@@ -119,12 +119,12 @@ def flood_files(prompt: str) -> None:
 
 
 def link(prompt: str) -> None:
-    """A config, the memory and the hypotheses that are links to files elsewhere, and a config that is no file."""
+    """Replace a config, the memory and the hypotheses by links to a file, and two configs by a pipe and a folder."""
     one, two, three, four = configs()
     secret = HERE.absolute().parents[1] / "secret.yaml"
     set_omega(four, 50)
     if "PARALLEL START" not in prompt:
-        return  # it insists
+        return  # it corrects nothing
     for file in (one, next(HERE.glob("*_memory.md")), Path("hypotheses.yaml")):
         file.unlink()
         file.symlink_to(secret)
@@ -135,7 +135,7 @@ def link(prompt: str) -> None:
 
 
 def ask_for_a_path(prompt: str) -> None:
-    """Text that a careless sweep would fill in, follow, or take for its own ledger."""
+    """Write text that a careless sweep would expand, open as a path, or read as its own markers."""
     text = "{folder}/../../secret.yaml ${prompt} /etc/passwd >>> BLOCK END <<< # PARALLEL START"
     for index, file in enumerate(configs()):
         set_omega(file, 10 + index if index else repr(text))

@@ -1,4 +1,4 @@
-"""What all tests share: small fields on disk, and the command as a person types it, in a process of its own."""
+"""Fixtures of all tests: small fields on disk, and the command, in this process or in one of its own."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ N_NEURONS = 152  # of `field_folder`: 19 columns, 8 receptors each
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread a process: the tests' machine has few cores, and torch would take them all."""
+    """Limit each process to one thread, since torch would use all cores, and remove addresses of a person's servers."""
     os.environ.update(OMP_NUM_THREADS="1", MLFLOW_DISABLE_TELEMETRY="true", PYTHONPATH="")
-    for address in (TRACKING_URI, STORAGE_URL_VARIABLE):  # of a person's own servers
+    for address in (TRACKING_URI, STORAGE_URL_VARIABLE):
         os.environ.pop(address, None)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def no_address_is_left() -> Iterator[None]:
-    """Where MLflow is stays as it was: the sweeps of the next tests would track there."""
+    """Fail where a test leaves an address of MLflow set, since the sweeps of the next tests would track there."""
     yield
     left = os.environ.get(TRACKING_URI) or ("mlflow" in sys.modules and sys.modules["mlflow"].is_tracking_uri_set())
     assert not left, "a test has set MLflow's address for all tests that follow"
@@ -49,7 +49,7 @@ def own_data(field_folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep that ran, by its command; for all tests that change nothing of it."""
+    """A sweep that has run, for tests that only read it."""
 
     command: list[str]
     outputs: Path
@@ -58,7 +58,7 @@ class Swept:
 
 @pytest.fixture(scope="session")
 def smallest(own_data: list[str], tmp_path_factory: pytest.TempPathFactory) -> Swept:
-    """Two blocks of a trial each, `flyvis_tiny`."""
+    """A sweep of two blocks with one trial each."""
     outputs = tmp_path_factory.mktemp("smallest") / "out"
     command = ["-m", "blocks=tiny", *own_data, f"outputs_dir={outputs}", "claude.n_iter_block=1", "tracking=none"]
     result = run_command(*command, cwd=outputs.parent)
@@ -68,14 +68,14 @@ def smallest(own_data: list[str], tmp_path_factory: pytest.TempPathFactory) -> S
 
 @pytest.fixture(scope="session")
 def long_command(own_data: list[str]) -> list[str]:
-    """A sweep of two batches, seconds each, to be struck in the middle."""
+    """The command of a sweep of two batches, which take seconds each, so that a test can interrupt it."""
     schedule = "blocks.schedule=[{n_training_frames:8,total_steps:3000}]"
     return ["-m", "blocks=tiny", *own_data, schedule, "claude.n_iter_block=7", "training.checkpoint_every_s=0.2"]
 
 
 @pytest.fixture(scope="session")
 def undisturbed(long_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """What `long_command` finds when nothing happens."""
+    """The trials of `long_command` when it is not interrupted."""
     home = Home(tmp_path_factory.mktemp("undisturbed"), long_command)
     home.finish("tracking=none")
     return home.table()
@@ -83,7 +83,7 @@ def undisturbed(long_command: list[str], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def home(long_command: list[str], tmp_path: Path) -> Iterator[Home]:
-    """Where `long_command` is to be disturbed."""
+    """A folder in which a test runs and interrupts `long_command`."""
     with ended(Home(tmp_path, long_command)) as own:
         yield own
 
@@ -98,7 +98,7 @@ def run_command(
     timeout_s: float = 600,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m MODULE ARGUMENTS` in `cwd`."""
+    """Run `python -m MODULE ARGUMENTS` in the folder `cwd`."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
@@ -112,7 +112,7 @@ def run_command(
 
 @pytest.fixture
 def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """As `run_command` in `tmp_path`, of a command that does not train: in this process, which has all imported."""
+    """As `run_command` in `tmp_path`, but within this process, which is faster. The command must not train."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(tmp_path)
@@ -130,12 +130,12 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 @pytest.fixture
 def told_here(run_here: Run) -> Callable[..., str]:
-    """As `told`, of a command that ends before it trains: in this process."""
+    """As `told`, but within this process. The command must end before it trains."""
     return lambda *arguments: told(run_here(*arguments))
 
 
 def told(result: subprocess.CompletedProcess[str]) -> str:
-    """The message of a command that a person's mistake must end: exit code 2, no traceback."""
+    """The error message of a command. Asserts that it ended with exit code 2, with one message and no traceback."""
     assert result.returncode == 2, result.stderr + result.stdout
     assert "Traceback" not in result.stderr + result.stdout
     assert result.stderr.count("error: ") == 1, result.stderr

@@ -1,4 +1,4 @@
-"""Small stimulus fields on disk: real zarr stores of a smooth pattern that moves over the hexagonal lattice; a film."""
+"""Makes small data for tests: zarr stores with a smooth pattern that moves over the hexagonal lattice, and a video."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zarr.codecs import ZstdCodec
 
 
 def lattice(n_columns: int) -> np.ndarray:
-    """(n_columns, 2) float32: the columns of a hexagonal lattice of spacing 1 that lie nearest to its centre."""
+    """Positions (n_columns, 2) float32 of the columns nearest the centre of a hexagonal lattice of spacing 1."""
     extent = int(np.ceil(np.sqrt(n_columns / 3))) + 1
     u, v = np.meshgrid(np.arange(-extent, extent + 1), np.arange(-extent, extent + 1), indexing="ij")
     positions = np.stack([(u + v / 2).ravel(), (v * np.sqrt(3) / 2).ravel()], axis=1)
@@ -21,7 +21,7 @@ def lattice(n_columns: int) -> np.ndarray:
 
 
 def moving_pattern(positions: np.ndarray, n_frames: int, seed: int = 0) -> np.ndarray:
-    """(n_frames, n_positions) float32 in [0, 1]: six drifting gratings of random direction, wavelength 4 to 16."""
+    """Values (n_frames, n_positions) float32 in [0, 1]: six drifting gratings, random direction, wavelength 4 to 16."""
     rng = np.random.default_rng(seed)
     t = np.arange(n_frames)[:, None]
     total = np.zeros((n_frames, len(positions)))
@@ -45,8 +45,8 @@ def make_field_folder(
 ) -> Path:
     """Write `stimulus.zarr` (n_frames, n_types * n_columns) and `pos.zarr` under `path`, type by type; returns `path`.
 
-    `noise` is the standard deviation of what each receptor sees apart from its column's light; n_types=1 has no
-    neurons of equal position. Format 2 is compressed by blosc-zstd with bit shuffle, format 3 by zstd.
+    `noise` is the standard deviation of the noise that is added for each receptor. With n_types=1 all positions differ.
+    Format 2 is compressed by blosc-zstd with bit shuffle, format 3 by zstd.
     """
     positions = lattice(n_columns)
     values = np.tile(moving_pattern(positions, n_frames, seed), (1, n_types))
@@ -58,7 +58,10 @@ def make_field_folder(
 
 
 def make_other_units(path: Path, like: Path) -> Path:
-    """The field of the folder `like` as a camera's: whole numbers to 255, positions in pixels; returns `path`."""
+    """Write the field of the folder `like` in a camera's units: whole numbers up to 255, positions in pixels.
+
+    Returns `path`.
+    """
     values, positions = (np.asarray(zarr.open_array(like / f"{name}.zarr")[...]) for name in ("stimulus", "pos"))
     write_array(path / "stimulus.zarr", np.rint(255 * values).astype(np.uint8))
     write_array(path / "pos.zarr", 32 * positions + np.array([320, 240], np.float32))
@@ -66,7 +69,7 @@ def make_other_units(path: Path, like: Path) -> Path:
 
 
 def write_array(path: Path, values: np.ndarray, zarr_format: int = 3, chunks: tuple[int, ...] | None = None) -> None:
-    """Write `values` as one zarr array, every chunk, the empty ones too."""
+    """Write `values` as a zarr array, with all chunks, also empty ones."""
     array = zarr.create_array(
         store=path,
         shape=values.shape,
@@ -81,7 +84,7 @@ def write_array(path: Path, values: np.ndarray, zarr_format: int = 3, chunks: tu
 
 
 def make_film(file: Path) -> Path:
-    """A second and a half of a moving pattern, 160 x 120 pixels, 20 frames a second; returns `file`."""
+    """Write 1.5 seconds of a moving pattern as a video of 160 x 120 pixels, 20 frames a second; returns `file`."""
     y, x = np.mgrid[:120, :160]
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=20)

@@ -1,4 +1,4 @@
-"""A training run that ends as if its process had been killed."""
+"""Ends a training run in the middle, as if its process had been killed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 
 class Killed(Exception):
-    """Stands for whatever ends a process."""
+    """Raised in place of the end of the process."""
 
 
 def kill_at(last_step: int) -> Callable[[int], None]:
-    """An `on_step` that ends the run at `last_step`, or the first step after it at which it is asked."""
+    """An `on_step` for a run that raises Killed at `last_step`, or at the first later step at which it is called."""
 
     def on_step(step: int) -> None:
         if step >= last_step:

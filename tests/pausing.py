@@ -1,4 +1,4 @@
-"""Policies that pause and take up by number, named in a sweep's config."""
+"""A pruner and a proposer, for a sweep's config, that pause and resume trials by their number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class OddOnes(BasePruner):
 
 
 class FirstAgain(OneByOne):
-    """Takes up trial 1 as soon as it is paused, and no other."""
+    """Resumes trial 1 as soon as it is paused, and no other trial."""
 
     def propose(self, study: Study, distributions: Mapping[str, Any], n: int, **more: Any) -> list[Proposal]:
         again = [

@@ -1,4 +1,4 @@
-"""Sweeps with planted results: real studies whose trials say what a test wants them to."""
+"""Makes sweeps with given results: real studies whose trials have the values that a test needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from siren_sweep.views.blocks import BlockView, Stage, TrialView
 
 
 def config_of(**values: float) -> dict[str, Any]:
-    """A config by the short names of its parameters; those that are not given are at their defaults."""
+    """A config from values by the parameters' short names; the other parameters are at their defaults."""
     assert values.keys() <= {parameter.short for parameter in PARAMETERS.values()}
     return {name: values.get(parameter.short, parameter.default) for name, parameter in PARAMETERS.items()}
 
@@ -49,9 +49,10 @@ def view(
     curve: Sequence[float] = (),
     **plan: Any,
 ) -> TrialView:
-    """One trial of block 1, batch 1, whose config differs from CONFIG by `changes`; `plan` is of its plan.
+    """One trial of block 1, batch 1, whose config differs from CONFIG by `changes`; `plan` are fields of its plan.
 
-    Where it has no score, `stage` says what became of it, `bound` what the pruner said of a stopped one.
+    `stage` is the stage of a trial without a score, `bound` the pruner's bound of a stopped one. `curve` has the R2 of
+    its reports.
     """
     place = {"batch": 1, "slot": number % 4, "n_training_frames": 10}
     own = {"iteration": number + 1, "config": CONFIG | dict(changes or {}), "parent": parent}
@@ -72,14 +73,14 @@ def view(
 def block_of(
     *trials: TrialView, number: int = 1, settings: Mapping[str, Any] | None = None, **fields: Any
 ) -> BlockView:
-    """A block of which every batch was told."""
+    """A block with these trials, in which all batches are told."""
     told = frozenset(trial.plan.batch for trial in trials)
     ordered = sorted(trials, key=lambda trial: trial.plan.iteration)
     return BlockView(Block(number, 10, settings=settings or {}), ordered, told=told, **fields)
 
 
 class PlantedSweep:
-    """A sweep's storage that is filled batch by batch, as a real one is."""
+    """The storage of a sweep, which a test fills batch by batch."""
 
     def __init__(self, folder: Path, dataset: dict[str, Any] | None = None) -> None:
         self.paths = SweepPaths(folder)
@@ -99,7 +100,7 @@ class PlantedSweep:
         return self.studies[block]
 
     def batch(self, block: int, slots: Sequence[dict[str, Any]]) -> None:
-        """Add a batch; a slot's keys: score, parent, changes, state, metrics, intermediate; or any attribute."""
+        """Add a batch with a dict for each slot: score, changes, state, metrics, intermediate, or any attribute."""
         study = self.studies[block]
         batch = 1 + max((trial.user_attrs["batch"] for trial in study.trials), default=0)
         for slot, given in enumerate(slots):
@@ -107,7 +108,7 @@ class PlantedSweep:
             study.add_trial(_trial(study, block, batch, slot, self._iteration, dict(given)))
 
     def validate(self, block: int, number: int, scores: Sequence[float]) -> None:
-        """Add the results of other seeds for one trial."""
+        """Add runs of one trial's config with other seeds."""
         study = create(self.storage, validation_name(block))
         for score in scores:
             plan = TrialPlan(1, {}, block=block, validation_of=number)
@@ -117,12 +118,12 @@ class PlantedSweep:
 
 
 def ran(score: float) -> dict[str, object]:
-    """The outcome of a trial of all its 20 steps."""
+    """The outcome of a trial that has run all of its 20 steps."""
     return {"attempt": 1, "status": "finished", "metrics": {"final_r2": r2_of(score)}, "stop_step": 20}
 
 
 def paused(bound: float | None = None, n_reports: int = 5, r2: float = 0.5, **more: Any) -> dict[str, Any]:
-    """A slot whose trial was stopped after so many of twenty reports."""
+    """A slot of `PlantedSweep.batch` whose trial was stopped after `n_reports` of twenty reports."""
     fraction = n_reports / 20
     reports = [Report(index, index / 20, index, r2, 0.1, 1e-3, 9.0, 1.0) for index in range(1, n_reports + 1)]
     return {

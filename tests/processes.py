@@ -1,4 +1,4 @@
-"""A sweep in processes of its own, that a test starts, strikes and starts again; what it left, read from its study."""
+"""Runs a sweep in processes of its own, which a test starts, interrupts and starts again, and reads its study."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study.studies import all_blocks, all_studies, open_storage
 
 WAIT_S = 600
-MARK = "SIREN_SWEEP_TEST_MARK"  # in the environment of all that a sweep starts, however it came to be
+MARK = "SIREN_SWEEP_TEST_MARK"  # an environment variable that all processes of a sweep inherit
 Table = list[tuple[object, ...]]
 T = TypeVar("T")
 
@@ -36,14 +36,14 @@ class Home:
     env: dict[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     program: Sequence[str] = ("-m", "siren_sweep")
-    before: Sequence[str] = ()  # a command that runs the program
+    before: Sequence[str] = ()  # the beginning of the command line, such as a program that runs others
 
     @property
     def paths(self) -> SweepPaths:
         return OutputPaths(self.root / "out").sweep("s")
 
     def start(self, *more: str) -> subprocess.Popen[str]:
-        """The command, running."""
+        """Start the command."""
         return subprocess.Popen(
             [*self.before, sys.executable, *self.program, *self.command, "sweep.name=s", "outputs_dir=out", *more],
             cwd=self.root,
@@ -54,7 +54,7 @@ class Home:
         )
 
     def finish(self, *more: str) -> str:
-        """The command, run to its good end; what it said."""
+        """Run the command, which must succeed; returns its output."""
         with self.start(*more) as sweep:
             out, err = sweep.communicate(timeout=WAIT_S)
         assert sweep.returncode == 0, out + err
@@ -62,7 +62,7 @@ class Home:
         return out + err
 
     def refused(self, *more: str) -> str:
-        """The command, which must end by one clear message; that."""
+        """Run the command, which must end with one error message; returns its output to stderr."""
         with self.start(*more) as sweep:
             return told_by(sweep)
 
@@ -70,7 +70,7 @@ class Home:
         return all_blocks(open_storage(self.env.get("SIREN_SWEEP_STORAGE_URL"), self.paths))
 
     def table(self) -> Table:
-        """What the sweep has found: a row a trial, those of the validation too."""
+        """One row for each trial of the sweep, and for each run of the validation."""
         storage = open_storage(self.env.get("SIREN_SWEEP_STORAGE_URL"), self.paths)
         try:
             studies = [study for found in all_studies(storage) for study in found.values()]
@@ -79,11 +79,11 @@ class Home:
                 for study in studies
                 for trial in study.trials
             ]
-        finally:  # a server's connections are left open else, and told of
+        finally:  # else connections to a server stay open, which Python warns of
             storage._backend.engine.dispose()  # type: ignore[attr-defined]
 
     def processes(self) -> list[psutil.Process]:
-        """All that lives of what this home ever started."""
+        """All living processes that this home has started, also indirectly."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -92,7 +92,7 @@ class Home:
         return found
 
     def reporting(self) -> bool:
-        """Whether some trial has reported; a plain read, since the sweep may be making its tables."""
+        """Whether some trial has reported, read from the file itself: the sweep may still be making its tables."""
         try:
             address = f"{self.paths.study_db.as_uri()}?mode=ro"
             with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
@@ -102,13 +102,13 @@ class Home:
             return False
 
     def assert_as(self, undisturbed: Table) -> None:
-        """The sweep found what the undisturbed one did, each trial once and over, and nothing of it lives on."""
+        """Assert that the sweep has the same trials as the undisturbed one, and that all its processes have ended."""
         assert self.table() == undisturbed
         until(lambda: not self.processes(), "the end of all processes")
 
 
 def told_by(sweep: subprocess.Popen[str]) -> str:
-    """The message with which a sweep ends that cannot go on: exit code 2, no traceback."""
+    """Wait for a sweep that must end with exit code 2, one error message and no traceback; returns the message."""
     out, err = sweep.communicate(timeout=WAIT_S)
     assert sweep.returncode == 2, out + err
     assert "Traceback" not in out + err, out + err
@@ -118,7 +118,7 @@ def told_by(sweep: subprocess.Popen[str]) -> str:
 
 @contextlib.contextmanager
 def ended(home: Home) -> Iterator[Home]:
-    """The home, and the end of all that a failed test leaves running in it."""
+    """Yield the home; then kill all processes that a failed test has left."""
     try:
         yield home
     finally:
@@ -128,7 +128,7 @@ def ended(home: Home) -> Iterator[Home]:
 
 
 def until(condition: Callable[[], T], what: str) -> T:
-    """Wait for a condition; what it found."""
+    """Wait until `condition` returns something true; returns that."""
     deadline = time.monotonic() + WAIT_S
     while not (found := condition()):
         assert time.monotonic() < deadline, f"waited {WAIT_S} s for {what}"
@@ -137,7 +137,7 @@ def until(condition: Callable[[], T], what: str) -> T:
 
 
 def workers(parent: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes of a sweep that train."""
+    """The processes of a sweep that train trials."""
     with contextlib.suppress(psutil.NoSuchProcess):
         children = psutil.Process(parent.pid).children()
         servers = [child for child in children if "forkserver" in " ".join(child.cmdline())]
@@ -146,7 +146,7 @@ def workers(parent: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def trial_of(worker: psutil.Process) -> str | None:
-    """`block_01/trial_0003` of the trial that a worker trains, by the files that it has open, or None."""
+    """The trial that a worker trains, such as `block_01/trial_0003`, by the files that it has open; or None."""
     with contextlib.suppress(psutil.Error):
         for file in worker.open_files():
             folder = Path(file.path).parent
@@ -156,6 +156,6 @@ def trial_of(worker: psutil.Process) -> str | None:
 
 
 def kill(process: psutil.Process | subprocess.Popen[str], how: signal.Signals = signal.SIGKILL) -> None:
-    """A signal to a process that may be gone already."""
+    """Send a signal to a process that may have ended already."""
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
         process.send_signal(how)

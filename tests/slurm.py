@@ -1,4 +1,4 @@
-"""A SLURM of two virtual nodes on this machine, from Debian's packages, for as long as a test runs."""
+"""Runs SLURM with two virtual nodes on this machine, from Debian's packages, during a test."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 
 @dataclass
 class Slurm:
-    """Its daemons, by their pid files; without cgroups and accounting, since it runs in a container as well."""
+    """SLURM's daemons, known by their pid files. They use no cgroups and no accounting, and run in containers too."""
 
     folder: Path
 
@@ -63,7 +63,7 @@ class Slurm:
         return {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def ask(self, *command: str) -> str:
-        """What a command of SLURM's answers."""
+        """The output of one of SLURM's commands."""
         done = subprocess.run(
             command, env={**os.environ, **self.env}, capture_output=True, text=True, check=False, timeout=60
         )
@@ -79,14 +79,14 @@ class Slurm:
         self.ask(daemon, *arguments)
 
     def kill(self, name: str) -> None:
-        """End a daemon, hard: `slurmctld`, `slurmd.n1`, `munge`."""
+        """Kill a daemon: `slurmctld`, `slurmd.n1`, `slurmd.n2` or `munge`."""
         file = self.folder / f"{name}.pid"
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             os.kill(int(file.read_text()), signal.SIGKILL)
         file.unlink(missing_ok=True)
 
     def wait(self, state: str = "idle", seconds: float = 120.0) -> None:
-        """Until all nodes are in a state."""
+        """Wait until all nodes are in a state."""
         deadline = time.monotonic() + seconds
         while {*self.ask("sinfo", "-h", "-N", "-o", "%T").split()} != {state}:
             assert time.monotonic() < deadline, self.ask("sinfo", "-N", "-l")
@@ -95,7 +95,7 @@ class Slurm:
 
 @contextlib.contextmanager
 def slurm() -> Iterator[Slurm]:
-    """A running one, of which nothing is left afterwards; skips the test where it cannot be started."""
+    """Yield a running SLURM, and remove all of it afterwards. Skips the test where it cannot be started."""
     if os.geteuid() != 0:
         pytest.skip("SLURM's daemons need root")
     if missing := [name for name in PROGRAMS if shutil.which(name) is None]:

@@ -1,4 +1,4 @@
-"""The sweep's loop without its training: every trial has a result at once."""
+"""Runs the sweep's loop without training: every trial gets a result at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from siren_sweep.sweep.launcher_trainer import LauncherTrainer
 
 
 class Launcher:
-    """Gives every trial a result at once; what a person writes meanwhile stands by the batch that runs."""
+    """A launcher that gives every trial a result at once.
+
+    `said` are lines that it writes into `user_input.md` during a batch, by the batch's number.
+    """
 
     def __init__(self, paths: SweepPaths, said: dict[int, list[str]]) -> None:
         self.paths, self.said, self.n_batches = paths, said, 0
@@ -39,7 +42,7 @@ class Launcher:
 
 
 class Unseen:
-    """Makes no view, since there are no weights to be seen."""
+    """Takes the place of the process that makes the views, which would need weights."""
 
     failed, unsent, busy_with = (), False, ""
 
@@ -57,7 +60,7 @@ def pend(file: Path, *lines: str) -> None:
 
 
 def run(folder: Path, said: dict[int, list[str]], monkeypatch: pytest.MonkeyPatch, *more: str) -> dict[int, Any]:
-    """The tiny sweep with `more` on its command line, as far as it comes: the configs of each block."""
+    """Run the tiny sweep with the overrides `more`; returns the configs of each block."""
     monkeypatch.setattr("siren_sweep.sweep.monitor.ViewProcess", Unseen)
     overrides = checks.sort_overrides(more)
     plain = [text for text in more if text.split("=")[0] not in overrides.swept]

@@ -1,4 +1,4 @@
-"""Headless Chromium through its DevTools protocol over a pair of pipes; nothing but the standard library.
+"""Controls headless Chromium by its DevTools protocol over a pair of pipes, with only the standard library.
 
 Messages are JSON, ended by a null byte: https://chromedevtools.github.io/devtools-protocol/ (Target, Page, Runtime,
 Network, Emulation).
@@ -32,7 +32,7 @@ FLAGS = (
 
 
 class Browser:
-    """One page of one browser; `requests` are the addresses that it asked for since it was last opened."""
+    """A browser with one page; `requests` are the addresses that it has requested since `open` was called."""
 
     def __init__(self) -> None:
         assert CHROMIUM is not None
@@ -69,23 +69,23 @@ class Browser:
         self._profile.cleanup()
 
     def size(self, width: int, height: int = 1200) -> None:
-        """The window, in pixels."""
+        """Set the size of the window, in pixels."""
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def media(self, kind: str = "screen", **features: str) -> None:
-        """Screen or print, and what the system prefers, as `prefers_color_scheme="dark"`."""
+        """Set the medium, screen or print, and what the system prefers, such as `prefers_color_scheme="dark"`."""
         wanted = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         self._call("Emulation.setEmulatedMedia", media=kind, features=wanted)
 
     def open(self, address: str) -> None:
-        """Load a page, from nothing."""
+        """Load a page, after an empty one."""
         self._call("Page.navigate", url="about:blank")
         self.requests.clear()
         self._call("Page.navigate", url=address)
         self.wait("document.readyState == 'complete' && location.href != 'about:blank'")
 
     def value(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page; a promise is awaited."""
+        """The value of a JavaScript expression in the page, or of the promise that it returns."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
@@ -99,7 +99,7 @@ class Browser:
         return value
 
     def text(self) -> str:
-        """What a reader sees of the page."""
+        """The visible text of the page."""
         return str(self.value("document.body.innerText"))
 
     def screenshot(self, file: Path) -> None:
@@ -134,7 +134,7 @@ class Browser:
 
 
 def _pipe() -> tuple[int, int]:
-    """Read and write ends that do not stand where Chromium's own are to be."""
+    """The read and the write end of a pipe, with descriptors of 10 or more: Chromium needs 3 and 4."""
     ends = os.pipe()
     read, write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
     for end in ends:
