@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import traceback
@@ -152,15 +153,16 @@ def _singles(text: str) -> list[str]:
     """The plain overrides that a sweep stands for, up to 1000; none of a sweep over a continuous range."""
     override = parse(text)
     if override.is_discrete_sweep() and not override.is_hydra_override():
-        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()][:1000]
+        some = itertools.islice(override.sweep_string_iterator(), 1000)  # a range may have no end
+        return [f"{override.get_key_element()}={value}" for value in some]
     return [] if override.is_sweep_override() else [text]
 
 
 def _text(error: BaseException) -> str:
     """Hydra's message and that of the error's cause, on one line."""
     parts = [str(error).strip()]
-    if error.__cause__ is not None and str(error.__cause__).strip() not in (*parts, "None"):
-        parts.append(str(error.__cause__).strip())
+    if error.__cause__ is not None and (cause := str(error.__cause__).strip()) != "None" and cause not in parts[0]:
+        parts.append(cause)
     if (key := re.search(r"Key '.*' (?:is )?not in .*\n\s*full_key: (\S+)", "\n".join(parts))) is not None:
         return unknown(key[1], names(Config()))
     lines = [line.strip() for part in parts for line in part.split("Config search path:")[0].splitlines()]

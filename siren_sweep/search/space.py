@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep, ValueType
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from siren_sweep.config.parameters import (
@@ -33,6 +33,7 @@ from siren_sweep.config.schema import N_REPORTS, Block
 from siren_sweep.field import fits
 
 STEPS_PER_WINDOW_FRAME = 4  # at 8 frames a batch windows of real video pass 0.99 with these, and 0.9999 with twice
+MOST_VALUES = 10_000  # of a list: with so many a batch is planned in seconds, and each trial stores them all
 STARTS = (*(name for name in EXPLORABLE if name not in RATIOS.values()), *RATIOS)  # what a start may be said in
 
 
@@ -137,20 +138,38 @@ def distribution_of(name: str, override: Override) -> BaseDistribution:
     Raises ValueError with the rule and the value.
     """
     kind = PARAMETERS[name].kind if name in PARAMETERS else float
-    sweep = override.value()
+    sweep, text = override.value(), override.get_value_string()
     if isinstance(sweep, IntervalSweep) and name != WINDOW:
         return _interval(name, kind, sweep)
-    if not override.is_discrete_sweep():
+    if not override.is_discrete_sweep() or override.value_type is ValueType.GLOB_CHOICE_SWEEP:
         forms = "choice(...) or range(...)" if name == WINDOW else "choice(...), range(...) or interval(...)"
-        raise ValueError(f"must be {forms}, got {override.get_value_string()}")
+        raise ValueError(f"must be {forms}, got {text or 'nothing'}")
+    _check_length(sweep, text)
     values = [_number(name, kind, value) for value in override.sweep_iterator()]
     values = sorted(values) if getattr(sweep, "shuffle", False) else values  # a space is the same at every start
     if not values:
-        raise ValueError(f"must have at least one value, got {override.get_value_string()}")
+        raise ValueError(f"must have at least one value, got {text}")
     steps = isinstance(sweep, RangeSweep) and kind is int and len(values) > 1 and "log" not in sweep.tags
     if steps and name != WINDOW:  # whose 0 is no length: its order is not that of the numbers
         return IntDistribution(min(values), max(values), step=abs(values[1] - values[0]))
     return CategoricalDistribution(list(dict.fromkeys(values)))
+
+
+def _check_length(sweep: Any, text: str) -> None:
+    """Raises ValueError for a range without an end, and for more values than a search can compare.
+
+    They are counted before Hydra makes them, which may take for ever.
+    """
+    if isinstance(sweep, RangeSweep):
+        start, stop, step = (_as_float(number) for number in (sweep.start, sweep.stop, sweep.step))
+        if not step or not math.isfinite(stop - start) or not math.isfinite(step):
+            raise ValueError(f"must be a range of finite numbers whose step is not 0, got {text}")
+        n_values = (stop - start) / step
+    else:
+        n_values = len(sweep.list)
+    if n_values > MOST_VALUES:
+        got = text if len(text) < 80 else f"{text[:80]}..."
+        raise ValueError(f"must have at most {MOST_VALUES} values, got {got}")
 
 
 def _interval(name: str, kind: type, sweep: IntervalSweep) -> BaseDistribution:
@@ -163,12 +182,21 @@ def _interval(name: str, kind: type, sweep: IntervalSweep) -> BaseDistribution:
 
 def _number(name: str, kind: type, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"must be swept over numbers, got {getattr(value, 'text', value)!r}")
-    if fault := dimension_fault(name, float(value)):
+        shown = "a sweep in its place" if isinstance(value, Sweep) else repr(getattr(value, "text", value))
+        raise ValueError(f"must be swept over numbers, got {shown}")
+    if fault := dimension_fault(name, _as_float(value)):
         raise ValueError(fault)
     if kind is int and float(value) != int(value):
         raise ValueError(f"must be a whole number, got {value}")
     return kind(value)
+
+
+def _as_float(value: Any) -> float:
+    """A number as a float; infinity for a whole number that is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _at_most(distribution: BaseDistribution, limit: int) -> BaseDistribution:

@@ -92,6 +92,18 @@ def test_a_single_run_tells_every_fault(
         (["graph_model.omega_f=choice(30,-1)"], ["graph_model.omega_f must be greater than 0, got -1"]),
         (["graph_model.hidden_dim_nnr_f=choice(8,a)"], ["must be swept over numbers, got 'a'"]),
         (["graph_model.n_layers_nnr_f=range(3,3)"], ["must have at least one value"]),
+        (
+            [
+                "graph_model.nnr_f_xy_period=range(1,nan)",
+                "search_space.params={graph_model.omega_f: 'glob(*)', T_period_ratio: 'range(1,9,1e-9)'}",
+            ],
+            [
+                "3 faults",
+                "graph_model.nnr_f_xy_period must be a range of finite numbers whose step is not 0, got range(1,nan)",
+                "search_space.params.graph_model.omega_f must be choice(...), range(...) or interval(...), got glob(*)",
+                "search_space.params.T_period_ratio must have at most 10000 values, got range(1,9,1e-9)",
+            ],
+        ),
         (["sweep.name=../elsewhere"], ["sweep.name must be a plain folder name", "'../elsewhere'"]),
         (["sweep.name=runs"], ["sweep.name must be a plain folder name", "'runs'"]),
         (
