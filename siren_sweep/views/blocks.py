@@ -228,14 +228,14 @@ class BlockView:
         """The told trials of the batches that are over."""
         return [trial for trial in self.trials if trial.told_in in self.told]
 
-    def after(self, batch: int, among: Iterable[TrialView] | None = None) -> BlockView:
-        """The block as it was at the end of a batch; with `among`, only these of its trials."""
+    def after(self, batch: int, among: Iterable[TrialView]) -> BlockView:
+        """These trials of the block alone, as they stood when a batch was just over."""
         trials = [
-            one if one.told_in is not None and one.told_in <= batch else one.after(batch)  # most need no call
-            for one in (self.trials if among is None else among)
+            one if one.told_in is not None and one.told_in <= batch else one.after(batch)  # a call for few of many
+            for one in among
             if one.plan.batch <= batch
         ]
-        return BlockView(self.block, trials, told=frozenset(known for known in self.told if known <= batch))
+        return BlockView(self.block, trials)
 
 
 def read_blocks(studies: Mapping[int, Study], validations: Mapping[int, Study]) -> list[BlockView]:

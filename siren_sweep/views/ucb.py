@@ -9,13 +9,14 @@ from siren_sweep.config.schema import Claude
 from siren_sweep.search.tree import Node, Reward, Score, scores
 
 
-def ranking(nodes: Iterable[Node], settings: Mapping[str, Any], most: int | None = None) -> list[Score]:
-    """The PUCT scores of the nodes that have a value, highest first, `most` of them at most.
+def ranking(nodes: Iterable[Node], settings: Mapping[str, Any]) -> list[Score]:
+    """The PUCT scores of the nodes that have a value, highest first; `settings` are the sweep's."""
+    return scores(nodes, exploration(settings), reward(settings))
 
-    `settings` are the sweep's.
-    """
-    reward = Reward.raw if settings.get("sampler.reward") == Reward.raw else Reward.rank
-    return scores(nodes, exploration(settings), reward, most)
+
+def reward(settings: Mapping[str, Any]) -> Reward:
+    """What a node's score starts from."""
+    return Reward.raw if settings.get("sampler.reward") == Reward.raw else Reward.rank
 
 
 def exploration(settings: Mapping[str, Any]) -> float:

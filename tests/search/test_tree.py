@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from siren_sweep.search.tree import Node, Reward, rank_rewards, scores, visits
+from siren_sweep.search.tree import GrowingTree, Node, Reward, rank_rewards, scores, visits
 
 C = 1.414
 
@@ -65,3 +66,18 @@ def test_pending_child_takes_its_parent_down() -> None:
 
 def test_without_values_nothing_is_scored() -> None:
     assert scores([Node(1, None, None)], C) == []
+
+
+@pytest.mark.parametrize("reward", Reward)
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_first_in_a_growing_tree_is_first_by_the_scores_of_its_nodes(reward: Reward, seed: int) -> None:
+    """Nodes come in any order, values among them that are equal, change, or go; some parents never come."""
+    rng = np.random.default_rng(seed)
+    parents = {node: int(rng.integers(-5, 60)) if rng.random() < 0.8 else None for node in range(60)}
+    tree, known = GrowingTree(range(60), C, reward), dict[int, Node]()
+    assert tree.first(2) == []
+    for node in (*rng.permutation(60).tolist(), *rng.integers(60, size=60).tolist()):
+        value = float(rng.integers(8)) / 8 if rng.random() < 0.8 else None
+        known[node] = Node(node, parents[node], value)
+        tree.put(known[node])
+        assert tree.first(3) == [row.id for row in scores(known.values(), C, reward, 3)]

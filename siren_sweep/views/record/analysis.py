@@ -18,7 +18,7 @@ from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, judge_block, revised
 from siren_sweep.views.record.noise import noise_before
-from siren_sweep.views.record.ucb_scores import next_parent, ranked
+from siren_sweep.views.record.ucb_scores import Standings, next_parent
 
 
 def analysis_text(name: str, blocks: Sequence[BlockView]) -> str:
@@ -31,14 +31,13 @@ def analysis_text(name: str, blocks: Sequence[BlockView]) -> str:
 
 def _block(block: BlockView, blocks: Sequence[BlockView]) -> list[str]:
     judgements = judge_block(block, noise_before(blocks, block.number))
-    parts, said = [], ""
+    parts, said, standings = [], "", Standings(block)
     for batch, own in itertools.groupby(judgements, lambda judged: judged.trial.told_in):
         assert batch is not None
-        seen = block.after(batch)
-        first = ranked(seen, most=2)
+        first = standings.first(batch)
         for judged in own:
             origin = words.origin(block, judged.trial)
-            following = next_parent(seen, first, judged.trial.plan.iteration)
+            following = next_parent(first, judged.trial.plan.iteration)
             parts.append(_entry(judged, following, "" if origin == said else origin))
             said = origin or said
     if block.ended:

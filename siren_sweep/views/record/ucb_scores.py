@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from siren_sweep.search.tree import Score
+from siren_sweep.search.tree import GrowingTree, Score
 from siren_sweep.views.blocks import BlockView, TrialView
 from siren_sweep.views.record import words
-from siren_sweep.views.ucb import exploration, ranking
+from siren_sweep.views.ucb import exploration, ranking, reward
 
 
 def ucb_text(block: BlockView) -> str:
@@ -20,21 +20,37 @@ def ucb_text(block: BlockView) -> str:
         f"N={len(block.trials)}, c={c:g}) ==="
     )
     trials = {trial.number: trial for trial in block.trials}
-    return "\n".join([head, "", *(_row(score, trials) for score in ranked(block)), ""])
+    scored = ranking([trial.node for trial in block.trials], block.settings)
+    return "\n".join([head, "", *(_row(score, trials) for score in scored), ""])
 
 
-def ranked(block: BlockView, most: int | None = None) -> list[Score]:
-    """The PUCT scores of the block's nodes, or the `most` highest, highest first."""
-    return ranking([trial.node for trial in block.trials], block.settings, most)
+class Standings:
+    """The nodes that come first in a block's tree, batch after batch, each node as it stood when the batch was over."""
+
+    def __init__(self, block: BlockView) -> None:
+        self._block = block
+        numbers = (trial.number for trial in block.trials)
+        self._tree = GrowingTree(numbers, exploration(block.settings), reward(block.settings))
+        self._later = sorted(block.trials, key=lambda trial: trial.plan.batch, reverse=True)
+        self._not_told: list[TrialView] = []
+
+    def first(self, batch: int) -> list[TrialView | None]:
+        """The first two by their scores, after a batch that is later than the one asked for before."""
+        while self._later and self._later[-1].plan.batch <= batch:
+            self._not_told.append(self._later.pop())
+        for trial in self._not_told:
+            self._tree.put(trial.after(batch).node)
+        self._not_told = [one for one in self._not_told if one.told_in is None or one.told_in > batch]
+        return [self._block.trial(number) for number in self._tree.first(2)]
 
 
-def next_parent(block: BlockView, first: Sequence[Score], iteration: int) -> str:
-    """The iteration from which the tree would go on, given the first two of its scores; `root` where it has no scores.
+def next_parent(first: Sequence[TrialView | None], iteration: int) -> str:
+    """The iteration from which the tree would go on, by the first two of its nodes; `root` where nothing has a value
+    yet.
 
     It is never the iteration after `iteration`, since readers of the file take that for the next node.
     """
-    found = (block.trial(score.id) for score in first)
-    return words.parent_name(next((one for one in found if one and one.plan.iteration != iteration + 1), None))
+    return words.parent_name(next((one for one in first if one and one.plan.iteration != iteration + 1), None))
 
 
 def _row(score: Score, trials: dict[int, TrialView]) -> str:
