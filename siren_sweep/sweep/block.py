@@ -42,7 +42,8 @@ def start_block(
 
     `sweeps` are the lines of the block's search space, `pinned` the parameters that the command line fixes.
 
-    A `best` without windows gets the block's n_training_frames as its `nnr_f_T_period`, and the block's `total_steps`.
+    A `best` without windows gets the block's n_training_frames as its `nnr_f_T_period`, and its share of the block's
+    `total_steps`: where it took a quarter of the steps that were usual in its own block, it takes a quarter here.
     It is also carried with its old T_period, since the best temporal scale may be the video's, whatever the number of
     frames. A `best` with windows is carried unchanged, since its networks see as many frames as before. The config from
     which a sweep of this many frames would start is carried too: a config that is best at few frames by a small margin
@@ -50,8 +51,10 @@ def start_block(
     """
     block = cfg.blocks.schedule[number - 1]
     start = start_config(cfg, block) | dict(pinned)
-    own = {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: block.total_steps}
-    config = {**best, **({} if best[WINDOW] else own), **pinned} if best else start
+    config = start
+    if best:
+        own = {} if best[WINDOW] else _grown(best, cfg.blocks.schedule[number - 2], block)
+        config = {**best, **own, **pinned}
     space = make_space(block, sweeps, config, set(pinned))
     base = space.nearest(config)
     carried = []
@@ -59,6 +62,12 @@ def start_block(
         old_period = {T_PERIOD: best[T_PERIOD], **pinned}
         carried = [base, space.nearest(config | old_period), space.nearest(start)]
     return BlockStart(number, space, base, carried)
+
+
+def _grown(best: Mapping[str, Any], before: Block, block: Block) -> dict[str, Any]:
+    """T_period and steps in `block` of a config of one network that was the best of the block before."""
+    ratio = best[TOTAL_STEPS] / usual_steps(before, best[WINDOW])
+    return {T_PERIOD: float(block.n_training_frames), TOTAL_STEPS: round(block.total_steps * ratio)}
 
 
 def filled(schedule: Sequence[Block], n_frames: int) -> list[Block]:

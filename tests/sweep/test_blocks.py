@@ -105,6 +105,16 @@ def test_a_later_block_carries_the_best_with_both_periods() -> None:
     assert second.space.config(second.base)[TOTAL_STEPS] == 700
 
 
+def test_the_best_of_a_block_takes_the_same_share_of_the_next_one_s_steps() -> None:
+    texts = TEXTS | {"total_steps_ratio": "choice(0.25, 0.5, 1.0)"}
+    first = start_block(config(), 1, texts, {}, None)
+    best = first.space.config(first.base | {"total_steps_ratio": 0.5})
+    second = start_block(config(), 2, texts, {}, best)
+    assert [second.space.config(params)[TOTAL_STEPS] for params in second.carried] == [350, 350, 700]
+    pinned = start_block(config(), 2, TEXTS, {TOTAL_STEPS: 400}, best)
+    assert pinned.space.config(pinned.base)[TOTAL_STEPS] == 400
+
+
 def test_a_pinned_period_stays_what_the_person_said() -> None:
     start = start_block(config(), 2, TEXTS, {T_PERIOD: 300.0}, None)
     assert start.space.config(start.base)[T_PERIOD] == 300.0
