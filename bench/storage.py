@@ -3,8 +3,8 @@
     python bench/storage.py                                             sqlite, in a temporary folder
     python bench/storage.py --url postgresql+psycopg://user@host/db     a server
 
-Each worker makes the twenty reports of a trial by `Worker.on_report`, one straight after the other, with the default
-pruner. At each report the pruner reads the curves of the finished trials, which are in the study before.
+Each worker makes the twenty reports of a trial, as `Worker.on_report` does, but back to back, with the default pruner.
+The trials that are in the study before make every report look at that many curves.
 """
 
 from __future__ import annotations

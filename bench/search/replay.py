@@ -72,12 +72,12 @@ FULL = ("ucb_tree", "ucb")  # the pair with all repetitions
 class Run:
     """The figures of one search."""
 
-    cost: float  # cost until a top config had finished; infinite where none did
-    best_after_block: float  # log10(1 - R2) of the best finished config after BLOCK full trials
-    best_at_block: float  # the same at the cost of BLOCK median full trials; 0 where none has finished
-    steps_share: float  # share of the steps of the first LONG trials that was run
-    winner_stopped: bool  # whether the config that would have been best has not finished
-    path: list[tuple[float, float]]  # (cost, log10(1 - R2) of the best finished config) after each batch
+    cost: float  # until a top config had finished; infinite where none did
+    best_after_block: float  # log10(1 - R2) of the best finished, after so many trials
+    best_at_block: float  # the same at the cost of so many median full trials; 0 where none has finished
+    steps_share: float  # of the steps that the first LONG trials would have taken in full
+    winner_stopped: bool
+    path: list[tuple[float, float]]  # cost, and log10(1 - R2) of the best finished, after each batch
     stops: list[int]  # the reports at which trials were stopped
 
 
@@ -122,11 +122,8 @@ def repeat(table: Table, sampler_name: str, pruner_name: str, seed: int, least: 
 
 
 def block(table: Table, seed: int) -> tuple[float, bool]:
-    """One block of our search, with the steps of BLOCK full trials.
-
-    Returns log10(1 - R2) of the best finished config, 0 where none has finished, and whether a config that would have
-    been better is paused at the end.
-    """
+    """One block of ours, of the steps of BLOCK full trials: log10(1 - R2) of the best finished, 0 where none has, and
+    whether a config that would have beaten it is paused at the end."""
     sampler = UCBTreeSampler(seed)
     study = optuna.create_study(
         study_name=f"block {seed}", direction="maximize", sampler=sampler, pruner=UCBPruner(pauses_at=PAUSES)
@@ -252,16 +249,16 @@ class _Replayed:
 
     @property
     def logged(self) -> float:
-        """log10(1 - R2) of the best finished config; 0 where none has finished."""
+        """log10(1 - R2) of the best finished, 0 where none has."""
         return float(np.log10(max(1 - self._best, 1e-12))) if np.isfinite(self._best) else 0.0
 
     @property
     def winner_waits(self) -> bool:
-        """Whether the trial whose config would be best has not finished."""
+        """Whether the one that would be best has not finished."""
         return not max(self.slots.values(), key=lambda slot: float(self._table.final[slot.row])).finished
 
     def _at_end(self) -> tuple[float, bool]:
-        """The share of all trials' steps that was run, and `winner_waits`."""
+        """The share of all trials' steps that were run, and whether the one that would be best has not finished."""
         slots = list(self.slots.values())
         return sum(slot.reached for slot in slots) / (N_REPORTS * len(slots)), self.winner_waits
 
@@ -280,7 +277,7 @@ class _Replayed:
 
 
 def summary(sampler: str, pruner: str, runs: list[Run]) -> dict[str, Any]:
-    """One row of the results. `*_ci` are 95% bootstrap intervals; a cost that was not reached is null."""
+    """One row of the results; `*_ci` are 95% bootstrap intervals, costs that were never reached are null."""
     costs = np.array([run.cost for run in runs])
     logs = np.array([run.best_after_block for run in runs])
     share = np.array([run.steps_share for run in runs])

@@ -181,7 +181,7 @@ class Sweep:
         with stopped(self._trainer):
             self._begin()
         monitor = Monitor(self._cfg, self._outputs, self._paths, self._storage)
-        with monitor as self._beside, stopped(self._trainer):
+        with monitor as self._views, stopped(self._trainer):
             best: Mapping[str, Any] | None = None
             for number, block in enumerate(self._cfg.blocks.schedule, 1):
                 texts = checks.sweep_texts(self._cfg, self._overrides, block)
@@ -195,7 +195,7 @@ class Sweep:
                         print(f"the sweep ends at block {number}, as asked; the same command goes on", file=sys.stderr)
                         return
                 elif not read_block(study).shown:
-                    self._beside.show(number)
+                    self._views.show(number)
                 best = self._winner(study, number).plan.config
             self._instructions.close(study)
 
@@ -226,7 +226,7 @@ class Sweep:
     def _run_block(self, study: Study, start: BlockStart) -> None:
         self._planner.resume(study, start)
         while self._goes_on(study, start):
-            self._beside.record()
+            self._views.record()
             trials = OpenTrials(self._storage, study, self._paths, self._overrides.inherited)
             run_batch(study, trials, self._trainer, self._slots.n_threads)
             if STORAGE_URL_VARIABLE not in os.environ:  # a server has backups of its own
@@ -237,14 +237,14 @@ class Sweep:
         inherited, n_threads = self._overrides.inherited, self._slots.n_threads
         again = Validation(self._storage, study, self._paths, self._trainer, inherited, n_threads)
         again.train_whole()
-        self._beside.export(start.number)  # while the other seeds train; the winner may still change
+        self._views.export(start.number)  # while the other seeds train; the winner may still change
         again.train_seeds(self._cfg.claude.n_validation_seeds)
         best = best_trial(study)
         if best is not None and (hint := where_to_look(best.value or 0.0, best.reports)):
             print(f"block {start.number}, at every config: {hint}", file=sys.stderr)
         self._planner.close(study, start)
         mark_ended(study)
-        self._beside.show(start.number)
+        self._views.show(start.number)
 
     def _goes_on(self, study: Study, start: BlockStart) -> bool:
         """Plan as many batches as may be open; returns whether one is open. Instructions are read before each plan.

@@ -29,8 +29,8 @@ class Monitor:
     def __init__(self, cfg: Config, outputs: OutputPaths, paths: SweepPaths, storage: BaseStorage) -> None:
         self._paths, self._storage = paths, storage
         self._studies: Studies = ({}, {})
-        self._view = ProgressView(cfg, paths, storage)
-        self._beside = ViewProcess(cfg, outputs, paths, self._view.say)
+        self._progress = ProgressView(cfg, paths, storage)
+        self._views = ViewProcess(cfg, outputs, paths, self._progress.say)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
 
@@ -43,42 +43,44 @@ class Monitor:
     ) -> None:
         self._stop.set()
         if kind is not None and issubclass(kind, AtOnce):
-            self._view.close()
-            self._beside.kill()
+            self._progress.close()
+            self._views.kill()
             return
         self._thread.join()
         self._look()
-        self._view.close()
-        with self._view.busy("the last views"):
-            self._beside.close(over=kind is None, patience_s=None if kind is None else PATIENCE_S)
-        if self._beside.unsent:
+        self._progress.close()
+        with self._progress.busy("the last views"):
+            self._views.close(over=kind is None, patience_s=None if kind is None else PATIENCE_S)
+        if self._views.unsent:
             sync = command("sync", self._paths.root)
-            self._view.say(f"MLflow could not be reached; what is missing is sent by the next start, or by\n  {sync}")
-        if kind is None and self._beside.failed:
-            raise OutputError("; ".join(self._beside.failed))
+            self._progress.say(
+                f"MLflow could not be reached; what is missing is sent by the next start, or by\n  {sync}"
+            )
+        if kind is None and self._views.failed:
+            raise OutputError("; ".join(self._views.failed))
 
     def record(self) -> None:
         """Ask for the record."""
-        self._beside.ask(View("record"))
+        self._views.ask(View("record"))
 
     def export(self, block: int) -> None:
         """Ask for the export of a block."""
-        self._beside.ask(View("export", block))
+        self._views.ask(View("export", block))
 
     def show(self, block: int) -> None:
         """Ask for the export, the record and the report of a block that has ended."""
         for view in (View("export", block), View("record"), View("report", block)):
-            self._beside.ask(view)
+            self._views.ask(view)
 
     def _loop(self) -> None:
         while not self._stop.wait(INTERVAL_S):
             self._look()
-            self._beside.listen()
+            self._views.listen()
 
     def _look(self) -> None:
         try:
             self._studies = all_studies(self._storage, self._studies)
-            self._view.update(*self._studies, self._beside.busy_with)
+            self._progress.update(*self._studies, self._views.busy_with)
         except STORAGE_ERRORS:  # the sweep's loop meets and reports them too
             return
         except Exception:  # the sweep can run without a progress display

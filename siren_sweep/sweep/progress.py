@@ -49,10 +49,10 @@ class ProgressView:
         if self._live:
             self._live.start()
 
-    def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], being_written: str = "") -> None:
+    def update(self, blocks: Mapping[int, Study], validations: Mapping[int, Study], beside: str = "") -> None:
         """Print the trials that ended since the last update, and show those that run.
 
-        `blocks` and `validations` are the studies by block number; `being_written` is the view that is being made.
+        `blocks` and `validations` are the studies by block number; `beside` is the view that is being written.
         """
         over = {number for number, study in blocks.items() if number in self._over or read_block(study).ended}
         trials: dict[int, _Trials] = {}
@@ -81,7 +81,7 @@ class ProgressView:
         self._say_batch(number, study, trials[number])
         if self._live:
             total = n_trials_of(instructions({**blocks, number: study}), number, self._cfg.claude.n_iter_block)
-            self._live.update(self._table(number, study, trials[number], total, being_written))
+            self._live.update(self._table(number, study, trials[number], total, beside))
 
     def say(self, text: str) -> None:
         """Print lines above the live table, wrapped to the terminal.
@@ -117,7 +117,7 @@ class ProgressView:
                 how = "with other seeds" if running[0].plan.whole_of is None else "in all windows"
                 self.say(f"{head}its best is trained again, {how}")
 
-    def _table(self, number: int, study: Study, trials: _Trials, total: int, being_written: str) -> Group:
+    def _table(self, number: int, study: Study, trials: _Trials, total: int, beside: str) -> Group:
         own, width = trials[study.study_name], self._console.width
         best = best_trial(study, own)
         head = f"block {number} of {len(self._cfg.blocks.schedule)}, {read_block(study).n_training_frames} frames, "
@@ -144,7 +144,7 @@ class ProgressView:
         lines = wrapped(head, width)
         if left := self._left(number, study, open_ones, own, total):
             lines += wrapped(time_left.words(left), width)
-        below = [Text(part) for part in wrapped(f"being written: {being_written}", width)] if being_written else []
+        below = [Text(part) for part in wrapped(f"being written: {beside}", width)] if beside else []
         return Group(*map(Text, lines), table, *below)
 
     def _row(self, study: str, trial: Trial) -> tuple[str | ProgressBar, ...]:

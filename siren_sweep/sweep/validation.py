@@ -69,7 +69,7 @@ class Validation:
             best = winner(self._study, self._own)
             if n_ended == MOST_WHOLE or not trial.sampled or (best and best.final_r2 >= self._wanted(trial)):
                 return
-            done = [run.plan.whole_of for run in told_trials(self._beside())]
+            done = [run.plan.whole_of for run in told_trials(self._made())]
             if trial.number not in done:
                 self._run([self._again(trial, whole_of=trial.number)])
             n_ended += trial.number in [run.plan.whole_of for run in whole_runs(self._own)]
@@ -89,7 +89,7 @@ class Validation:
         self._finish_open()
         while (best := winner(self._study, self._own)) is not None:
             trial = best.searched
-            done = {run.plan.validation_of for run in told_trials(self._beside())} - {None}
+            done = {run.plan.validation_of for run in told_trials(self._made())} - {None}
             if trial.number in done or len(done) >= MOST_SEEDED:
                 return
             first = (trial.plan.seed or 0) + 1
@@ -104,7 +104,7 @@ class Validation:
             iteration=trial.plan.iteration,
             config=trial.plan.config,
             block=trial.plan.block,
-            batch=last_batch(self._beside()) + 1,
+            batch=last_batch(self._made()) + 1,
             n_training_frames=trial.plan.n_training_frames,
             seed=trial.plan.seed,
             data_hash=trial.plan.data_hash,
@@ -113,7 +113,8 @@ class Validation:
         change = f"seed: {plan.seed} -> {own['seed']}" if "seed" in own else "all windows"
         return dataclasses.replace(plan, mutation=change, **own)
 
-    def _beside(self) -> Study:
+    def _made(self) -> Study:
+        """The study of these runs, which is made where there is none."""
         if self._own is None:
             self._own = create(self._storage, validation_name(self._block))
         return self._own
@@ -126,11 +127,11 @@ class Validation:
     def _run(self, runs: Sequence[TrialPlan]) -> None:
         """Run one batch of runs of the same trial's config."""
         (params,) = [trial.params for trial in complete(self._study) if trial.number == _origin(runs[0])]
-        write_plan(self._beside(), [PlannedTrial(params, run) for run in runs])
+        write_plan(self._made(), [PlannedTrial(params, run) for run in runs])
         self._launch(runs)
 
     def _launch(self, runs: Sequence[TrialPlan]) -> None:
-        own, whole = self._beside(), runs[0].whole_of is not None
+        own, whole = self._made(), runs[0].whole_of is not None
         (searched,) = [one for one in self._study.get_trials(deepcopy=False) if one.number == _origin(runs[0])]
         enqueue_plan(self._storage, own, runs[0].batch, searched.distributions)
         overrides = [*self._inherited, *(WHOLE if whole else UNPRUNED)]
