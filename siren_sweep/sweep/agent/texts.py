@@ -108,7 +108,8 @@ class Batch:
     @property
     def what(self) -> str:
         """The batch in words; without slots, the end of its block."""
-        return f"{_iterations(self.iterations)} ({self.where})" if self.slots else f"the end of {self.where}"
+        where = self.where(self.block)
+        return f"{_iterations(self.iterations)} ({where})" if self.slots else f"the end of {where}"
 
     @property
     def configs(self) -> list[str]:
@@ -119,21 +120,8 @@ class Batch:
         """The name of a file of some kind: `memory.md` is `NAME_memory.md`."""
         return f"{self.name}_{kind}"
 
-    @property
-    def first(self) -> bool:
-        """Whether there are no results yet."""
-        return not self.results
-
-    @property
-    def where(self) -> str:
-        return self._of(self.block)
-
-    @property
-    def where_results_are(self) -> str:
-        """The block of the results."""
-        return self._of(self.block - self.block_ended)
-
-    def _of(self, block: int) -> str:
+    def where(self, block: int) -> str:
+        """A block's place in the sweep."""
         return f"block {block} of {len(self.frames)}, n_training_frames {self.frames[block - 1]}"
 
 
@@ -165,9 +153,9 @@ def first_prompt(batch: Batch, scores: str) -> str:
         f"fill in {HYPOTHESES}, write your reasons into {batch.name}_memory.md, and end. "
         f"{batch.name}_instructions.md says how."
     )
-    if batch.first:
+    if not batch.results:
         return f"PARALLEL START\n\n{wanted}\n"
-    ran = f"{_iterations(batch.results).capitalize()} ran ({batch.where_results_are})."
+    ran = f"{_iterations(batch.results).capitalize()} ran ({batch.where(batch.block - batch.block_ended)})."
     results = f"{ran} Results: {batch.name}_analysis.md\nUCB scores: {scores}"
     if not batch.slots:
         wanted = f"This was the last block. Sum up in {batch.name}_memory.md what was found, and end."
@@ -176,17 +164,12 @@ def first_prompt(batch: Batch, scores: str) -> str:
 
 
 def second_prompt(batch: Batch, faults: Sequence[str], not_taken: Sequence[str]) -> str:
-    """The prompt that lists the faults of the agent's answer."""
+    """The prompt that lists the faults of the agent's answer, and the changes that were ignored but are no faults."""
     text = (
         f"What you wrote for {batch.what} has faults. Correct them in the same "
         f"files, and end; {batch.name}_instructions.md says which values there are.\n\n{_listed(faults)}"
     )
-    return f"{text}\n{left_out(not_taken)}" if not_taken else text
-
-
-def left_out(lines: Sequence[str]) -> str:
-    """A list of changes that were ignored, though they are no faults."""
-    return f"Not taken:\n\n{_listed(lines)}"
+    return f"{text}\nNot taken:\n\n{_listed(not_taken)}" if not_taken else text
 
 
 def _listed(lines: Sequence[str]) -> str:
