@@ -229,9 +229,9 @@ class BlockView:
         return [trial for trial in self.trials if trial.told_in in self.told]
 
     def after(self, batch: int, among: Iterable[TrialView]) -> BlockView:
-        """These trials of the block alone, as they stood when a batch was just over."""
+        """A view of the block with only these trials, as they were at the end of a batch."""
         trials = [
-            one if one.told_in is not None and one.told_in <= batch else one.after(batch)  # a call for few of many
+            one if one.told_in is not None and one.told_in <= batch else one.after(batch)  # saves most calls
             for one in among
             if one.plan.batch <= batch
         ]

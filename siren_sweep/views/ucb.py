@@ -15,7 +15,7 @@ def ranking(nodes: Iterable[Node], settings: Mapping[str, Any]) -> list[Score]:
 
 
 def reward(settings: Mapping[str, Any]) -> Reward:
-    """What a node's score starts from."""
+    """The reward of the sweep's UCB scores: a node's R2, or its rank."""
     return Reward.raw if settings.get("sampler.reward") == Reward.raw else Reward.rank
 
 

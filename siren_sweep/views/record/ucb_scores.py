@@ -25,7 +25,7 @@ def ucb_text(block: BlockView) -> str:
 
 
 class Standings:
-    """The nodes that come first in a block's tree, batch after batch, each node as it stood when the batch was over."""
+    """The nodes with the highest scores in a block's tree after each batch, by what was known at the batch's end."""
 
     def __init__(self, block: BlockView) -> None:
         self._block = block
@@ -35,7 +35,7 @@ class Standings:
         self._not_told: list[TrialView] = []
 
     def first(self, batch: int) -> list[TrialView | None]:
-        """The first two by their scores, after a batch that is later than the one asked for before."""
+        """The two trials with the highest scores after a batch, which must be later than that of the last call."""
         while self._later and self._later[-1].plan.batch <= batch:
             self._not_told.append(self._later.pop())
         for trial in self._not_told:
@@ -45,8 +45,7 @@ class Standings:
 
 
 def next_parent(first: Sequence[TrialView | None], iteration: int) -> str:
-    """The iteration from which the tree would go on, by the first two of its nodes; `root` where nothing has a value
-    yet.
+    """The iteration from which the tree would go on, given its first two nodes; `root` where no node has a value.
 
     It is never the iteration after `iteration`, since readers of the file take that for the next node.
     """
