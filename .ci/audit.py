@@ -1,6 +1,7 @@
-"""Known vulnerabilities among the locked dependencies, by pip-audit.
+"""Finds known vulnerabilities of the locked dependencies with pip-audit.
 
-Exit code 1: there are some; 3: the advisory database did not answer for all of them, which is no clean bill.
+The exit code is 1 where there are some, and 3 where the advisory database did not answer for all dependencies, so that
+there may be more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ TIMEOUT_S = 300
 
 
 def main() -> int:
-    """Run pip-audit and say in one line what came of it."""
+    """Run pip-audit, print the result, and return the exit code."""
     try:
         done = subprocess.run(
             [sys.executable, *COMMAND, "--progress-spinner", "off"],
@@ -32,7 +33,7 @@ def main() -> int:
     found = [(package, one) for package in packages for one in package.get("vulns", [])]
     for package, one in found:
         fixed = ", ".join(one["fix_versions"]) or "no version yet"
-        print(f"{package['name']} {package['version']}: {one['id']}, mended in {fixed}", file=sys.stderr)
+        print(f"{package['name']} {package['version']}: {one['id']}, fixed in {fixed}", file=sys.stderr)
     unknown = [package["name"] for package in packages if "skip_reason" in package]
     if unknown:
         text = f"NOT AUDITED: {len(unknown)} of {len(packages)} dependencies ({', '.join(unknown[:3])}, ...)"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From a clone to a figure, as a newcomer types it: each command, what it says, and the seconds that it took.
-# `examples/walk.sh FOLDER` clones this checkout into FOLDER, a new one, and walks there; FOLDER stays. What the
-# commands say is folded at 80 characters.
+# Runs the commands of a new user, from a clone to a figure, and prints each command, its output and its seconds.
+# `examples/walk.sh FOLDER` clones this checkout into the new folder FOLDER, which is kept. Output is folded at 80
+# characters.
 set -euo pipefail
 root=$(realpath "$(dirname "$0")/..")
 folder=${1:?the new folder of the clone}

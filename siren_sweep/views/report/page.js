@@ -1,12 +1,12 @@
 "use strict";
-// What the page holds compressed. Browsers since 2023 have what unpacks it.
+// The text of a compressed script element. Browsers have had DecompressionStream since 2023.
 async function unpacked(id) {
   const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (one) => one.charCodeAt(0));
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
-// A frame that is still being written: until it is gone the page has not loaded, and no program prints it half drawn.
+// While this frame is open the page counts as loading, so that no program prints it before its charts are drawn.
 const frame = document.head.appendChild(document.createElement("iframe"));
-frame.contentDocument?.open(); // which a page in another one's frame may not have
+frame.contentDocument?.open(); // there is no contentDocument where the page is in a frame of another page
 const [code, texts] = await Promise.all(["plotly", "charts"].map(unpacked));
 document.head.append(Object.assign(document.createElement("script"), { textContent: code }));
 const charts = JSON.parse(texts);
@@ -15,12 +15,12 @@ const options = {
   toImageButtonOptions: { format: "svg" },
 };
 
-// A chart is drawn when it can be seen: those of a closed block when it is opened.
+// Draw a chart, unless it is in a closed block: then it is drawn when the block is opened.
 function draw(place) {
   if (place.dataset.drawn || place.closest("details:not([open])")) return;
   place.dataset.drawn = "yes";
   const { data, layout } = charts[place.dataset.chart];
-  place.style.height = `${layout.height}px`; // which plotly forgets when the window changes its size
+  place.style.height = `${layout.height}px`; // else plotly changes the height with the window's size
   Plotly.newPlot(place, data, layout, options);
 }
 const places = [...document.querySelectorAll("[data-chart]")];
@@ -30,7 +30,7 @@ for (const one of document.querySelectorAll("details")) {
   one.addEventListener("toggle", () => one.querySelectorAll("[data-chart]").forEach(draw));
 }
 
-// Paper is narrower than most windows.
+// For printing, charts get the width of the paper.
 addEventListener("beforeprint", () => {
   for (const place of places) if (place.dataset.drawn) Plotly.relayout(place, { width: place.closest(".wide") ? 680 : 660 });
 });
@@ -38,7 +38,7 @@ addEventListener("afterprint", () => {
   for (const place of places) if (place.dataset.drawn) Plotly.relayout(place, { width: null, autosize: true });
 });
 
-// The trials' table: sorted by a head, what has no value last; shown by the words that are pressed.
+// The table of trials: a click on a head sorts it, with missing values last; the pressed words filter it.
 const table = document.getElementById("trials");
 table.tHead.addEventListener("click", (event) => {
   const head = event.target.closest("th");
@@ -72,7 +72,7 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   try {
     await navigator.clipboard.writeText(button.dataset.copy);
-  } catch {  // a page from disk may not: the older way
+  } catch {  // a page that was opened from disk may not use the clipboard, but may copy a selection
     const text = Object.assign(document.createElement("textarea"), { value: button.dataset.copy });
     document.body.append(text);
     text.select();
@@ -83,7 +83,7 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = "copy"; }, 1500);
 });
 
-// A film that is halted is a canvas with its frame; where the system asks for little motion it begins halted.
+// A halted film is replaced by a canvas with its current frame. With reduced motion in the system, films start halted.
 for (const film of document.querySelectorAll(".film")) {
   const [halt, picture, still] = ["input", "img", "canvas"].map((name) => film.querySelector(name));
   const show = () => {
