@@ -83,7 +83,7 @@ def read_saved(file: Path) -> tuple[Description, dict[str, Tensor]]:
 
     Raises OutputError where it is missing, damaged, or has no description.
     """
-    description = described(file)
+    description = read_description(file)
     if description is None:
         raise OutputError(f"{file} must say what its model is, and does not: an older version wrote it{_again(file)}")
     try:
@@ -92,7 +92,7 @@ def read_saved(file: Path) -> tuple[Description, dict[str, Tensor]]:
         raise _unreadable(file, error) from None
 
 
-def described(file: Path) -> Description | None:
+def read_description(file: Path) -> Description | None:
     """The description in a weights file; None where it has none. Raises OutputError where it is missing or damaged."""
     try:
         with safe_open(file, framework="pt") as opened:

@@ -31,7 +31,7 @@ from siren_sweep.train.model import Model
 from siren_sweep.train.pictures import prediction_figure, save_figure
 from siren_sweep.train.report import shown_r2
 from siren_sweep.train.siren import in_data_units
-from siren_sweep.train.weights_file import Description, describe, described, saved_bytes
+from siren_sweep.train.weights_file import Description, describe, read_description, saved_bytes
 from siren_sweep.views.best import PICTURES, best_entry, provenance
 from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.film import film_images, write_mp4, write_webp
@@ -160,7 +160,7 @@ def _model(
         if not file.is_file():
             raise OutputError(f"a block is exported from the files of its best run, and there is no {file}")
     cfg, weights = read_config(saved.config), load_file(saved.weights)
-    description = described(saved.weights) or _description(block, best, cfg, outputs)
+    description = read_description(saved.weights) or _description(block, best, cfg, outputs)
     origin = provenance(block, best, description.provenance)
     return dataclasses.replace(description, config=cfg, provenance=origin), weights
 

@@ -18,8 +18,8 @@ from siren_sweep.study.stored import mark_ended, mark_shown
 from siren_sweep.study.stored_trials import TrialWriter, read_trials
 from siren_sweep.study.studies import trial_id, winner
 from siren_sweep.views.mlflow.address import VARIABLE
-from siren_sweep.views.mlflow.described import Links, best_so_far, block_note
 from siren_sweep.views.mlflow.mirror import CopiedError, Mirror
+from siren_sweep.views.mlflow.run_texts import Links, best_so_far, block_note
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # as MLflow imports its own agents
 TWO = [

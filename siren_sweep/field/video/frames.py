@@ -18,7 +18,7 @@ IMAGES_FPS = 25.0  # frames a second of a folder of images, by default
 _MISSING_S = 0.1  # a file whose frames end this long before its stated length has lost its end
 
 
-class Look:
+class FrameConverter:
     """How the frames of one file are converted to luminance: their rotation, and the shape of a pixel.
 
     One object serves all frames of a file: PyAV keeps in memory each frame whose side data are read, and each
@@ -33,7 +33,7 @@ class Look:
         """
         from av.video.reformatter import VideoReformatter
 
-        self._converter = VideoReformatter()
+        self._reformatter = VideoReformatter()
         matrix = next((bytes(data) for data in first.side_data if data.type.name == "DISPLAYMATRIX"), None)
         a, b, _, c, d = (1, 0, 0, 0, 1) if matrix is None else np.frombuffer(matrix, "<i4", count=5).tolist()
         if (a or d) and (b or c):
@@ -48,7 +48,7 @@ class Look:
 
         It is the video's own luma, corrected for the video's range and bit depth.
         """
-        grey = self._converter.reformat(frame, format="gray16le").to_ndarray()
+        grey = self._reformatter.reformat(frame, format="gray16le").to_ndarray()
         return np.asarray((grey.T if self._lying else grey)[self._turned])
 
 
@@ -59,7 +59,7 @@ class Shown:
     start_s: float
     end_s: float
     frame: Any  # av.VideoFrame
-    look: Look
+    converter: FrameConverter
 
 
 class Video:
@@ -98,7 +98,7 @@ class Video:
                 yield Shown(place / self.fps, (place + 1) / self.fps, *decoded)
             return
         last, first_s = None, 0.0
-        for number, (frame, look) in enumerate(self._decoded(self.path)):
+        for number, (frame, converter) in enumerate(self._decoded(self.path)):
             start_s = number / self.fps if frame.time is None else frame.time
             first_s = start_s if last is None else first_s
             start_s -= first_s
@@ -107,7 +107,7 @@ class Video:
                     continue  # it is never shown
                 yield replace(last, end_s=start_s)
             lasts_s = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 1 / self.fps
-            last = Shown(start_s, start_s + lasts_s, frame, look)
+            last = Shown(start_s, start_s + lasts_s, frame, converter)
         if last is None:
             raise DataError(f"{self.path} must hold frames, and its video stream has none that can be decoded")
         yield last
@@ -115,20 +115,20 @@ class Video:
         if self.duration_s and end_s < self.duration_s - max(_MISSING_S, 2 / self.fps):
             raise self._broken(self.path, f"it ends at {end_s:.2f} of {self.duration_s:.2f} seconds", end_s)
 
-    def _decoded(self, path: Path) -> Iterator[tuple[Any, Look]]:
+    def _decoded(self, path: Path) -> Iterator[tuple[Any, FrameConverter]]:
         import av
 
         n, end_s = 0, 0.0
         with self._opened(path) as container:
             stream = self._stream(container)
             stream.thread_type = "AUTO"
-            look: Look | None = None
+            converter: FrameConverter | None = None
             try:
                 for frame in container.decode(stream):
                     if frame.is_corrupt:
                         raise self._broken(path, f"its frame {n} is damaged", end_s)
-                    look = look or Look(frame, float(stream.sample_aspect_ratio or 1))
-                    yield frame, look
+                    converter = converter or FrameConverter(frame, float(stream.sample_aspect_ratio or 1))
+                    yield frame, converter
                     n, end_s = n + 1, (n + 1) / self.fps
             except av.FFmpegError as error:
                 raise self._broken(path, f"its frame {n} cannot be decoded: {error.strerror}", end_s) from error

@@ -118,7 +118,7 @@ class _Eye:
 
     def light(self, shown: Shown) -> np.ndarray:
         """The light (n_columns,) float32 in [0, 1] of a frame."""
-        picture, aspect = self._cropped(shown.look.luminance(shown.frame)), shown.look.aspect
+        picture, aspect = self._cropped(shown.converter.luminance(shown.frame)), shown.converter.aspect
         if self._known != (picture.shape, aspect):
             how, (height, width) = self._rendering, picture.shape
             receptors = Receptors(self._columns, height, width, aspect=aspect, shape=how.shape, width_deg=how.width_deg)

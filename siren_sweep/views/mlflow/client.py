@@ -11,8 +11,8 @@ from optuna.study import Study
 from siren_sweep.paths import OutputPaths, sqlite_url
 from siren_sweep.study.stored import read_tracked_to, sweep_id
 from siren_sweep.views.mlflow.address import HOST, PORT
-from siren_sweep.views.mlflow.described import Links
-from siren_sweep.views.mlflow.experiment import Sweep
+from siren_sweep.views.mlflow.experiment import SweepIdentity
+from siren_sweep.views.mlflow.run_texts import Links
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,7 +30,7 @@ def run_pages(outputs: OutputPaths, name: str, first: Study) -> dict[str, str]:
     pages = tracked.uri if tracked.uri and tracked.uri.startswith("http") else f"http://{HOST}:{PORT}"
     try:
         client = client_of(tracked.uri or sqlite_url(outputs.mlflow_db))
-        own = client.search_experiments(filter_string=Sweep(name, sweep_id(first)).tag)[:1]
+        own = client.search_experiments(filter_string=SweepIdentity(name, sweep_id(first)).tag)[:1]
         return {
             run.data.tags.get("key", ""): f"{pages.rstrip('/')}/{Links(one.experiment_id).run(run.info.run_id)}"
             for one in own

@@ -32,7 +32,7 @@ _ARTIFACTS = {
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepIdentity:
     """The name of a sweep, and an id that tells it from others of that name."""
 
     name: str
@@ -49,7 +49,7 @@ class Sweep:
         return f"tags.{TAG} = '{self.id}'"
 
 
-def experiment_of(client: MlflowClient, sweep: Sweep, artifacts: str | None) -> Experiment:
+def experiment_of(client: MlflowClient, sweep: SweepIdentity, artifacts: str | None) -> Experiment:
     """The experiment of a sweep. Where there is none it is made, with its artifacts at the address `artifacts`.
 
     Raises OutputError where a person has deleted it, for good or not.
@@ -74,7 +74,7 @@ def experiment_of(client: MlflowClient, sweep: Sweep, artifacts: str | None) -> 
     return found[0]
 
 
-def model_of(client: MlflowClient, sweep: Sweep) -> str:
+def model_of(client: MlflowClient, sweep: SweepIdentity) -> str:
     """The name of a sweep's registered model, which is made where there is none."""
     from mlflow.exceptions import MlflowException
 

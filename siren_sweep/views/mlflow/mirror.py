@@ -24,9 +24,9 @@ from siren_sweep.study.records import Block, Mirrored, Trial
 from siren_sweep.study.stored import new_sweep_id, read_block, read_mirrored, sweep_id, write_mirrored
 from siren_sweep.study.stored_trials import read_trials
 from siren_sweep.study.studies import Winner, winner
-from siren_sweep.views.mlflow import described
+from siren_sweep.views.mlflow import run_texts
 from siren_sweep.views.mlflow.client import all_runs, client_of
-from siren_sweep.views.mlflow.experiment import MADE, MARK, Sweep, experiment_of, find_artifacts
+from siren_sweep.views.mlflow.experiment import MADE, MARK, SweepIdentity, experiment_of, find_artifacts
 from siren_sweep.views.mlflow.registry import register
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Mirror:
 
     def __init__(self, uri: str | None, outputs: OutputPaths, paths: SweepPaths, first: Study) -> None:
         self._paths, self._first = paths, first
-        self._sweep = Sweep(paths.root.name, sweep_id(first))
+        self._sweep = SweepIdentity(paths.root.name, sweep_id(first))
         own = uri in (None, sqlite_url(outputs.mlflow_db))
         if own:
             create_once(outputs.mlflow_db, _make_tables)
@@ -76,10 +76,10 @@ class Mirror:
         self._known = read_mirrored(first)
         self.copied = found.tags.get(MARK, "") not in ("", *self._known.marks)
         if self.copied:
-            self._sweep, self._known = Sweep(paths.root.name, new_sweep_id(first)), Mirrored()
+            self._sweep, self._known = SweepIdentity(paths.root.name, new_sweep_id(first)), Mirrored()
             found = experiment_of(self._asked, self._sweep, artifacts)
         self._experiment_id, self.experiment = str(found.experiment_id), str(found.name)
-        self._links = described.Links(self._experiment_id)
+        self._links = run_texts.Links(self._experiment_id)
         self._sent = self._known_runs()
         if (made := found.tags.get(MADE, "")) == self._known.experiment:
             gone = {*self._known.keys} - self._sent.keys()
@@ -125,14 +125,14 @@ class Mirror:
         first = read_block(blocks[min(blocks)])
         news, n_sent = False, len(self._sent)
         of_first = read_trials(blocks[min(blocks)])
-        sweep = self._run("sweep", None, described.shown_sweep(self._sweep.name, first, of_first))
+        sweep = self._run("sweep", None, run_texts.shown_sweep(self._sweep.name, first, of_first))
         for number, study in blocks.items():
             if number in self._over:
                 continue
             known = read_block(study)
             studies = [study] + ([validations[number]] if number in validations else [])
             trials = [(own.study_name, trial) for own in studies for trial in read_trials(own)]
-            shown = described.shown_block(self._sweep.name, known, [trial for _, trial in trials])
+            shown = run_texts.shown_block(self._sweep.name, known, [trial for _, trial in trials])
             block = self._run(study.study_name, sweep, shown)
             begun = [(name, trial) for name, trial in trials if trial.state is not TrialState.WAITING]
             if block.ended and not block.deleted:
@@ -145,7 +145,7 @@ class Mirror:
             for own, trial in begun:
                 self._send_trial(own, trial, block, known)
             if not block.deleted:
-                points = described.best_so_far(read_trials(study))[block.n_best :]
+                points = run_texts.best_so_far(read_trials(study))[block.n_best :]
                 self._log(block, [("best_r2", value, when, step) for step, value, when in points])
                 block.n_best += len(points)
                 if known.ended and (known.shown or over):
@@ -165,11 +165,11 @@ class Mirror:
         for number, study in blocks.items():
             best, known = winner(study, validations.get(number)), read_block(study)
             own[number] = (known, best.final_r2 if best and known.ended else None, self._sent[study.study_name].run_id)
-        note = described.sweep_note(self._sweep.name, own, self._links)
-        self._client.set_tag(sweep.run_id, described.NOTE, note)
+        note = run_texts.sweep_note(self._sweep.name, own, self._links)
+        self._client.set_tag(sweep.run_id, run_texts.NOTE, note)
 
     def _send_trial(self, study: str, trial: Trial, parent: _Sent, block: Block) -> None:
-        shown = described.shown_trial(self._sweep.name, block, trial)
+        shown = run_texts.shown_trial(self._sweep.name, block, trial)
         run = self._run(trial_folder(study, trial.number), parent, shown)
         if run.ended or run.deleted:
             return
@@ -182,7 +182,7 @@ class Mirror:
         saved = self._paths.trial(study, trial.number)
         ending = {"state": trial.state.name, "status": outcome.status, "stop_step": outcome.stop_step}
         ending |= {"reason": outcome.reason} if outcome.reason else {}
-        self._log(run, tags=ending | described.provenance_tags(saved.weights))
+        self._log(run, tags=ending | run_texts.provenance_tags(saved.weights))
         self._log_files(run, [saved.config, saved.weights])
         self._client.set_terminated(run.run_id, RUN_STATUS[trial.state], _end_ms(trial))
         run.ended = True
@@ -192,7 +192,7 @@ class Mirror:
         if not new:
             return
         assert trial.began is not None
-        start_ms = described.milliseconds(trial.began)
+        start_ms = run_texts.milliseconds(trial.began)
         points = []
         for report in new:
             # A second attempt goes on from the first one's reports, and may be faster: times must not go back.
@@ -204,7 +204,7 @@ class Mirror:
     def _end_block(self, study: Study, best: Winner | None, number: int, block: _Sent, sweep: _Sent) -> None:
         if best is not None:
             saved = self._paths.trial(best.study, best.run.number)
-            origin = described.provenance_tags(saved.weights)
+            origin = run_texts.provenance_tags(saved.weights)
             self._log_result(block, best.run)
             self._log(block, tags=origin | {"best_trial": best.searched.number})
             if not sweep.deleted:
@@ -215,8 +215,8 @@ class Mirror:
         self._send_views(number, block)
         keys = [trial_folder(study.study_name, trial.number) for trial in read_trials(study)]
         of_trials = [self._sent[key].run_id for key in keys if key in self._sent and not self._sent[key].deleted]
-        note = described.block_note(study, best, self._links, block.run_id, of_trials, self._paths.report.exists())
-        self._client.set_tag(block.run_id, described.NOTE, note)
+        note = run_texts.block_note(study, best, self._links, block.run_id, of_trials, self._paths.report.exists())
+        self._client.set_tag(block.run_id, run_texts.NOTE, note)
         self._client.set_terminated(block.run_id, "FINISHED" if best else "FAILED")
         block.ended = True
 
@@ -229,7 +229,7 @@ class Mirror:
         for folder, files in views:
             self._log_files(block, files, folder)
 
-    def _run(self, key: str, parent: _Sent | None, shown: described.Shown) -> _Sent:
+    def _run(self, key: str, parent: _Sent | None, shown: run_texts.Shown) -> _Sent:
         """The run of a sweep, block or trial, which is made where MLflow has none.
 
         Where the parent was deleted, nothing is made below it, and the parent is returned.
@@ -244,7 +244,7 @@ class Mirror:
         sent = self._sent[key]
         if not (sent.described or sent.ended or sent.deleted):  # made just now, or by a mirror that was cut off here
             self._log(sent, params=shown.params)
-            self._client.log_inputs(sent.run_id, datasets=[described.data_input(shown.block)])
+            self._client.log_inputs(sent.run_id, datasets=[run_texts.data_input(shown.block)])
             sent.described = True
         return sent
 
@@ -299,4 +299,4 @@ def _make_tables(database: Path) -> None:
 
 def _end_ms(trial: Trial) -> int:
     assert trial.told is not None
-    return described.milliseconds(trial.told)
+    return run_texts.milliseconds(trial.told)

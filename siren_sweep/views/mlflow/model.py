@@ -17,14 +17,14 @@ from siren_sweep.config.config_file import read_config
 from siren_sweep.field import UNSCALED
 from siren_sweep.paths import TrialPaths
 from siren_sweep.train.fit import Fit
-from siren_sweep.train.weights_file import described
+from siren_sweep.train.weights_file import read_description
 
 
 class Luminance:
     """A trained SIREN as a function of (t, x, y)."""
 
     def __init__(self, saved: TrialPaths) -> None:
-        said = described(saved.weights)  # None for weights of an older version, which did not scale
+        said = read_description(saved.weights)  # None for weights of an older version, which did not scale
         self._fit = Fit(read_config(saved.config), load_file(saved.weights), said.scaling if said else UNSCALED)
 
     def predict(self, model_input: Mapping[str, Any]) -> np.ndarray:

@@ -21,7 +21,7 @@ from siren_sweep.study.stored import read_block
 from siren_sweep.study.studies import Winner
 from siren_sweep.train.report import shown_r2
 from siren_sweep.views.mlflow.address import VARIABLE
-from siren_sweep.views.mlflow.experiment import Sweep, model_of
+from siren_sweep.views.mlflow.experiment import SweepIdentity, model_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +31,9 @@ LOADER = "siren_sweep.views.mlflow.model"
 _REGISTERED = "registered_trial"
 
 
-def register(client: MlflowClient, run_id: str, sweep: Sweep, study: Study, best: Winner, saved: TrialPaths) -> None:
+def register(
+    client: MlflowClient, run_id: str, sweep: SweepIdentity, study: Study, best: Winner, saved: TrialPaths
+) -> None:
     """Register a block's winner as a version of the sweep's model, unless that was done before for the same trial.
 
     `run_id` is the block's run. May raise whatever MLflow raises.

@@ -17,7 +17,7 @@ from siren_sweep.errors import DataError, SweepError
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.train.pictures import TRACE_FRAMES, middle_frames, predict, trace_columns
-from siren_sweep.train.weights_file import described
+from siren_sweep.train.weights_file import read_description
 from siren_sweep.views.best import PICTURES, provenance
 from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.report import figures
@@ -48,7 +48,7 @@ def prediction(block: BlockView, paths: SweepPaths, outputs: OutputPaths) -> Pre
     film = paths.best_file(block.number, ".webp")
     saved = paths.trial(block.winner.study, block.winner.run.number)
     try:
-        said = described(saved.weights)
+        said = read_description(saved.weights)
         return Prediction(
             traces=_traces(block, paths, outputs),
             film=f"data:image/webp;base64,{base64.b64encode(film.read_bytes()).decode()}" if film.is_file() else "",

@@ -84,10 +84,10 @@ def milliseconds(when: datetime.datetime) -> int:
 
 def provenance_tags(weights: Path) -> dict[str, Any]:
     """The provenance in a weights file: versions, commit, machine, precision. Empty where there is no such file."""
-    from siren_sweep.train.weights_file import described
+    from siren_sweep.train.weights_file import read_description
 
     try:
-        found = described(weights) if weights.exists() else None
+        found = read_description(weights) if weights.exists() else None
     except OutputError:  # a damaged file
         found = None
     own = dict(found.provenance) if found else {}
