@@ -24,7 +24,7 @@ CASES: list[dict[str, Any]] = [
     {"frames": 1000, "hidden": 128, "layers": 3, "omega": 30, "T_period": 300, "steps": 1500},
 ]
 
-AS_STORED = {  # settings of the runs whose results are stored
+AS_STORED: dict[str, Any] = {  # settings of the runs whose results are stored
     "adam_beta2": 0.999,
     "turn_limit": 0.0,
     "first_layer_init": "plain",
