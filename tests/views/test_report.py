@@ -42,9 +42,10 @@ from siren_sweep.train.report import shown_r2
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.grades import grade
-from siren_sweep.views.report.figures import timeline, traces
+from siren_sweep.views.report.figures import learning_curves, timeline, traces
 from siren_sweep.views.report.page import write_report
 from siren_sweep.views.report.search_figures import MOST_CONTOURED, MOST_RANKED, block_figures, parameter_importances
+from siren_sweep.views.report.trial_facts import MOST_LINES, best_and_spread
 
 NAME = """odd <b>"name" & it's $one"""
 REASON = 'diverged <img src=x onerror=alert(1)> & "more"'
@@ -530,8 +531,20 @@ def test_many_trials_make_no_large_figures() -> None:
     block = view(one_block(trials))
     _, ranked, told = parameter_importances([block])
     assert told.startswith(f"From {MOST_RANKED} of 400 trials")
-    panels = [trace for trace in block_figures(block, ranked)["Contours"].data if trace.type == "contour"]
+    found = block_figures(block, ranked)
+    lines = list(found["Parallel coordinates"].select_traces({"mode": "lines"}))
+    assert len(lines) == len(learning_curves(block).data) == MOST_LINES
+    panels = [trace for trace in found["Contours"].data if trace.type == "contour"]
     assert 10 < max(len(trace.y) for trace in panels if trace.y is not None) <= MOST_CONTOURED + 2
+
+
+def test_of_many_lines_the_best_are_drawn_and_others_from_first_to_last() -> None:
+    few, many = list(range(MOST_LINES)), list(range(10 * MOST_LINES))
+    assert best_and_spread(few) == few
+    drawn, half = list(best_and_spread(many)), MOST_LINES // 2
+    assert drawn[:half] == many[:half]
+    assert (drawn[half], drawn[-1]) == (half, many[-1])
+    assert len({*drawn}) == MOST_LINES
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-5, 1e4])

@@ -18,7 +18,7 @@ from siren_sweep.train.report import shown_r2
 from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.grades import EXCELLENT
 from siren_sweep.views.report.error_scale import error, log_error
-from siren_sweep.views.report.trial_facts import curve_of, reason_of, state_of, training_intervals
+from siren_sweep.views.report.trial_facts import best_and_spread, curve_of, reason_of, state_of, training_intervals
 from siren_sweep.views.sampled import part
 from siren_sweep.views.ucb import ranking
 
@@ -99,16 +99,19 @@ def _mark_blocks(figure: go.Figure, blocks: Iterable[BlockView]) -> None:
 
 
 def learning_curves(block: BlockView) -> go.Figure:
-    """1 - R2 of each trial of a block by training step, at its reports.
+    """1 - R2 of trials of a block by training step, at their reports.
 
     A mark shows the last report of a trial that did not finish, and each report at which a trial paused and went on.
     """
     figure = go.Figure()
     named = set()
-    for trial in sorted(block.trials, key=lambda trial: trial is block.best):
-        points, state = curve_of(trial), _state(block, trial)
-        if not points:
+    curves = [trial for trial in block.trials if curve_of(trial)]
+    ranked = sorted(curves, key=lambda trial: (trial is not block.best, -(trial.last_r2 or 0.0)))
+    drawn = {trial.number for trial in best_and_spread(ranked)}
+    for trial in sorted(curves, key=lambda trial: trial is block.best):
+        if trial.number not in drawn:
             continue
+        points, state = curve_of(trial), _state(block, trial)
         end = "circle" if state in ("best", "finished") else SYMBOLS[state]
         paused = {stint.fraction for stint in trial.stints}
         at = [report.fraction in paused for report in trial.reports if math.isfinite(report.r2)]
@@ -267,7 +270,8 @@ def _branches(
         parent = trial.plan.parent
         if parent is not None and parent in places:
             (depth, row), (over, above) = places[trial.number], places[parent]
-            x, y = [*x, over, over, depth, None], [*y, above, row, row, None]
+            x += (over, over, depth, None)
+            y += (above, row, row, None)
     return x, y
 
 

@@ -31,7 +31,7 @@ from siren_sweep.views.report import figures, search_figures, tables
 from siren_sweep.views.report.error_scale import colour
 from siren_sweep.views.report.other_sweeps import compare_with_others
 from siren_sweep.views.report.prediction import prediction
-from siren_sweep.views.report.trial_facts import curve_of, state_of, training_intervals
+from siren_sweep.views.report.trial_facts import MOST_LINES, curve_of, state_of, training_intervals
 
 
 def write_report(
@@ -76,9 +76,13 @@ def write_report(
         file.write_text(table, "utf-8")
 
 
+_OF_MANY = f"of more than {MOST_LINES}, the best {MOST_LINES // 2} and as many spread over the others"
 # The charts of a block by the name under which the page stores them: heading and explanation.
 _BLOCK_FIGURES = {
-    "curves": ("Learning curves", "R² at the reports of each trial. A mark shows the last report of a stopped trial."),
+    "curves": (
+        "Learning curves",
+        f"R² at the reports of each trial ({_OF_MANY}). A mark shows the last report of a stopped trial.",
+    ),
     "Contours": (
         "Contours",
         "The error, interpolated between the finished trials, over pairs of the most important parameters. Of many "
@@ -89,7 +93,7 @@ _BLOCK_FIGURES = {
         "Each trial is to the right of its parent. A larger mark means more visits: the trial itself and its "
         "descendants. UCB is computed from R² so far; the sampler uses the final score that it predicts.",
     ),
-    "Parallel coordinates": ("Parallel coordinates", "One line for each finished trial."),
+    "Parallel coordinates": ("Parallel coordinates", f"One line for each finished trial ({_OF_MANY})."),
     "Slices": ("Slices", "The error of each finished trial by one parameter. Later trials are darker."),
     "timeline": ("Timeline", "When each slot trained which trial."),
 }

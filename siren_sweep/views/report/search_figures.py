@@ -22,6 +22,7 @@ from siren_sweep.search.tree import rank_rewards
 from siren_sweep.study.records import Trial
 from siren_sweep.views.blocks import BlockView
 from siren_sweep.views.report.error_scale import log_error
+from siren_sweep.views.report.trial_facts import best_and_spread
 
 ERROR = "log10(1 - R²)"
 FEWEST_TRIALS, TRIALS_A_PARAMETER = 10, 2  # with fewer trials the forest splits by chance
@@ -54,13 +55,12 @@ def block_figures(block: BlockView, ranked: Sequence[str]) -> dict[str, go.Figur
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         found = {
-            "Parallel coordinates": plot_parallel_coordinate(study, params=names, **asked),
+            "Parallel coordinates": plot_parallel_coordinate(_drawn(study, trials), params=names, **asked),
             "Slices": plot_slice(study, params=names, **asked),
         }
         if len(names) > 1:
-            best = optuna.create_study(direction="maximize")
-            best.add_trials(sorted(trials, key=_target)[:MOST_CONTOURED])
-            found["Contours"] = plot_contour(best, params=names[:_CONTOURS], **asked)
+            best = sorted(trials, key=_target)[:MOST_CONTOURED]
+            found["Contours"] = plot_contour(_study_of(best), params=names[:_CONTOURS], **asked)
     if "Contours" in found:
         found["Contours"].update_layout(height=480)
     for figure in (found[name] for name in ("Slices", "Contours") if name in found):
@@ -180,6 +180,18 @@ def _shown_study(trials: Sequence[FrozenTrial]) -> Study:
             study.add_trial(create_trial(value=trial.value, params=params, distributions=distributions))
         else:
             study.add_trial(create_trial(state=TrialState.FAIL))  # so that the others keep their numbers
+    return study
+
+
+def _drawn(study: Study, trials: Sequence[FrozenTrial]) -> Study:
+    """The study of a block's finished trials, or one of those whose lines are drawn."""
+    drawn = best_and_spread(sorted(trials, key=_target))
+    return study if len(drawn) == len(trials) else _study_of(sorted(drawn, key=lambda trial: trial.number))
+
+
+def _study_of(trials: Sequence[FrozenTrial]) -> Study:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
     return study
 
 

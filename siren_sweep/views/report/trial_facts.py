@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
+from typing import TypeVar
 
+import numpy as np
 from optuna.trial import TrialState
 
 from siren_sweep.study.records import Trial
+
+MOST_LINES = 300  # of a figure that has one for each trial: more of them cover each other, and a browser draws for long
+
+T = TypeVar("T")
+
+
+def best_and_spread(ranked: Sequence[T]) -> Sequence[T]:
+    """The trials that a figure of lines shows, given the best one first: all, or of many the best half of `MOST_LINES`,
+    and as many spread evenly over the rest."""
+    if len(ranked) <= MOST_LINES:
+        return ranked
+    best, rest = ranked[: MOST_LINES // 2], ranked[MOST_LINES // 2 :]
+    places = np.linspace(0, len(rest) - 1, MOST_LINES - len(best))
+    return [*best, *(rest[int(place)] for place in places)]
 
 
 def curve_of(trial: Trial) -> list[tuple[int, float]]:
