@@ -45,11 +45,16 @@ class Told(Study):
 
     def __init__(self, storage: BaseStorage, study: Study, last: int) -> None:
         super().__init__(study.study_name, storage, study.sampler, study.pruner)
-        self._last = last
+        self._study, self._last = study, last
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """As `optuna.Study.user_attrs`."""
+        return self._study.user_attrs
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """As `optuna.Study.get_trials`."""
-        shown = [self._shown(trial) for trial in super().get_trials(deepcopy=False)]
+        shown = [self._shown(trial) for trial in self._study.get_trials(deepcopy=False)]
         found = [trial for trial in shown if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
 

@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from siren_sweep.study.records import Outcome, Stint, TrialPlan
+from siren_sweep.study.records import Outcome, Stint, Trial, TrialPlan
 from siren_sweep.study.storage import wait_for
 from siren_sweep.study.stored import read_plan, write_told
 from siren_sweep.study.stored_trials import TrialWriter, read_trials, trial_values
@@ -20,9 +20,18 @@ from siren_sweep.study.studies import one_trial, open_batch, trial_id
 from siren_sweep.sweep.open_trials import OpenTrials
 
 
-def enqueue_plan(storage: BaseStorage, study: Study, batch: int, distributions: Mapping[str, BaseDistribution]) -> None:
-    """Add the planned trials of a batch that the study lacks, and resume its paused trials: one write for each."""
-    places = _Places(study)
+def enqueue_plan(
+    storage: BaseStorage,
+    study: Study,
+    batch: int,
+    distributions: Mapping[str, BaseDistribution],
+    known: Sequence[Trial] | None = None,
+) -> None:
+    """Add the planned trials of a batch that the study lacks, and resume its paused trials: one write for each.
+
+    `known` are the study's trials, where the caller has read them already.
+    """
+    places = _Places(study, known)
     for one in read_plan(study, batch):
         if one.goes_on is not None:
             _take_up(storage, study, one.goes_on, one.plan)
@@ -39,18 +48,22 @@ def enqueue_plan(storage: BaseStorage, study: Study, batch: int, distributions: 
 class _Places:
     """The batches and slots of a study that have a trial. They are read again after a write that was not confirmed."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, known: Sequence[Trial] | None) -> None:
         self._study = study
-        self._taken: set[tuple[int, int]] | None = None
+        self._taken = None if known is None else _places(known)
 
     def add(self, trial: FrozenTrial, place: tuple[int, int]) -> None:
         """Add a planned trial at a place (batch, slot), unless that has one."""
         taken, self._taken = self._taken, None
         if taken is None:
-            taken = {(other.plan.batch, other.plan.slot) for other in read_trials(self._study)}
+            taken = _places(read_trials(self._study))
         if place not in taken:
             self._study.add_trial(trial)
         self._taken = {*taken, place}
+
+
+def _places(trials: Sequence[Trial]) -> set[tuple[int, int]]:
+    return {(trial.plan.batch, trial.plan.slot) for trial in trials}
 
 
 def _take_up(storage: BaseStorage, study: Study, number: int, plan: TrialPlan) -> None:

@@ -35,6 +35,7 @@ class Instructions:
     def __init__(self, storage: BaseStorage, paths: SweepPaths, n_iter_block: int) -> None:
         self._storage, self._file, self._n_iter_block = storage, paths.user_input, n_iter_block
         self._n_before: int | None = None  # how many there were when this process started
+        self._stored: list[Instruction] | None = None  # which only this process writes
         self._had_file = False
         self._told: set[str] = set()
 
@@ -99,17 +100,18 @@ class Instructions:
             answer = f"{decided.answer} (no. {number}, {when})"
             known.append(replace(decided, number=number, line=one.line, block=block, after_batch=after, answer=answer))
         write_instructions(self._first(), known)
+        self._stored = known
         self._acknowledge()
 
     def _acknowledge(self) -> bool:
         """Update the file to what is stored; returns False where it cannot be written."""
-        first, records = self._first(), self._records()
-        new = records[n_answered(first) :]
+        records = self._records()
+        new = records[n_answered(self._first()) :] if records else []
         note = user_input.acknowledge(self._file, [(one.line, one.answer) for one in new])
         if note:
             self._tell(f"{note}; what it asks is read again when it can be answered")
         elif new:
-            write_answered(first, len(records))
+            write_answered(self._first(), len(records))
         return note is None
 
     def _make_file(self) -> None:
@@ -133,7 +135,9 @@ class Instructions:
         return first
 
     def _records(self) -> list[Instruction]:
-        return read_instructions(self._first())
+        if self._stored is None:
+            self._stored = read_instructions(self._first())
+        return list(self._stored)
 
 
 def _decision(answer: str, **changes: Any) -> Instruction:

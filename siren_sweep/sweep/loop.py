@@ -32,7 +32,6 @@ from siren_sweep.study.studies import (
     best_trial,
     create,
     load,
-    open_batch,
     open_batches,
     open_storage,
     study_name,
@@ -252,11 +251,11 @@ class Sweep:
         Raises SweepStateError where the program was changed.
         """
         program_files.check()
-        while len(open_batches(study)) < self._cfg.cluster.n_batches:
+        while len(open_ := open_batches(study)) < self._cfg.cluster.n_batches:
             self._instructions.take(start, study)
             if self._instructions.stop_block(start.number) or not self._planner.plan(study, start):
                 break
-        return open_batch(study) is not None
+        return bool(open_)
 
     def _study(self, start: BlockStart) -> Study:
         block = Block(

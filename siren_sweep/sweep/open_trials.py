@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 
 from optuna.storages import BaseStorage
@@ -74,8 +75,8 @@ class OpenTrials:
     def note(self, trials: Iterable[Trial]) -> None:
         """Write the trials' hypotheses as notes for optuna-dashboard."""
         study_id = self._storage.get_study_id_from_name(self._study.study_name)
-        plans = {trial_id(self._storage, self._study, trial.number): trial.plan for trial in trials}
-        write_notes(self._storage, study_id, plans)
+        id_of = functools.partial(self._storage.get_trial_id_from_study_id_trial_number, study_id)
+        write_notes(self._storage, study_id, {id_of(trial.number): trial.plan for trial in trials})
 
     def overrides(self, trial: Trial, n_threads: int) -> list[str]:
         """The Hydra overrides of one trial: those of the person's command, then those of its plan."""

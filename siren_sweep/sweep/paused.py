@@ -18,8 +18,11 @@ from siren_sweep.study.studies import paused_trials, told_trials, trial_id
 MOST_BYTES = 4 << 30  # for the checkpoints of a block's paused trials
 
 
-def give_up_beyond(storage: BaseStorage, study: Study, paths: SweepPaths, most_bytes: int = MOST_BYTES) -> None:
-    """Tell the study PRUNED of paused trials whose checkpoints exceed `most_bytes`, the least promising ones first."""
+def give_up_beyond(storage: BaseStorage, study: Study, paths: SweepPaths, most_bytes: int = MOST_BYTES) -> bool:
+    """Tell the study PRUNED of paused trials whose checkpoints exceed `most_bytes`, the least promising ones first.
+
+    Returns whether there were any.
+    """
     held, beyond = 0, []
     for trial in sorted(paused_trials(study), key=lambda trial: (-_promise(trial), trial.number)):
         file = paths.trial(study.study_name, trial.number).checkpoint
@@ -27,7 +30,9 @@ def give_up_beyond(storage: BaseStorage, study: Study, paths: SweepPaths, most_b
         if held > most_bytes:
             beyond.append(trial)
     _give_up(storage, study, beyond)
-    discard_checkpoints(study, paths)
+    for trial in beyond:
+        paths.trial(study.study_name, trial.number).checkpoint.unlink(missing_ok=True)
+    return bool(beyond)
 
 
 def give_up_all(storage: BaseStorage, study: Study, paths: SweepPaths) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from optuna.storages import BaseStorage
 from optuna.study import Study
@@ -50,18 +50,19 @@ class Planner:
 
         Of open batches the planner knows the configs, and no results. Each of their trials counts as a full trial.
         """
-        open_ = open_batches(study)
-        seen = Told(self._storage, study, told_batch(study)) if open_ else study
-        give_up_beyond(self._storage, seen, self._paths)
-        seen = ReadOnce(self._storage, seen, still=True)
-        batch = last_batch(study) + 1
+        now = ReadOnce(self._storage, study, still=True)
+        if give_up_beyond(self._storage, self._seen(now), self._paths):
+            now = ReadOnce(self._storage, study, still=True)
+        open_, seen = open_batches(now), self._seen(now)
+        batch = last_batch(now) + 1
         n_open = sum(trial.batch in open_ for trial in read_trials(seen))
         left = n_left(read_trials(seen), self._instructions.n_trials(start.number)) - n_open
         if left <= 0:
             return False
         n = self._cfg.claude.n_parallel
         n = n if self._pauses(start, start.base) else min(n, left)
-        proposals = self._propose(seen, start, batch, n, left)
+        blocks = all_blocks(self._storage)
+        proposals = self._propose(seen, start, blocks, batch, n, left)
         proposals = affordable(seen, proposals, left, [self._pauses(start, one.params) for one in proposals])
         if not proposals:
             if not open_:
@@ -71,9 +72,15 @@ class Planner:
             return False
         if batch == 1:
             write_told(study, 0)
-        write_plan(study, self._placed(seen, start, batch, proposals))
-        enqueue_plan(self._storage, study, batch, start.space.dimensions)
+        write_plan(study, self._placed(seen, start, blocks, batch, proposals))
+        enqueue_plan(self._storage, study, batch, start.space.dimensions, read_trials(now))
         return True
+
+    def _seen(self, now: Study) -> Study:
+        """A study as the search sees it while batches are open."""
+        if not open_batches(now):
+            return now
+        return ReadOnce(self._storage, Told(self._storage, now, told_batch(now)), still=True)
 
     def _pauses(self, start: BlockStart, params: Params) -> list[int]:
         """The numbers of the reports at which a trial with these params pauses."""
@@ -91,11 +98,13 @@ class Planner:
         runs = all_studies(self._storage)
         return AgentProposer(self._cfg, self._paths, runs, (start.number, batch), space, begins, sampler)
 
-    def _placed(self, study: Study, start: BlockStart, batch: int, proposals: Sequence[Proposal]) -> list[PlannedTrial]:
+    def _placed(
+        self, study: Study, start: BlockStart, blocks: Mapping[int, Study], batch: int, proposals: Sequence[Proposal]
+    ) -> list[PlannedTrial]:
         """The plan of each slot. New trials get the next iterations; a resumed trial keeps its own."""
         iterations = {trial.number: trial.plan.iteration for trial in read_trials(study)}
         proposals = renumbered(proposals, len(study.get_trials(deepcopy=False)))
-        others = [other for number, other in all_blocks(self._storage).items() if number != start.number]
+        others = [other for number, other in blocks.items() if number != start.number]
         following = itertools.count(1 + sum(len(read_trials(other)) for other in [*others, study]))
         planned = []
         for slot, proposal in enumerate(proposals):
@@ -118,9 +127,10 @@ class Planner:
             planned.append(PlannedTrial(proposal.params, plan, proposal.goes_on))
         return planned
 
-    def _propose(self, study: Study, start: BlockStart, batch: int, n: int, left: int) -> list[Proposal]:
+    def _propose(
+        self, study: Study, start: BlockStart, blocks: Mapping[int, Study], batch: int, n: int, left: int
+    ) -> list[Proposal]:
         seed = self._cfg.training.seed + 1000 * start.number + batch
-        blocks = all_blocks(self._storage)
         known = warm_start.earlier(self._storage, start.space)
         if batch == 1 and self._cfg.sweep.learn_from is not None and not known:
             why = "no trial there has a config that lies in its search space"

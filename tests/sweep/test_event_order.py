@@ -40,6 +40,7 @@ from siren_sweep.study.studies import (
 )
 from siren_sweep.sweep import batch, checks
 from siren_sweep.sweep import loop as sweep
+from siren_sweep.sweep.block import BlockStart
 from siren_sweep.sweep.launcher_trainer import LauncherTrainer
 from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.sweep.planning import Planner
@@ -303,6 +304,33 @@ def test_with_several_batches_open_the_table_follows_from_no_order_of_ends_crash
     for left in range(1, storage.n_writes, 45):
         crashes = [(left, left % 2 == 0), (left // 3 + 1, left % 2 == 1)]
         assert interrupted(wide, crashes, {left % 12, 7}, order=left) == expected
+
+
+def test_a_batch_is_planned_from_one_reading_of_its_block_s_trials(
+    config: Config, views_off: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many batches open it is their trials, which the storage reads anew each time, that take long."""
+    read, asked, plan = FragileStorage.get_all_trials, list[int](), Planner.plan
+    counts: list[int] = []
+
+    def reading(storage: FragileStorage, study_id: int, *args: Any, **kwargs: Any) -> Any:
+        asked.append(study_id)
+        return read(storage, study_id, *args, **kwargs)
+
+    def planning(planner: Planner, study: Study, start: BlockStart) -> bool:
+        asked.clear()
+        planned = plan(planner, study, start)
+        if planned:
+            counts.append(asked.count(storage.get_study_id_from_name(study.study_name)))
+        return planned
+
+    monkeypatch.setattr(FragileStorage, "get_all_trials", reading)
+    monkeypatch.setattr(Planner, "plan", planning)
+    storage, wide = FragileStorage(), copy.deepcopy(config)
+    wide.cluster.n_batches = 3
+    run(wide, storage, set(), order=0)
+    assert counts == [1] * len(counts)
+    assert len(counts) > 3
 
 
 @pytest.mark.parametrize("within", [(Planner, "plan"), (OpenTrials, "begin_attempt"), (batch, "_tell")])
