@@ -28,14 +28,17 @@ from typing import Any
 import optuna
 import sqlalchemy
 from hydra import compose, initialize_config_dir
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.config.schema import N_REPORTS, Block, Config
-from siren_sweep.paths import OutputPaths, SweepPaths
-from siren_sweep.search.policies import make_pruner
+from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
+from siren_sweep.search.policies import make_proposer, make_pruner
+from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study import records
+from siren_sweep.study.storage import engine_settings, with_driver
 from siren_sweep.study.stored import read_plan
 from siren_sweep.study.stored_trials import read_trials, trial_values
 from siren_sweep.study.studies import STORAGE_URL_VARIABLE, create, load, open_batch, open_batches, open_storage
@@ -91,9 +94,10 @@ def composed(n_trials: int, n_batches: int = 1) -> Config:
     return cfg
 
 
-def begun(cfg: Config, paths: SweepPaths, name: str) -> tuple[Study, BlockStart, Planner, OpenTrials]:
+def begun(
+    cfg: Config, paths: SweepPaths, name: str, storage: BaseStorage
+) -> tuple[Study, BlockStart, Planner, OpenTrials]:
     """A block's study, which is made where there is none, and the objects that plan and run its batches."""
-    storage = open_storage(None, paths)
     settings = {"claude.ucb_c": 1.414, "claude.n_iter_block": cfg.claude.n_iter_block, "claude.solved_r2": 0.9999}
     own = records.Block(1, 100, settings=settings, dataset={"path": "unused", "n_input_neurons": 1736})
     study = create(storage, name, own)
@@ -110,8 +114,8 @@ def measure_workers(paths: SweepPaths, numbers: Sequence[int], trials: Sequence[
     heads = ("workers", "trials", "minutes", "trials/min", "lost reports", "errors", "asking, s")
     print(" ".join(f"{head:>12}" for head in heads))
     for n_workers, n_trials in zip(numbers, trials, strict=True):
-        cfg = composed(n_trials, n_batches=max(1, n_workers // 4))
-        study, start, planner, open_trials = begun(cfg, paths, "block_01")
+        cfg, storage = composed(n_trials, n_batches=max(1, n_workers // 4)), open_storage(None, paths)
+        study, start, planner, open_trials = begun(cfg, paths, "block_01", storage)
         pool = Pool(cfg, paths, n_workers, seconds)
         began, asked = time.monotonic(), list[float]()
         while True:
@@ -130,7 +134,7 @@ def measure_workers(paths: SweepPaths, numbers: Sequence[int], trials: Sequence[
         rate, each = len(known) / minutes, sum(asked) / len(asked)
         row = (n_workers, len(known), f"{minutes:.1f}", f"{rate:.1f}", lost, pool.n_errors, f"{each:.2f}")
         print(" ".join(f"{value:>12}" for value in row), flush=True)
-        optuna.delete_study(study_name=study.study_name, storage=study._storage)
+        optuna.delete_study(study_name=study.study_name, storage=storage)
 
 
 class Pool:
@@ -230,14 +234,14 @@ def measure_trials(paths: SweepPaths, sizes: Sequence[int]) -> None:
     first = sizes[0]
     plant(cfg, paths, first)
     for size in sizes:
-        replicate(open_storage(None, paths), first, size)
+        replicate(paths, first, size)
         shown = " ".join(f"{value:17.2f}" for value in step_times(cfg, paths))
         print(f"{size:6d} {shown}", flush=True)
 
 
 def plant(cfg: Config, paths: SweepPaths, n_trials: int) -> None:
     """Fill the study with told trials of random configs, each with twenty reports."""
-    study, start, *_ = begun(cfg, paths, "block_01")
+    study, start, *_ = begun(cfg, paths, "block_01", open_storage(None, paths))
     params = start.space.dimensions
     for number in range(n_trials):
         rng = optuna.samplers.RandomSampler(seed=number)
@@ -266,9 +270,9 @@ def plant(cfg: Config, paths: SweepPaths, n_trials: int) -> None:
         )
 
 
-def replicate(storage: Any, n_first: int, n_wanted: int) -> None:
+def replicate(paths: SweepPaths, n_first: int, n_wanted: int) -> None:
     """Copy the rows of the first `n_first` trials, with new numbers, until there are `n_wanted` trials."""
-    with statements(storage) as do:
+    with statements(paths) as do:
         n_now = do("SELECT count(*) FROM trials").scalar()
         low, high = do("SELECT min(trial_id), max(trial_id) FROM trials").one()
         when = "datetime_start, datetime_complete"
@@ -291,19 +295,24 @@ def replicate(storage: Any, n_first: int, n_wanted: int) -> None:
 
 
 @contextlib.contextmanager
-def statements(storage: Any) -> Iterator[Callable[[str], Any]]:
-    """A function that runs SQL statements on a storage's tables."""
-    with storage._backend.engine.begin() as connection:
+def statements(paths: SweepPaths) -> Iterator[Callable[[str], Any]]:
+    """A function that runs SQL statements on the tables of the sweep's storage, in one transaction."""
+    address = with_driver(os.environ.get(STORAGE_URL_VARIABLE) or sqlite_url(paths.study_db))
+    engine = sqlalchemy.create_engine(address, **engine_settings(address))
+    with engine.begin() as connection:
         yield lambda statement: connection.execute(sqlalchemy.text(statement))
+    engine.dispose()
 
 
 def step_times(cfg: Config, paths: SweepPaths) -> list[float]:
     """The CPU seconds of each step of a sweep on the study as it is."""
-    study, start, planner, _ = begun(cfg, paths, "block_01")
-    studies, view = {1: study}, ProgressView(cfg, paths, study._storage)
-    resumed = took(lambda: begun(cfg, paths, "block_01")[2].resume(study, start))
+    storage = open_storage(None, paths)
+    study, start, *_ = begun(cfg, paths, "block_01", storage)
+    studies, view = {1: study}, ProgressView(cfg, paths, storage)
+    resumed = took(lambda: begun(cfg, paths, "block_01", open_storage(None, paths))[2].resume(study, start))
     batch = 1 + max(trial.batch for trial in read_trials(study))
-    asking = took(lambda: planner._propose(study, start, batch, 4, 12))
+    ask = functools.partial(plan_batch, study, start.space.dimensions, make_proposer(cfg), 4, base=start.base, left=12)
+    asking = took(lambda: ask(strategy=cfg.claude.strategy))
     assert not read_plan(study, batch)
     return [
         asking,
@@ -326,7 +335,7 @@ def report_times(cfg: Config, paths: SweepPaths, study: Study, batch: int) -> li
     assert own is not None
     worker = Worker(storage, own, number, 1)
     times = [took(functools.partial(worker.on_report, report(index, 0.9))) for index in (1, 2)]
-    with statements(storage) as do:
+    with statements(paths) as do:
         for table in (*TABLES, "trials"):
             do(f"DELETE FROM {table} WHERE trial_id = (SELECT max(trial_id) FROM trials)")
     return times
