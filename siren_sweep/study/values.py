@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -111,8 +112,13 @@ def as_record(kind: type[T], values: Any, where: str) -> T:
 
     Raises SweepStateError, which names `where`, if some are missing.
     """
-    fields = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = _fields(kind)  # type: ignore[arg-type]
     try:
         return kind(**{key: value for key, value in values.items() if key in fields})
     except (TypeError, AttributeError) as error:
         raise SweepStateError(f"the {kind.__name__.lower()} stored with {where} is broken: {error}") from None
+
+
+@functools.cache
+def _fields(kind: Any) -> frozenset[str]:
+    return frozenset(item.name for item in dataclasses.fields(kind))
