@@ -7,16 +7,12 @@ process could then not use it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 
-import optuna
-from hydra import compose, initialize_config_dir
-from hydra.core.plugins import Plugins
-
-from siren_sweep.config.compose import conf_dir, typed
 from siren_sweep.train.machine import has_driver
-from siren_sweep.train.provenance import commit
 
+gc.disable()  # what is imported stays: to look for garbage in it would take a quarter of the server's start
 _ON_GPU = ["torch._dynamo"] if has_driver() else []  # an optimizer imports it when it is made, in a second or more
 for _name in (
     "torch",
@@ -35,11 +31,16 @@ for _name in (
     *_ON_GPU,
 ):
     importlib.import_module(_name)
-Plugins.instance()  # finds and imports Hydra's plugins
 
 
 def _rehearse() -> None:
     """Compose a config, use a storage and find the commit, so that what these need is cached."""
+    import optuna
+    from hydra import compose, initialize_config_dir
+
+    from siren_sweep.config.compose import conf_dir, typed
+    from siren_sweep.train.provenance import commit
+
     commit()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         typed(compose("config", ["training.learning_rate_NNR_f=3e-4", "trial.number=0", "trial.folder=block_01/trial"]))
@@ -54,3 +55,5 @@ def _rehearse() -> None:
 
 with contextlib.suppress(Exception):  # a worker meets the same error, and reports it
     _rehearse()
+gc.freeze()  # a worker's garbage collection passes over all that is here, and so copies none of its pages
+gc.enable()
