@@ -3,7 +3,8 @@
     python bench/storage.py                                             sqlite, in a temporary folder
     python bench/storage.py --url postgresql+psycopg://user@host/db     a server
 
-Each worker makes the twenty reports of a trial, as `Worker.on_report` does, but back to back, with the default pruner.
+Each worker makes the twenty reports of a trial, as `Worker.on_report` does, but back to back, each of them stored, with
+the default pruner.
 The trials that are in the study before make every report look at that many curves.
 """
 
@@ -27,6 +28,7 @@ from siren_sweep.search.pruner import UCBPruner
 from siren_sweep.study.records import TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, load, open_storage
+from siren_sweep.sweep import worker as worker_module
 from siren_sweep.sweep.worker import Worker
 from siren_sweep.train.provenance import cpu_name
 from siren_sweep.train.report import Report
@@ -83,6 +85,7 @@ def report_all(url, paths, name, number, barrier, results) -> None:  # type: ign
     storage = open_storage(url, paths, existing=True)
     study = load(storage, name, pruner=UCBPruner(), sampler=optuna.samplers.RandomSampler())
     assert study is not None
+    worker_module.PAUSE_S = 0.0
     worker, latencies, n_errors = Worker(storage, study, number, 1), [], 0
     barrier.wait()
     for index in range(1, N_REPORTS + 1):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import json
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
@@ -13,6 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from siren_sweep.study.records import TrialPlan
+from siren_sweep.study.storage import wait_for
 from siren_sweep.study.stored_trials import read_trial
 
 METRIC = "R2"  # over all frames, or over the windows that a trial trained
@@ -23,12 +26,16 @@ _TRIALS = sqlalchemy.table(
     sqlalchemy.column("datetime_start", sqlalchemy.DateTime),
     sqlalchemy.column("datetime_complete", sqlalchemy.DateTime),
 )
+_ATTRIBUTES = sqlalchemy.table(
+    "study_system_attributes", sqlalchemy.column("study_id"), sqlalchemy.column("key"), sqlalchemy.column("value_json")
+)
 
 
 class TimedStorage(RDBStorage):
     """Optuna's database storage, in which the start and end of a trial are those of its training.
 
-    By default they would be those of `study.tell`, which is called for all trials of a batch together.
+    By default they would be those of `study.tell`, which is called for all trials of a batch together. What Optuna
+    writes one by one can be written together, since each write to a file waits for the disk.
     """
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
@@ -38,6 +45,35 @@ class TimedStorage(RDBStorage):
             with self.engine.begin() as connection:
                 connection.execute(own.values(datetime_start=times[0], datetime_complete=times[1]))
         return done
+
+    def set_trial_intermediate_values(self, trial_id: int, values: Mapping[int, float]) -> None:
+        """As `set_trial_intermediate_value` for several steps, in one write."""
+        with self.scoped_session() as session, session.begin():
+            for step, value in values.items():
+                self._set_trial_intermediate_value_without_commit(session, trial_id, step, value)
+
+    def set_study_system_attrs(self, study_id: int, values: Mapping[str, Any]) -> None:
+        """As `set_study_system_attr` for several keys, in one write."""
+        rows = [{"study_id": study_id, "key": key, "value_json": json.dumps(value)} for key, value in values.items()]
+        own = _ATTRIBUTES.c.study_id == study_id, _ATTRIBUTES.c.key.in_(list(values))
+        with self.engine.begin() as connection:
+            connection.execute(sqlalchemy.delete(_ATTRIBUTES).where(*own))
+            connection.execute(sqlalchemy.insert(_ATTRIBUTES), rows)
+
+
+def write_values(storage: BaseStorage, trial_id: int, values: Mapping[int, float]) -> None:
+    """Write a trial's intermediate values, by step; in a database in one write."""
+    if (database := _database(storage)) is not None:
+        wait_for(database.set_trial_intermediate_values, trial_id, values)
+        return
+    for step, value in values.items():
+        storage.set_trial_intermediate_value(trial_id, step, value)
+
+
+def _database(storage: BaseStorage) -> TimedStorage | None:
+    """The database of a storage, which lies below Optuna's cache; None where it is no database."""
+    below = getattr(storage, "_backend", storage)
+    return below if isinstance(below, TimedStorage) else None
 
 
 def training_times(trial: FrozenTrial) -> tuple[datetime.datetime, datetime.datetime] | None:
@@ -59,15 +95,19 @@ def name_metric(study: Study) -> None:
 
 def write_notes(storage: BaseStorage, study_id: int, plans: Mapping[int, TrialPlan]) -> None:
     """Write the hypothesis of each trial, by its id, as its note. A trial that has a note keeps it."""
-    known = storage.get_study_system_attrs(study_id)
+    known, new = storage.get_study_system_attrs(study_id), dict[str, Any]()
     for trial_id, plan in plans.items():
         version, text = f"dashboard:{trial_id}:note_ver", note(plan)
         if version in known:
             continue
         for part, start in enumerate(range(0, len(text), _NOTE_LENGTH)):
-            key = f"dashboard:{trial_id}:note_str:{part}"
-            storage.set_study_system_attr(study_id, key, text[start : start + _NOTE_LENGTH])
-        storage.set_study_system_attr(study_id, version, 1)
+            new[f"dashboard:{trial_id}:note_str:{part}"] = text[start : start + _NOTE_LENGTH]
+        new[version] = 1
+    if new and (database := _database(storage)) is not None:
+        wait_for(database.set_study_system_attrs, study_id, new)
+        return
+    for key, value in new.items():
+        storage.set_study_system_attr(study_id, key, value)
 
 
 def note(plan: TrialPlan) -> str:

@@ -91,10 +91,6 @@ class TrialWriter:
     def reports(self, reports: Sequence[Report]) -> None:
         self._set(_REPORTS, [vars(report) for report in reports])
 
-    def value(self, step: int, r2: float) -> None:
-        """The intermediate value by which Optuna's pruners compare trials."""
-        self._storage.set_trial_intermediate_value(self._trial_id, step, r2)
-
     def stop(self, stop: Stop) -> None:
         self._set(_STOP, _stop_values(stop))
 

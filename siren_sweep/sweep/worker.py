@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -26,6 +26,7 @@ from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, TrialPaths
 from siren_sweep.search.policies import make_pruner
 from siren_sweep.search.proposal import ASKED_FOR, is_start
+from siren_sweep.study.dashboard import write_values
 from siren_sweep.study.records import Outcome, Stop, Trial
 from siren_sweep.study.snapshots import ReadOnce, Told
 from siren_sweep.study.storage import STORAGE_ERRORS, storage_errors
@@ -39,6 +40,8 @@ from siren_sweep.train.machine import n_gpus, resolve_device
 from siren_sweep.train.provenance import provenance
 from siren_sweep.train.report import Report, shown_r2, told_apart
 from siren_sweep.train.run import run_training
+
+PAUSE_S = 1.0  # shortest time between two writes of reports: short trials would spend a fifth of their time on these
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +123,7 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
         slot=cfg.trial.slot,
         on_report=worker.on_report,
         on_step=check_interrupt,
+        on_resume=worker.on_resume,
         n_windows=cfg.claude.search_windows,
     )
     worker.write(result.status.value, result.reason, metrics, result.stop_step, provenance(cfg, device))
@@ -128,7 +132,10 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
 
 
 class Worker:
-    """A trial as its worker sees it: it stores each report, and returns the pruner's reason to stop.
+    """A trial as its worker sees it: it stores the reports, and returns the pruner's reason to stop.
+
+    Reports are stored about once a second, and those that are left with the trial's end. Where the process dies before,
+    they come again: a checkpoint has all reports before it.
 
     The pruner compares the trial with the batches that were told before the trial's own was planned, and no later ones.
     """
@@ -136,12 +143,13 @@ class Worker:
     def __init__(self, storage: BaseStorage, study: Study, number: int, attempt: int, n_batches: int = 1) -> None:
         self._storage, self._study, self._number, self._attempt = storage, study, number, attempt
         self._id = trial_id(storage, study, number)
-        self._writer, frozen = TrialWriter(storage, self._id), self._frozen()
-        trial = _planned(frozen)
+        self._writer, self._own = TrialWriter(storage, self._id), self._frozen()
+        frozen, trial = self._own, _planned(self._own)
         self.plan, self._reports = trial.plan, list(trial.reports)
         # Reports up to the last of an earlier attempt are decided: training is deterministic, so they come again with
         # the same values, and the pruner is not asked about them again.
-        self._decided = frozen.last_step or 0
+        self._decided = self._stored = frozen.last_step or 0
+        self._unstored, self._stored_at = False, -math.inf  # so that the first report is stored at once
         before, stints = trial.outcome, trial.stints
         self._began_s = before.began_s if before and before.began_s is not None else time.time()  # before a pause
         self._gone_on_from = stints[-1].fraction if stints else 0.0  # up to there the pruner is not asked again
@@ -151,24 +159,46 @@ class Worker:
         self._known = ReadOnce(storage, told)
         self._asked_for = trial.plan.strategy == ASKED_FOR  # by a person, who wants to know how it ends
 
+    def on_resume(self, reports: Sequence[Report]) -> None:
+        """Take over the reports of a checkpoint, the last of which may not be stored."""
+        if len(reports) > len(self._reports):
+            self._reports, self._unstored = list(reports), True
+
     def on_report(self, report: Report) -> str | None:
-        """Store a report; returns the reason to stop, or None. Raises Interrupted and Superseded."""
-        own = self.check_attempt()
+        """Take a report; returns the reason to stop, or None. Raises Interrupted and Superseded."""
+        check_interrupt()
         self._reports = [known for known in self._reports if known.index < report.index]
         self._reports.append(report)
-        self._writer.reports(self._reports)
-        if report.index > self._decided:
-            self._writer.value(report.index, report.r2)
-            own.intermediate_values[report.index] = report.r2
+        self._unstored = True
+        if time.monotonic() - self._stored_at >= PAUSE_S:
+            self._store_reports()
+        elif getattr(self._study.pruner, "keeps_state", True):
+            self._own = self._refuse_superseded()
         decided = report.index < self._decided or report.fraction <= self._gone_on_from or report.fraction == 1
         if decided or self._asked_for or report.solved:
             return None
+        own = self._own
+        own.intermediate_values |= {known.index: known.r2 for known in self._reports if known.index > self._decided}
         if not self._study.pruner.prune(self._known, own):
             return None
         why = own.user_attrs  # a pruner that gives reasons stores them here
         stop = Stop(report.fraction, report.r2, why.get("bound"), why.get("best"))
+        self._store_reports()
         self._writer.stop(stop)
         return why_stopped(stop, solved_r2(self._study))
+
+    def _store_reports(self) -> None:
+        """Store the reports, and the values by which Optuna's pruners compare trials, as far as these are not there.
+
+        Raises Superseded.
+        """
+        self._own = self._refuse_superseded()
+        if not self._unstored:
+            return
+        self._writer.reports(self._reports)
+        write_values(self._storage, self._id, {one.index: one.r2 for one in self._reports if one.index > self._stored})
+        self._stored = max(self._stored, self._reports[-1].index)
+        self._unstored, self._stored_at = False, time.monotonic()
 
     def write(
         self,
@@ -182,7 +212,7 @@ class Worker:
 
         `ran_on` is its provenance. Raises Superseded where another attempt has begun.
         """
-        self._refuse_superseded()
+        self._store_reports()
         when = self._began_s, time.time()
         self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step, *when, ran_on or {}))
 

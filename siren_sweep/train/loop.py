@@ -39,6 +39,7 @@ def train(
     device: str = "cpu",
     on_report: Callable[[Report], str | None] | None = None,
     on_step: Callable[[int], None] | None = None,
+    on_resume: Callable[[Sequence[Report]], None] | None = None,
     checkpoint: Path | None = None,
     n_windows: int = 0,
 ) -> TrainResult:
@@ -48,10 +49,13 @@ def train(
     are trained; 0: all. The time budget is compared with the time that all windows would take.
 
     `on_report` gets each report, and returns a reason to stop, or None. `on_step` gets the step's number about ten
-    times a second; where it raises, the checkpoint is written, and the error is raised again. The caller deletes the
-    checkpoint by `checkpoint.discard` once it has stored the result.
+    times a second; where it raises, the checkpoint is written, and the error is raised again. `on_resume` gets the
+    reports of the checkpoint from which the run goes on. The caller deletes the checkpoint by `checkpoint.discard` once
+    it has stored the result.
     """
     run = _Run(field, cfg, device, checkpoint, n_windows)
+    if run.reports and on_resume:
+        on_resume(run.reports)
     status, reason = run.go(on_report or (lambda report: None), on_step or (lambda step: None))
     return run.result(status, reason)
 
@@ -70,7 +74,7 @@ class _Run:
         self._frames = report_frames(self._windows, cfg)
         kind = f"{type(self._engine).__name__} {self._engine.device.type}"  # not the GPU's number: any GPU may go on
         self._identity = checkpoints.fingerprint(cfg, field.data_hash, kind, len(self._windows))
-        self._reports: list[Report] = []
+        self.reports: list[Report] = []
         self._stopped = False  # by `on_report`, at the last report
         self._best_r2 = -math.inf
         self._best_index: int | None = None
@@ -86,9 +90,9 @@ class _Run:
     def go(self, on_report: Callable[[Report], str | None], on_step: Callable[[int], None]) -> _Ending:
         """Train to the end, or until there is a reason to stop; returns how it ended, and the reason."""
         total = self._cfg.claude.total_steps
-        if self._stopped and (reason := on_report(self._reports[-1])):  # it may not be stored yet
+        if self._stopped and (reason := on_report(self.reports[-1])):  # it may not be stored yet
             return Status.stopped, reason
-        for index in range(len(self._reports) + 1, N_REPORTS + 1):
+        for index in range(len(self.reports) + 1, N_REPORTS + 1):
             if ending := self._advance(index * total // N_REPORTS, on_step):
                 return ending
             metrics = self._look(index)
@@ -97,7 +101,7 @@ class _Run:
             report = self._report(index, metrics)
             if report.solved:  # over all frames; earlier weights may have been better on the report's frames alone
                 self._keep(index, metrics)
-            self._reports.append(report)
+            self.reports.append(report)
             reason = on_report(report)
             if report.solved and index < N_REPORTS:
                 return Status.finished, f"solved at step {self._engine.step} of {total}"
@@ -138,7 +142,7 @@ class _Run:
             foreseen_min=self._foreseen_min,
             sample=sample,
             border_jump=jump,
-            reports=self._reports,
+            reports=self.reports,
             state_dict=self._best_weights,
         )
 
@@ -202,7 +206,7 @@ class _Run:
         """A forecast of the whole run's minutes. Evaluating a point costs about a third of training on it."""
         cfg = self._cfg
         trained = cfg.claude.total_steps - self._engine.step
-        evaluated = (N_REPORTS - len(self._reports)) * len(self._frames) + len(frames_of(self._windows))
+        evaluated = (N_REPORTS - len(self.reports)) * len(self._frames) + len(frames_of(self._windows))
         step_frames = cfg.training.inr_batch_size * len(self._windows)
         seconds = self._elapsed_s + self._step_s * (trained + evaluated / (3 * step_frames))
         return seconds / 60 * self._whole_factor
@@ -248,7 +252,7 @@ class _Run:
             return
         state = {
             "engine": self._engine.snapshot(),
-            "reports": [dataclasses.asdict(report) for report in self._reports],
+            "reports": [dataclasses.asdict(report) for report in self.reports],
             "best": {"r2": self._best_r2, "index": self._best_index, "weights": self._best_weights},
             "elapsed_s": self._elapsed_s,
             "foreseen_min": self._foreseen_min,
@@ -259,7 +263,7 @@ class _Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._engine.restore(state["engine"])
-        self._reports = [Report(**report) for report in state["reports"]]
+        self.reports = [Report(**report) for report in state["reports"]]
         best = state["best"]
         self._best_r2, self._best_index, self._best_weights = best["r2"], best["index"], best["weights"]
         self._started -= state["elapsed_s"]

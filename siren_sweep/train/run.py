@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,13 +27,14 @@ def run_training(
     slot: int = 0,
     on_report: Callable[[Report], str | None] | None = None,
     on_step: Callable[[int], None] | None = None,
+    on_resume: Callable[[Sequence[Report]], None] | None = None,
     n_windows: int = 0,
 ) -> tuple[TrainResult, dict[str, Any]]:
     """Train one config, and write the config and the weights to `paths`; returns the result and its metrics.
 
     Of more than `n_windows` windows only so many are trained, and the metrics are then those of `SAMPLE_NAMES`; 0: all.
-    `on_report` and `on_step` are those of `train`. Raises ConfigError where the device of `slot` does not exist, and
-    OutputError where a file cannot be written.
+    `on_report`, `on_step` and `on_resume` are those of `train`. Raises ConfigError where the device of `slot` does not
+    exist, and OutputError where a file cannot be written.
     """
     torch.set_num_threads(n_threads(cfg))
     paths.root.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,7 @@ def run_training(
         device=device,
         on_report=on_report,
         on_step=on_step,
+        on_resume=on_resume,
         checkpoint=paths.checkpoint,
         n_windows=n_windows,
     )

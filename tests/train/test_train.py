@@ -223,10 +223,12 @@ def test_a_resumed_run_is_the_undisturbed_one(field: StimulusField, tmp_path: Pa
     file = tmp_path / "a b's" / "checkpoint.pt"
     with pytest.raises(Killed):
         train(field, config(), on_step=kill_at(last_step), checkpoint=file)
+    known: list[Report] = []
     seen: list[Report] = []
-    resumed = train(field, config(), checkpoint=file, on_report=seen.append)
+    resumed = train(field, config(), checkpoint=file, on_report=seen.append, on_resume=known.extend)
     whole = train(field, config())
-    assert seen == resumed.reports[last_step // 10 :]
+    assert [*known, *seen] == resumed.reports
+    assert len(known) == last_step // 10
     assert same_weights(resumed, whole)
     assert resumed.final_r2 == whole.final_r2
     assert [report.r2 for report in resumed.reports] == [report.r2 for report in whole.reports]
