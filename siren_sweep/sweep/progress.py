@@ -36,7 +36,8 @@ class ProgressView:
     def __init__(self, cfg: Config, paths: SweepPaths, storage: BaseStorage) -> None:
         self._cfg, self._paths, self._storage = cfg, paths, storage
         self._console = Console(stderr=True)
-        self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
+        terminal = self._console.is_terminal
+        self._live = Live(console=self._console, transient=True, auto_refresh=False) if terminal else None
         self._over: set[int] = set()  # blocks that had ended at the last update
         self._told: set[tuple[int, str, int, int]] | None = None  # (block, study, trial, attempt); None at first
         self._announced: tuple[str, int] | None = None  # the study and batch announced last
@@ -81,7 +82,7 @@ class ProgressView:
         self._say_batch(number, study, trials[number])
         if self._live:
             total = n_trials_of(instructions({**blocks, number: study}), number, self._cfg.claude.n_iter_block)
-            self._live.update(self._table(number, study, trials[number], total, beside))
+            self._live.update(self._table(number, study, trials[number], total, beside), refresh=True)
 
     def say(self, text: str) -> None:
         """Print lines above the live table, wrapped to the terminal.
