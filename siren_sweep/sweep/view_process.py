@@ -7,6 +7,7 @@ and is asked again for the views that it had not made.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -38,6 +39,7 @@ PACE, LONGEST_S = 10, 10.0  # the pause is PACE times the time of the update, an
 RETRY_S = 30.0  # pause after MLflow could not be reached
 MOST_DEATHS = 2
 NICENESS = 5  # so that training has the cores first
+GARBAGE = 100_000  # objects between two looks for garbage; at Python's 700 they take a tenth of the views' time
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +164,7 @@ def _serve(cfg: Config, outputs: OutputPaths, paths: SweepPaths, connection: Con
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     os.nice(NICENESS)
+    gc.set_threshold(GARBAGE)
     logging.captureWarnings(True)
     file = logging.FileHandler(paths.views_log, delay=True)
     logging.basicConfig(handlers=[file], level=logging.WARNING, force=True)
