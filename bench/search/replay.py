@@ -68,6 +68,15 @@ SLOW = {"tpe": 8, "tpe_univariate": 8, "cmaes": 8, "gp": 20, "ucb_tree": 8}  # d
 FULL = ("ucb_tree", "ucb")  # the pair with all repetitions
 
 
+@dataclass(frozen=True)
+class Winner:
+    """What became of the config that would end best of those that a search began."""
+
+    finished: bool
+    lost: bool  # it has ended for good; otherwise it has finished, or may still go on
+    ahead: float  # of the best finished one, in decades of 1 - R2; 0 where it is that one
+
+
 @dataclass
 class Run:
     """The figures of one search."""
@@ -76,7 +85,7 @@ class Run:
     best_after_block: float  # log10(1 - R2) of the best finished, after so many trials
     best_at_block: float  # the same at the cost of so many median full trials; 0 where none has finished
     steps_share: float  # of the steps that the first LONG trials would have taken in full
-    winner_stopped: bool
+    winner: Winner  # of the first LONG trials
     path: list[tuple[float, float]]  # cost, and log10(1 - R2) of the best finished, after each batch
     stops: list[int]  # the reports at which trials were stopped
 
@@ -121,9 +130,9 @@ def repeat(table: Table, sampler_name: str, pruner_name: str, seed: int, least: 
     return replayed.result()
 
 
-def block(table: Table, seed: int) -> tuple[float, bool]:
+def block(table: Table, seed: int) -> tuple[float, Winner]:
     """One block of ours, of the steps of BLOCK full trials: log10(1 - R2) of the best finished, 0 where none has, and
-    whether a config that would have beaten it is paused at the end."""
+    what became of the config that would have won it."""
     sampler = UCBTreeSampler(seed)
     study = optuna.create_study(
         study_name=f"block {seed}", direction="maximize", sampler=sampler, pruner=UCBPruner(pauses_at=PAUSES)
@@ -131,7 +140,7 @@ def block(table: Table, seed: int) -> tuple[float, bool]:
     replayed = _Replayed(table, study, goes_on=True)
     while slots := _planned(study, sampler, table, replayed, BLOCK - replayed.planned):
         replayed.batch(slots)
-    return replayed.logged, replayed.winner_waits
+    return replayed.logged, replayed.winner
 
 
 def _planned(
@@ -182,7 +191,7 @@ class _Replayed:
         self.cost_to_top = np.inf
         self.cost, self._best = 0.0, -np.inf
         self._best_after_block: float | None = None
-        self._long: tuple[float, bool] | None = None
+        self._long: tuple[float, Winner] | None = None
         self._path: list[tuple[float, float]] = []
         self._stops: list[int] = []
 
@@ -250,38 +259,47 @@ class _Replayed:
     @property
     def logged(self) -> float:
         """log10(1 - R2) of the best finished, 0 where none has."""
-        return float(np.log10(max(1 - self._best, 1e-12))) if np.isfinite(self._best) else 0.0
+        return _logged(self._best)
 
     @property
-    def winner_waits(self) -> bool:
-        """Whether the one that would be best has not finished."""
-        return not max(self.slots.values(), key=lambda slot: float(self._table.final[slot.row])).finished
+    def winner(self) -> Winner:
+        """What has become of the one that would be best. Where trials may go on, only the pruner's bound ends one."""
+        slot = max(self.slots.values(), key=lambda slot: float(self._table.final[slot.row]))
+        ended = not self.goes_on or "bound" in slot.trial.user_attrs
+        ahead = self.logged - _logged(float(self._table.final[slot.row]))
+        return Winner(slot.finished, ended and not slot.finished, ahead)
 
-    def _at_end(self) -> tuple[float, bool]:
-        """The share of all trials' steps that were run, and whether the one that would be best has not finished."""
+    def _at_end(self) -> tuple[float, Winner]:
+        """The share of all trials' steps that were run, and what became of the one that would be best."""
         slots = list(self.slots.values())
-        return sum(slot.reached for slot in slots) / (N_REPORTS * len(slots)), self.winner_waits
+        return sum(slot.reached for slot in slots) / (N_REPORTS * len(slots)), self.winner
 
     def result(self) -> Run:
-        steps_share, winner_stopped = self._long or self._at_end()
+        steps_share, winner = self._long or self._at_end()
         at_block = [best for cost, best in self._path if cost <= BLOCK]
         return Run(
             self.cost_to_top,
             self._path[-1][1] if self._best_after_block is None else self._best_after_block,
             at_block[-1] if at_block else 0.0,
             steps_share,
-            winner_stopped,
+            winner,
             self._path,
             self._stops,
         )
 
 
 def summary(sampler: str, pruner: str, runs: list[Run]) -> dict[str, Any]:
-    """One row of the results; `*_ci` are 95% bootstrap intervals, costs that were never reached are null."""
+    """One row of the results; `*_ci` are 95% bootstrap intervals, costs that were never reached are null.
+
+    Of the config that would be best of the first LONG trials: `winner_stopped`, how often it has not finished;
+    `winner_lost`, how often it has ended for good; `winner_ahead`, by how many decades the unfinished ones are ahead
+    of the best finished one, the median and the most.
+    """
     costs = np.array([run.cost for run in runs])
     logs = np.array([run.best_after_block for run in runs])
     share = np.array([run.steps_share for run in runs])
-    stopped = np.array([run.winner_stopped for run in runs], float)
+    stopped = np.array([not run.winner.finished for run in runs], float)
+    ahead = [run.winner.ahead for run in runs if not run.winner.finished]
     q25, median, q75 = (_finite(np.quantile(costs, q, method="inverted_cdf")) for q in (0.25, 0.5, 0.75))
     return {
         "sampler": sampler,
@@ -295,6 +313,8 @@ def summary(sampler: str, pruner: str, runs: list[Run]) -> dict[str, Any]:
         "best_at_cost_12": float(np.median([run.best_at_block for run in runs])),
         "steps_share": float(share.mean()),
         "winner_stopped": float(stopped.mean()),
+        "winner_lost": float(np.mean([run.winner.lost for run in runs])),
+        "winner_ahead": [round(float(of(ahead)), 4) for of in (np.median, np.max)] if ahead else None,
         "median_cost_ci": _interval(costs, _median),
         "best_after_12_ci": _interval(logs, np.median),
         "steps_share_ci": _interval(share, np.mean),
@@ -311,7 +331,12 @@ def line(row: dict[str, Any]) -> str:
     return (
         f"{row['sampler']:>14} {row['pruner']:<18} n={row['repetitions']:<4} cost {cost} {row['median_cost_ci']} "
         f"after 12 {row['best_after_12']:.3f} steps {row['steps_share']:.3f} winner stopped {row['winner_stopped']:.4f}"
+        f" lost {row['winner_lost']:.4f}"
     )
+
+
+def _logged(r2: float) -> float:
+    return float(np.log10(max(1 - r2, 1e-12))) if np.isfinite(r2) else 0.0
 
 
 def _median(values: np.ndarray) -> float:

@@ -33,6 +33,8 @@ def written(file: Path, costs: dict[str, dict[str, float]]) -> leave_one_out.Cel
             "seed": seed,
             "best": -2.0,
             "winner_waits": seed > 1,
+            "winner_lost": seed == 1,
+            "winner_ahead": 0.01 * seed,
         }
         for seed in range(4)
     ]
@@ -47,20 +49,33 @@ def test_a_table_has_no_say_in_the_setting_that_is_reported_on_it(tmp_path: Path
     assert "| `frames_100` | 0.60, 0.60 | -1.00, -1.00 | pauses at 2 | 0.80, 0.80 |" in lines
 
 
-def test_winners_that_are_paused_at_the_end_are_counted(tmp_path: Path) -> None:
-    assert leave_one_out.report(written(tmp_path / "cells.jsonl", {}), STOCK)[-1].endswith("2 of 4")
+def test_settings_are_compared_by_the_seeds_that_all_have(tmp_path: Path) -> None:
+    cells = written(tmp_path / "cells.jsonl", {"pauses at 2": dict.fromkeys(leave_one_out.TABLES, 7.0)})
+    for name, hidden in itertools.product(leave_one_out.TABLES, (False, True)):
+        cells["as shipped", name, hidden].append({"seed": 1, "cost": 60.0, "best_at_12": -2.0})
+    lines = leave_one_out.report(cells, STOCK)
+    assert "- as shipped: 0.60, 0.60 (n = 14)" in lines
+    assert any(line.startswith("| `frames_30` |") and "| as shipped |" in line for line in lines)
+
+
+def test_winners_that_are_lost_or_paused_at_the_end_are_counted(tmp_path: Path) -> None:
+    lost, waits = leave_one_out.report(written(tmp_path / "cells.jsonl", {}), STOCK)[-2:]
+    assert lost.endswith("lost to the bound: 1 of 4, ahead by 0.01 (median) to 0.01; 0 by more than 0.02")
+    assert waits.endswith("block's end: 2 of 4, ahead by 0.03 (median) to 0.03; 1 by more than 0.02")
 
 
 def test_continuous_spaces_have_rows_and_a_mean_of_their_own(tmp_path: Path) -> None:
     cells = written(tmp_path / "cells.jsonl", {})
     for name, hidden in itertools.product(leave_one_out.CONTINUOUS, (False, True)):
         cells["as shipped", name, hidden] = [{"cost": 2.0, "best_at_12": -1.5}]
-        cells["blocks", name, hidden] = [{"best": -2.0, "winner_waits": True}]
+        cells["blocks", name, hidden] = [
+            {"best": -2.0, "winner_waits": True, "winner_lost": False, "winner_ahead": 0.5}
+        ]
     lines = leave_one_out.report(cells, STOCK | dict.fromkeys(leave_one_out.CONTINUOUS, STOCK["frames_100"]))
     assert "| `continuous frames_100` | 0.20, 0.20 | -0.50, -0.50 |  |  |" in lines
     assert "- as shipped, names known: 0.60 (0.60 to 0.60), worst 0.60" in lines
     assert "- as shipped, continuous, names known: 0.20 (0.20 to 0.20), worst 0.20" in lines
-    assert lines[-1].endswith("2 of 4"), "blocks of continuous spaces are not counted among those of tables"
+    assert "2 of 4" in lines[-1], "blocks of continuous spaces are not counted among those of tables"
 
 
 def test_a_block_takes_the_steps_of_its_trials_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

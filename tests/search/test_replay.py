@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
+from optuna.pruners import NopPruner
 
 REPLAY = Path(__file__).parents[2] / "bench" / "search" / "replay.py"
 sys.path.insert(0, str(REPLAY.parent))
 
-from replay import Run, repeat, summary  # noqa: E402
+from replay import Run, Winner, _Replayed, repeat, summary  # noqa: E402
 from table import Table  # noqa: E402
 
 
@@ -51,7 +53,7 @@ def test_config_that_is_not_in_the_table_becomes_the_nearest_that_has_not_run() 
 
 def test_without_a_pruner_every_step_is_taken_and_the_winner_lives() -> None:
     run = repeat(table(), "random", "none", seed=0)
-    assert not run.winner_stopped
+    assert run.winner == Winner(finished=True, lost=False, ahead=0.0)
     assert run.steps_share == pytest.approx(1, abs=0.016)  # the diverged config stops at its sixth report
 
 
@@ -70,12 +72,26 @@ def test_ours_pauses_and_goes_on_and_the_same_seed_repeats_it() -> None:
 
 def test_a_stock_sampler_takes_up_no_trial_that_was_stopped() -> None:
     run = repeat(table(), "random", "successive_halving", seed=0)
-    assert run.winner_stopped or run.steps_share < 1
+    assert run.winner.lost is not run.winner.finished
+    assert run.steps_share < 1
     assert all(stop < 20 for stop in run.stops)
 
 
+def test_a_winner_is_lost_to_the_bound_alone_and_ahead_by_its_own_score() -> None:
+    small = table()
+    study = optuna.create_study(direction="maximize", pruner=NopPruner())
+    replayed = _Replayed(small, study, goes_on=True)
+    worse, winner = (replayed.start(study.ask(small.values()), positions=False) for _ in range(2))
+    worse.row, worse.finished, winner.row = 29, True, 59
+    replayed._account([worse])
+    assert replayed.winner == Winner(finished=False, lost=False, ahead=pytest.approx(1.0))
+    winner.trial.set_user_attr("bound", 0.9)
+    assert replayed.winner.lost
+
+
 def test_searches_that_never_got_there_are_infinite_in_the_quantiles() -> None:
-    runs = [Run(cost, -1.0, -1.0, 0.5, False, [(1.0, -1.0)], [3]) for cost in (2.0, np.inf, np.inf)]
+    winner = Winner(finished=True, lost=False, ahead=0.0)
+    runs = [Run(cost, -1.0, -1.0, 0.5, winner, [(1.0, -1.0)], [3]) for cost in (2.0, np.inf, np.inf)]
     row = summary("random", "none", runs)
     assert (row["cost_q25"], row["median_cost"], row["never"]) == (2.0, None, pytest.approx(2 / 3))
 
@@ -98,7 +114,7 @@ def test_command_writes_one_object_a_pair(tmp_path: Path) -> None:
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     rows = json.loads((tmp_path / "r.json").read_text())
     assert (rows[0]["sampler"], rows[0]["pruner"], rows[0]["repetitions"]) == ("ucb_tree", "ucb", 2)
-    wanted = {"median_cost", "cost_q25", "cost_q75", "best_after_12", "steps_share", "winner_stopped"}
+    wanted = {"median_cost", "cost_q25", "cost_q75", "best_after_12", "steps_share", "winner_stopped", "winner_lost"}
     assert all(wanted <= row.keys() for row in rows)
 
 
