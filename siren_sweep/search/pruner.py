@@ -33,8 +33,6 @@ class UCBPruner(BasePruner):
     for a sampler that says then which of them go on.
     """
 
-    keeps_state = False  # with the trial, as Optuna's halving pruners do, for which the trial is read at each report
-
     def __init__(self, confidence: float = 0.95, n_startup_trials: int = 4, pauses_at: Sequence[int] = ()) -> None:
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")

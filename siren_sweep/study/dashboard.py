@@ -72,7 +72,7 @@ def write_values(storage: BaseStorage, trial_id: int, values: Mapping[int, float
 
 def _database(storage: BaseStorage) -> TimedStorage | None:
     """The database of a storage, which lies below Optuna's cache; None where it is no database."""
-    below = getattr(storage, "_backend", storage)
+    below = getattr(storage, "_backend", storage)  # the cache has no public name for it
     return below if isinstance(below, TimedStorage) else None
 
 

@@ -172,7 +172,7 @@ class Worker:
         self._unstored = True
         if time.monotonic() - self._stored_at >= PAUSE_S:
             self._store_reports()
-        elif getattr(self._study.pruner, "keeps_state", True):
+        else:  # read anew, since Optuna's halving pruners store their state with the trial
             self._own = self._refuse_superseded()
         decided = report.index < self._decided or report.fraction <= self._gone_on_from or report.fraction == 1
         if decided or self._asked_for or report.solved:
