@@ -147,13 +147,13 @@ def test_the_table_says_when_marks_are_reached_and_by_whom_alone(tmp_path: Path)
 
 
 def test_all_sides_get_the_same_space_and_start(field_folder: Path) -> None:
-    few = Task(str(field_folder), N_NEURONS, 16, 40, seed=3)
-    many = Task(str(field_folder), N_NEURONS, 1000, 40, seed=3)
+    few = Task(str(field_folder), N_NEURONS, 16, 400, seed=3)
+    many = Task(str(field_folder), N_NEURONS, 1000, 400, seed=3)
     assert (few.one_network_space(), many.one_network_space()) == ("default", "one_network")
     start = few.start("default")
     cfg = few.config(start.space.config(start.base))
-    assert (cfg.training.seed, cfg.training.n_training_frames, cfg.claude.total_steps) == (3, 16, 40)
-    assert cfg.graph_model.omega_f == 30  # as conf/search_space/default.yaml begins
+    assert (cfg.training.seed, cfg.training.n_training_frames, cfg.claude.total_steps) == (3, 16, 100)
+    assert cfg.graph_model.omega_f == 30  # as conf/search_space/default.yaml begins, with a quarter of the steps
     assert Task.of(few.text) == few
 
 
