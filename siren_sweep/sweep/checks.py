@@ -64,6 +64,8 @@ def _sweep(sorted_: SweepOverrides, name: str, override: Override) -> None:
         rule = f"only {', '.join(EXPLORABLE)} may be swept"
         if name == "training.n_training_frames":
             rule = "training.n_training_frames is set by the block and must not be set in a sweep"
+        elif name.startswith("search_space.params"):
+            rule = f"{name} is a sweep as a text and must be in quotes, inside the shell's own (\"{name}='...'\")"
         elif name in TEXTS:
             rule = f"{name} must be in quotes, inside the shell's own, where it holds a comma (\"{name}='...'\")"
         sorted_.faults.append(f"{rule}, got {redacted(override.input_line or '')}")

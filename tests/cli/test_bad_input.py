@@ -89,6 +89,13 @@ def test_a_single_run_tells_every_fault(
         (["sweep.name=a,b"], ["sweep.name must be in quotes", "holds a comma", "got sweep.name=a,b"]),
         (["storage.url=pg://me:word@host/a,b"], ["storage.url must be in quotes", "got storage.url=pg://host/a,b"]),
         (["sampler=tpe,random"], ["may be swept, got sampler=tpe,random"]),
+        (
+            ["search_space.params.total_steps_ratio=choice(1,2)"],
+            [
+                "search_space.params.total_steps_ratio is a sweep as a text and must be in quotes",
+                "got search_space.params",
+            ],
+        ),
         (["graph_model.omega_f=choice(30,-1)"], ["graph_model.omega_f must be greater than 0, got -1"]),
         (["graph_model.hidden_dim_nnr_f=choice(8,a)"], ["must be swept over numbers, got 'a'"]),
         (["graph_model.n_layers_nnr_f=range(3,3)"], ["must have at least one value"]),
