@@ -24,6 +24,7 @@ from optuna.study import Study
 from siren_sweep.config.schema import Config
 from siren_sweep.errors import SweepError, redacted
 from siren_sweep.paths import OutputPaths, SweepPaths, command, sqlite_url
+from siren_sweep.study.storage import STORAGE_ERRORS
 from siren_sweep.study.stored import mark_shown
 from siren_sweep.study.studies import Studies, all_studies, open_storage
 from siren_sweep.sweep.slots import die_with_parent, warm_up
@@ -253,7 +254,10 @@ class _Views:
 
     def mirror(self, over: bool = False, last: bool = False) -> bool:
         """Send to MLflow what it does not have; returns whether MLflow could not be reached."""
-        blocks, validations = self._studies = all_studies(self._storage, self._studies)
+        try:
+            blocks, validations = self._studies = all_studies(self._storage, self._studies)
+        except STORAGE_ERRORS:  # the sweep's loop meets and reports them too
+            return False
         if not blocks or not self._cfg.tracking.enabled or (time.monotonic() < self._retry_at and not last):
             return False
         had = self._mirror is not None
