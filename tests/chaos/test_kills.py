@@ -21,7 +21,7 @@ SEEDS = (1, 2, 3)
 
 @pytest.fixture(scope="module")
 def many_trials(long_command: list[str]) -> list[str]:
-    return [*long_command, "claude.n_iter_block=24", "claude.n_validation_seeds=1", "tracking=none"]
+    return [*long_command, "claude.n_iter_block=48", "claude.n_validation_seeds=1", "tracking=none"]
 
 
 @pytest.fixture(scope="module")
