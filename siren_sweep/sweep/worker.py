@@ -143,8 +143,8 @@ class Worker:
     def __init__(self, storage: BaseStorage, study: Study, number: int, attempt: int, n_batches: int = 1) -> None:
         self._storage, self._study, self._number, self._attempt = storage, study, number, attempt
         self._id = trial_id(storage, study, number)
-        self._writer, self._own = TrialWriter(storage, self._id), self._frozen()
-        frozen, trial = self._own, _planned(self._own)
+        self._writer, frozen = TrialWriter(storage, self._id), self._frozen()
+        trial = _planned(frozen)
         self.plan, self._reports = trial.plan, list(trial.reports)
         # Reports up to the last of an earlier attempt are decided: training is deterministic, so they come again with
         # the same values, and the pruner is not asked about them again.
@@ -166,18 +166,15 @@ class Worker:
 
     def on_report(self, report: Report) -> str | None:
         """Take a report; returns the reason to stop, or None. Raises Interrupted and Superseded."""
-        check_interrupt()
+        own = self.check_attempt()  # read each time, since Optuna's halving pruners store their state with the trial
         self._reports = [known for known in self._reports if known.index < report.index]
         self._reports.append(report)
         self._unstored = True
         if time.monotonic() - self._stored_at >= PAUSE_S:
             self._store_reports()
-        else:  # read anew, since Optuna's halving pruners store their state with the trial
-            self._own = self._refuse_superseded()
         decided = report.index < self._decided or report.fraction <= self._gone_on_from or report.fraction == 1
         if decided or self._asked_for or report.solved:
             return None
-        own = self._own
         own.intermediate_values |= {known.index: known.r2 for known in self._reports if known.index > self._decided}
         if not self._study.pruner.prune(self._known, own):
             return None
@@ -188,11 +185,7 @@ class Worker:
         return why_stopped(stop, solved_r2(self._study))
 
     def _store_reports(self) -> None:
-        """Store the reports, and the values by which Optuna's pruners compare trials, as far as these are not there.
-
-        Raises Superseded.
-        """
-        self._own = self._refuse_superseded()
+        """Store the reports, and the values by which Optuna's pruners compare trials, as far as these are not there."""
         if not self._unstored:
             return
         self._writer.reports(self._reports)
@@ -212,6 +205,7 @@ class Worker:
 
         `ran_on` is its provenance. Raises Superseded where another attempt has begun.
         """
+        self._refuse_superseded()
         self._store_reports()
         when = self._began_s, time.time()
         self._writer.outcome(Outcome(self._attempt, status, reason, metrics, stop_step, *when, ran_on or {}))
