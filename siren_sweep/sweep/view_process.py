@@ -256,8 +256,8 @@ class _Views:
         """Send to MLflow what it does not have; returns whether MLflow could not be reached."""
         try:
             blocks, validations = self._studies = all_studies(self._storage, self._studies)
-        except STORAGE_ERRORS:  # the sweep's loop meets and reports them too
-            return False
+        except STORAGE_ERRORS:  # a sweep that runs meets and reports them too; at its end MLflow may lack something
+            return last
         if not blocks or not self._cfg.tracking.enabled or (time.monotonic() < self._retry_at and not last):
             return False
         had = self._mirror is not None
