@@ -44,7 +44,7 @@ KINDS = FIRST, BATCHES, AGAIN, BLOCKS, LAST = (
     "after the last trial",
 )
 MOST_PLACES = 5  # functions that are named for a kind of gap
-PLACES = {"sweep.slots._wait": "workers that begin, or end", "sweep.beside.listen": "views that are being made"}
+PLACES = {"sweep.slots._wait": "workers that begin, or end", "sweep.view_process.listen": "views that are being made"}
 ROLES = ("parent", "server", "workers", "views")
 OF_TRIALS = {"weights.safetensors": "weights of trials", "checkpoint": "checkpoints"}
 SHARED = {"cache": "the data's cache", "mlartifacts": "MLflow's artifacts", "mlflow.db": "MLflow's store"}
