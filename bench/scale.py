@@ -21,7 +21,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +70,7 @@ def main() -> None:
     parser.add_argument("--url", help="of a database server with an empty database (default: sqlite)")
     parser.add_argument("--workers", type=int, nargs="+", default=[4, 64])
     parser.add_argument("--trials", type=int, nargs="+", help="in each line (default: 120 2000, or 1000 3000 10000)")
+    parser.add_argument("--spare", type=int, default=0, help="batches open beside one for four workers (%(default)s)")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long a trial takes (%(default)s)")
     options = parser.parse_args()
     if options.url:
@@ -80,7 +80,7 @@ def main() -> None:
         paths = OutputPaths(Path(folder)).sweep("scale")
         paths.root.mkdir()
         if options.what == "workers":
-            measure_workers(paths, options.workers, options.trials or [120, 2000], options.seconds)
+            measure_workers(paths, options.workers, options.trials or [120, 2000], options.seconds, options.spare)
         else:
             measure_trials(paths, options.trials or [1000, 3000, 10_000])
 
@@ -109,12 +109,14 @@ def begun(
 # Many workers
 
 
-def measure_workers(paths: SweepPaths, numbers: Sequence[int], trials: Sequence[int], seconds: float) -> None:
+def measure_workers(
+    paths: SweepPaths, numbers: Sequence[int], trials: Sequence[int], seconds: float, n_spare: int
+) -> None:
     """Run a sweep with each number of workers, and print a line for it."""
     heads = ("workers", "trials", "minutes", "trials/min", "lost reports", "errors", "asking, s")
     print(" ".join(f"{head:>12}" for head in heads))
     for n_workers, n_trials in zip(numbers, trials, strict=True):
-        cfg, storage = composed(n_trials, n_batches=max(1, n_workers // 4)), open_storage(None, paths)
+        cfg, storage = composed(n_trials, n_batches=max(1, n_workers // 4) + n_spare), open_storage(None, paths)
         study, start, planner, open_trials = begun(cfg, paths, "block_01", storage)
         pool = Pool(cfg, paths, n_workers, seconds)
         began, asked = time.monotonic(), list[float]()
@@ -138,65 +140,59 @@ def measure_workers(paths: SweepPaths, numbers: Sequence[int], trials: Sequence[
 
 
 class Pool:
-    """A `Trainer` whose worker processes each take one trial after the other."""
+    """A `Trainer` whose worker processes take trials from one queue, as a cluster's slots do.
+
+    So a slot that is free needs no answer of the sweep's process, as long as a batch waits in the queue.
+    """
 
     def __init__(self, cfg: Config, paths: SweepPaths, n_workers: int, seconds: float) -> None:
         context = multiprocessing.get_context("fork")
         self.n_errors = 0
-        self._busy: dict[Connection, int] = {}
-        self._free: list[Connection] = []
-        self._processes = []
-        for _ in range(n_workers):
-            own, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(cfg, paths, seconds, theirs), daemon=True)
+        self._submitted: set[int] = set()
+        self._queue, self._ended = context.SimpleQueue(), context.SimpleQueue()
+        args = (cfg, paths, seconds, self._queue, self._ended)
+        self._processes = [context.Process(target=_serve, args=args, daemon=True) for _ in range(n_workers)]
+        for process in self._processes:
             process.start()
-            self._processes.append(process)
-            self._free.append(own)
 
     def take_up(self, trials: OpenTrials) -> None:
         """Do nothing, since nothing trains yet."""
 
     def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
-        left = set(numbers)
-        waiting = [number for number in trials.missing([*numbers, *later]) if number not in self._busy.values()]
-        left &= {*trials.missing(numbers)}
-        while True:
-            while waiting and self._free:
-                number, worker = waiting.pop(0), self._free.pop(0)
-                worker.send((number, trials.begin_attempt(number).attempt))
-                self._busy[worker] = number
-            if not left:  # checked here, so that later batches get their workers first
-                break
-            ready = wait(list(self._busy))
-            for worker in [one for one in self._busy if one in ready]:
-                error = worker.recv()
-                self.n_errors += error is not None
-                left.discard(self._busy.pop(worker))
-                self._free.append(worker)
+        missing = trials.missing([*numbers, *later])
+        for number in missing:
+            if number not in self._submitted:
+                self._submitted.add(number)
+                self._queue.put((number, trials.begin_attempt(number).attempt))
+        left = {*missing} & {*numbers}
+        while left:
+            number, error = self._ended.get()
+            self.n_errors += error is not None
+            left.discard(number)
 
     def stop(self) -> None:
         """Do nothing: the processes are daemons, and end with this one."""
 
     def close(self) -> None:
-        for worker in [*self._free, *self._busy]:  # those that are busy have written their outcome
-            worker.send(None)
+        for _ in self._processes:
+            self._queue.put(None)
         for process in self._processes:
             process.join()
 
 
-def _serve(cfg: Config, paths: SweepPaths, seconds: float, parent: Connection) -> None:
-    """The main function of a worker process: run one trial after the other."""
+def _serve(cfg: Config, paths: SweepPaths, seconds: float, queue: Any, ended: Any) -> None:
+    """The main function of a worker process: run one trial of the queue after the other."""
     storage = open_storage(None, paths, existing=True)
-    while (asked := parent.recv()) is not None:
+    while (asked := queue.get()) is not None:
         number, attempt = asked
         try:
             study = load(storage, "block_01", pruner=make_pruner(cfg), sampler=optuna.samplers.RandomSampler())
             assert study is not None
             run(Worker(storage, study, number, attempt, cfg.cluster.n_batches), seconds)
-            parent.send(None)
+            ended.put((number, None))
         except Exception as error:
             print(f"{type(error).__name__}: {error}"[:300], flush=True)
-            parent.send(str(error))
+            ended.put((number, str(error)))
 
 
 def run(worker: Worker, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Makes the sampler and the pruner that the config names, and decides at which reports a trial pauses."""
+"""Makes the sampler and the pruner that the config names, and says at which reports a trial pauses."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from optuna.pruners import BasePruner
 
 from siren_sweep.config.choices import Strategy
 from siren_sweep.config.parameters import PARAMETERS
-from siren_sweep.config.schema import Config
+from siren_sweep.config.schema import N_REPORTS, Config
+from siren_sweep.search.proposal import is_start
 from siren_sweep.search.proposer import Proposer
+from siren_sweep.study.records import Trial
 from siren_sweep.train.machine import n_gpus
 from siren_sweep.train.size import arithmetic, n_networks
 
@@ -49,6 +51,15 @@ def pauses(cfg: Config, n_training_frames: int, config: Mapping[str, Any]) -> li
     at: list[int] = cfg.pruner.get("pauses_at", [])
     work = arithmetic(config, n_networks(n_training_frames, config, cfg.claude.search_windows))
     return at if work >= (_SHORT_ON_GPU if _on_gpu(cfg) else _SHORT_ON_CPU) else []
+
+
+def work_ahead(cfg: Config, trial: Trial) -> float:
+    """The arithmetic (`train.size.arithmetic`) of a trial's present batch: up to its next pause, or to its end."""
+    plan, reached = trial.plan, trial.reached
+    at = [] if is_start(plan.strategy, plan.parent) else pauses(cfg, plan.n_training_frames, plan.config)
+    end = min((index / N_REPORTS for index in at if index / N_REPORTS > reached), default=1.0)
+    networks = n_networks(plan.n_training_frames, plan.config, cfg.claude.search_windows)
+    return arithmetic(plan.config, networks) * (end - reached)
 
 
 def _on_gpu(cfg: Config) -> bool:

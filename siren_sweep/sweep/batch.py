@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from optuna.distributions import BaseDistribution
@@ -104,8 +104,17 @@ def stopped(trainer: Trainer) -> Iterator[None]:
         raise
 
 
-def run_batch(study: Study, trials: OpenTrials, trainer: Trainer, n_threads: int) -> None:
+def run_batch(
+    study: Study,
+    trials: OpenTrials,
+    trainer: Trainer,
+    n_threads: int,
+    work: Callable[[Trial], float] = lambda trial: 0.0,
+) -> None:
     """Train the first open batch until each of its trials has an outcome, then tell the study, slot by slot.
+
+    The trial with the most `work` begins first, so that where there are fewer slots than trials no slot is left with a
+    long one while the others have nothing to do.
 
     The study is told of a batch only when the whole batch has ended, and of batches in their order. So the trials that
     a pruner compares with are the same on every machine and after every crash. Trials that the pruner stopped are not
@@ -116,8 +125,9 @@ def run_batch(study: Study, trials: OpenTrials, trainer: Trainer, n_threads: int
     open_ = [one for one in read_trials(study) if not one.state.is_finished() and one.batch >= batch]
     trials.note(open_)
     mine = [trial.number for trial in open_ if trial.batch == batch]
+    longest_first = [trial.number for trial in sorted(open_, key=work, reverse=True) if trial.batch == batch]
     later = [trial.number for trial in open_ if trial.batch > batch]
-    trainer.train(trials, mine, later, n_threads)
+    trainer.train(trials, longest_first, later, n_threads)
     for number, trial in trials.now(mine).items():
         if not trial.paused:
             trials.folder(number).checkpoint.unlink(missing_ok=True)  # where its worker could not

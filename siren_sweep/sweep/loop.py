@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import sys
@@ -22,6 +23,7 @@ from siren_sweep.config.schema import Config
 from siren_sweep.errors import ConfigError, DataError, SweepError, SweepStateError, redacted
 from siren_sweep.field.dataset import ensure_data, field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, make_writable
+from siren_sweep.search.policies import work_ahead
 from siren_sweep.study.records import Block, Trial
 from siren_sweep.study.storage import check_server, restore, save_copy, storage_errors
 from siren_sweep.study.stored import has_settings, mark_ended, read_block, write_tracked_to
@@ -227,7 +229,7 @@ class Sweep:
         while self._goes_on(study, start):
             self._views.record()
             trials = OpenTrials(self._storage, study, self._paths, self._overrides.inherited)
-            run_batch(study, trials, self._trainer, self._slots.n_threads)
+            run_batch(study, trials, self._trainer, self._slots.n_threads, functools.partial(work_ahead, self._cfg))
             if STORAGE_URL_VARIABLE not in os.environ:  # a server has backups of its own
                 save_copy(self._paths)
         if best_trial(study) is None and self._instructions.end_sweep(start.number):

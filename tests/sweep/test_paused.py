@@ -240,6 +240,26 @@ def test_a_checkpoint_of_a_trial_that_ended_in_an_earlier_start_is_deleted(tmp_p
     assert [file.parent.name for file in sweep.paths.root.rglob("checkpoint")] == ["trial_0001"]
 
 
+def test_the_trial_with_the_most_work_begins_first_and_the_study_is_told_slot_by_slot(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path)
+    study = sweep.begin(1)
+    sweep.batch(1, [{"state": RUNNING, "attempt": 1, "outcome": ran(2.0)}] * 4)
+    write_plan(study, [PlannedTrial({}, trial.plan) for trial in read_trials(study)])
+    begun = list[int]()
+
+    class Noted(Untrained):
+        def train(self, trials: OpenTrials, numbers: Sequence[int], later: Sequence[int], n_threads: int) -> None:
+            begun.extend(numbers)
+
+    work = {0: 2.0, 1: 5.0, 2: 2.0, 3: 7.0}
+    run_batch(
+        study, OpenTrials(sweep.storage, study, sweep.paths, []), Noted(), 1, work=lambda trial: work[trial.number]
+    )
+    assert begun == [3, 1, 0, 2]
+    ends = [trial.datetime_complete for trial in study.trials]
+    assert ends == sorted(ends)
+
+
 class Untrained:
     """Has nothing to train."""
 
