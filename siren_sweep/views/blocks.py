@@ -200,13 +200,18 @@ class BlockView:
     @property
     def best_path(self) -> set[int]:
         """The numbers of the best trial and its ancestors."""
+        return self.with_ancestors([self.best.number] if self.best else [])
+
+    def with_ancestors(self, numbers: Iterable[int]) -> set[int]:
+        """The numbers of trials, and those of all their ancestors."""
         parents = {trial.number: trial.plan.parent for trial in self.trials}
-        path: set[int] = set()
-        number = self.best.number if self.best else None
-        while number in parents and number not in path:
-            path.add(number)
-            number = parents[number]
-        return path
+        found: set[int] = set()
+        for own in numbers:
+            number: int | None = own
+            while number in parents and number not in found:
+                found.add(number)
+                number = parents[number]
+        return found
 
     def final_r2(self, trial: TrialView) -> float | None:
         """A trial's R2 over all frames: its own, or that of its config trained whole where its own is over a sample."""

@@ -42,7 +42,7 @@ from siren_sweep.train.report import shown_r2
 from siren_sweep.train.siren import Siren
 from siren_sweep.views.blocks import BlockView, read_blocks
 from siren_sweep.views.grades import grade
-from siren_sweep.views.report.figures import learning_curves, timeline, traces
+from siren_sweep.views.report.figures import learning_curves, timeline, traces, tree
 from siren_sweep.views.report.page import write_report
 from siren_sweep.views.report.search_figures import MOST_CONTOURED, MOST_RANKED, block_figures, parameter_importances
 from siren_sweep.views.report.trial_facts import MOST_LINES, best_and_spread
@@ -536,6 +536,21 @@ def test_many_trials_make_no_large_figures() -> None:
     assert len(lines) == len(learning_curves(block).data) == MOST_LINES
     panels = [trace for trace in found["Contours"].data if trace.type == "contour"]
     assert 10 < max(len(trace.y) for trace in panels if trace.y is not None) <= MOST_CONTOURED + 2
+
+
+def test_the_tree_of_many_trials_has_the_best_others_and_all_their_ancestors() -> None:
+    n, chain = 3 * MOST_LINES, 40  # a chain that leads to the best trial, and children of the root
+    trials = [
+        planted(k % 250, TrialState.COMPLETE, 0.99 if k == chain else 0.1 + k * 1e-4, parent=k - 1 if k <= chain else 0)
+        for k in range(1, n)
+    ]
+    figure = tree(view(one_block([planted(0, TrialState.COMPLETE, 0.05), *trials])))
+    drawn = [int(re.findall(r"<b>(\d+)</b>", text)[0]) for trace in figure.data for text in trace.text or ()]
+    assert MOST_LINES < len(drawn) < MOST_LINES + chain + 2
+    assert {*range(chain + 1)} <= {*drawn}
+    assert n - 1 in drawn
+    assert len({*drawn}) == len(drawn)
+    assert figure.layout.height < 24 * (MOST_LINES + chain + 10)
 
 
 def test_of_many_lines_the_best_are_drawn_and_others_from_first_to_last() -> None:

@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 from siren_sweep.search.tree import Node, visits
 from siren_sweep.study.records import Trial
 from siren_sweep.train.report import shown_r2
-from siren_sweep.views.blocks import BlockView
+from siren_sweep.views.blocks import BlockView, TrialView
 from siren_sweep.views.grades import EXCELLENT
 from siren_sweep.views.report.error_scale import error, log_error
 from siren_sweep.views.report.trial_facts import best_and_spread, curve_of, reason_of, state_of, training_intervals
@@ -106,8 +106,7 @@ def learning_curves(block: BlockView) -> go.Figure:
     figure = go.Figure()
     named = set()
     curves = [trial for trial in block.trials if curve_of(trial)]
-    ranked = sorted(curves, key=lambda trial: (trial is not block.best, -(trial.last_r2 or 0.0)))
-    drawn = {trial.number for trial in best_and_spread(ranked)}
+    drawn = {trial.number for trial in best_and_spread(_best_first(block, curves))}
     for trial in sorted(curves, key=lambda trial: trial is block.best):
         if trial.number not in drawn:
             continue
@@ -138,21 +137,23 @@ def learning_curves(block: BlockView) -> go.Figure:
 def tree(block: BlockView) -> go.Figure:
     """The tree of mutations, with one trial in a row, children to the right of and below their parent.
 
-    The path to the best trial is highlighted.
+    The path to the best trial is highlighted. Of many trials it has those of `best_and_spread` and their ancestors.
     """
     nodes = [Node(trial.number, trial.plan.parent, trial.finite_value) for trial in block.trials]
     visited, scores = visits(nodes), {score.id: score.ucb for score in ranking(nodes, block.settings)}
-    places = dict(_places(block.trials))
+    drawn = block.with_ancestors(trial.number for trial in best_and_spread(_best_first(block, block.trials)))
+    trials = [trial for trial in block.trials if trial.number in drawn]
+    places = dict(_places(trials))
     figure = go.Figure()
     path = block.best_path
     for strong in (False, True):
-        own = [trial for trial in block.trials if (trial.number in path) == strong]
+        own = [trial for trial in trials if (trial.number in path) == strong]
         x, y = _branches(own, places)
         line = {"color": STATES["best"] if strong else "#98a4ae", "width": 3 if strong else 1.2}
         name = "path to the best"
         figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, showlegend=strong, hoverinfo="skip")
     for state in STATES:
-        own = [trial for trial in block.trials if _state(block, trial) == state]
+        own = [trial for trial in trials if _state(block, trial) == state]
         words = [
             f"{trial_words(block, trial)}<br>{visited[trial.number]} visits"
             + (f", UCB {scores[trial.number]:.2f}" if trial.number in scores else "")
@@ -174,7 +175,7 @@ def tree(block: BlockView) -> go.Figure:
             hovertemplate="%{customdata}<extra></extra>",
         )
     # The tree is so many levels wide that each mark has room for its label on its right.
-    levels = [places[trial.number][0] / (1 - _LETTER * len(_label(trial))) for trial in block.trials]
+    levels = [places[trial.number][0] / (1 - _LETTER * len(_label(trial))) for trial in trials]
     figure.update_xaxes(visible=False, range=[-0.3, max([_FEWEST_LEVELS, *levels]) + 1])
     figure.update_traces(cliponaxis=False)
     figure.update_yaxes(visible=False, range=[len(places), -1])
@@ -237,6 +238,10 @@ def trial_words(block: BlockView, trial: Trial) -> str:
     lines.append(trial.plan.mutation.replace("->", "→"))
     lines.append(reason_of(trial))
     return "<br>".join(html.escape(line[:160]) for line in lines if line)
+
+
+def _best_first(block: BlockView, trials: Iterable[TrialView]) -> list[TrialView]:
+    return sorted(trials, key=lambda trial: (trial is not block.best, -(trial.last_r2 or 0.0)))
 
 
 def _state(block: BlockView, trial: Trial) -> str:

@@ -90,8 +90,9 @@ _BLOCK_FIGURES = {
     ),
     "tree": (
         "Search tree",
-        "Each trial is to the right of its parent. A larger mark means more visits: the trial itself and its "
-        "descendants. UCB is computed from R² so far; the sampler uses the final score that it predicts.",
+        f"Each trial is to the right of its parent ({_OF_MANY}, with their ancestors). A larger mark means more "
+        "visits: the trial itself and its descendants. UCB is computed from R² so far; the sampler uses the final "
+        "score that it predicts.",
     ),
     "Parallel coordinates": ("Parallel coordinates", f"One line for each finished trial ({_OF_MANY})."),
     "Slices": ("Slices", "The error of each finished trial by one parameter. Later trials are darker."),
