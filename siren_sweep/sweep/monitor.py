@@ -35,6 +35,7 @@ class Monitor:
         self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
+        self._look()  # before a trial can end: what has ended by now has run before
         self._thread.start()
         return self
 

@@ -71,7 +71,7 @@ class ProgressView:
         if self._told is None:
             self._told = set(ended)
             if ended:
-                self.say(f"going on: {len(ended)} trials have run before")
+                self.say(f"going on: {len(ended)} trial{'s have' if len(ended) > 1 else ' has'} run before")
         for key in sorted(set(ended) - self._told):
             self.say(_ended_line(key[0], ended[key]))
         self._told |= set(ended)

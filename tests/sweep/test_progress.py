@@ -11,11 +11,12 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from siren_sweep.config import schema
-from siren_sweep.paths import SweepPaths
+from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.study.records import Block, Outcome, Stop, Trial, TrialPlan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import create, study_name
-from siren_sweep.sweep import progress, time_left
+from siren_sweep.sweep import monitor, progress, time_left
+from siren_sweep.sweep.interrupts import AtOnce
 from siren_sweep.sweep.lock import training
 from siren_sweep.sweep.loop import how_ended
 from siren_sweep.sweep.worker import why_stopped
@@ -83,6 +84,28 @@ def test_each_word_is_whole_and_what_waits_is_queued(
     assert "trial 0 " not in text.replace("(trial 0)", "")
     assert "starts" not in text
     assert ("learning_rate_NNR_f: 0.001" in text) == (width > 60)
+
+
+def test_a_trial_that_ends_before_the_first_second_is_told_as_one_that_ended(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=out, width=80))
+    monkeypatch.setattr(monitor, "INTERVAL_S", 60.0)
+    ended = study.trials[1]
+
+    def interrupted() -> None:
+        with monitor.Monitor(schema.Config(), OutputPaths(tmp_path), SweepPaths(tmp_path), study._storage) as own:
+            outcome = Outcome(1, "finished", metrics={"final_r2": 0.5, "training_time_min": 0.1})
+            study._storage.set_trial_user_attr(ended._trial_id, "outcome", vars(outcome))
+            study.tell(ended.number, 0.5)
+            own._look()
+            raise AtOnce
+
+    with pytest.raises(AtOnce):
+        interrupted()
+    assert "going on: 1 trial has run before" in out.getvalue()
+    assert "block 1  trial 1  R2 0.5000" in out.getvalue()
 
 
 def test_a_message_is_cut_between_words_and_a_command_in_it_stays_whole(
