@@ -13,7 +13,7 @@ from optuna.pruners import BasePruner
 from siren_sweep.config.choices import Strategy
 from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.config.schema import N_REPORTS, Config
-from siren_sweep.search.proposal import is_start
+from siren_sweep.search.proposal import ASKED_FOR, is_start
 from siren_sweep.search.proposer import Proposer
 from siren_sweep.study.records import Trial
 from siren_sweep.train.machine import n_gpus
@@ -56,7 +56,8 @@ def pauses(cfg: Config, n_training_frames: int, config: Mapping[str, Any]) -> li
 def work_ahead(cfg: Config, trial: Trial) -> float:
     """The arithmetic (`train.size.arithmetic`) of a trial's present batch: up to its next pause, or to its end."""
     plan, reached = trial.plan, trial.reached
-    at = [] if is_start(plan.strategy, plan.parent) else pauses(cfg, plan.n_training_frames, plan.config)
+    whole = plan.strategy == ASKED_FOR or is_start(plan.strategy, plan.parent)
+    at = [] if whole else pauses(cfg, plan.n_training_frames, plan.config)
     end = min((index / N_REPORTS for index in at if index / N_REPORTS > reached), default=1.0)
     networks = n_networks(plan.n_training_frames, plan.config, cfg.claude.search_windows)
     return arithmetic(plan.config, networks) * (end - reached)

@@ -28,6 +28,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from siren_sweep.errors import OutputError, redacted
 from siren_sweep.paths import SweepPaths, replacing, sqlite_url
 
+_NOT_NOW = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 BUSY_TIMEOUT_S = 120.0  # longest wait for a file to which another process writes
 PATIENCE_S = 600.0  # longest wait for a database server that is gone
 PAUSE_S = 1.0
@@ -223,13 +224,18 @@ def restore(paths: SweepPaths) -> str | None:
 
 
 def _damage(file: Path) -> str | None:
-    """What is wrong with a study file; None where it is whole, or there is none."""
+    """What is wrong with a study file; None where it is whole, or there is none.
+
+    Raises OutputError where it may be whole, but cannot be read now.
+    """
     if not file.exists():
         return None
     try:
-        with contextlib.closing(sqlite3.connect(file)) as database:
+        with contextlib.closing(sqlite3.connect(file, timeout=BUSY_TIMEOUT_S)) as database:
             (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
             database.execute("SELECT count(*) FROM studies").fetchone()
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF in _NOT_NOW:  # the lowest byte is the kind
+            raise OutputError(f"{file} cannot be read now ({error}); the same command goes on once it can") from None
         return str(error)
     return None if verdict == "ok" else str(verdict).splitlines()[0]

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,12 +214,17 @@ def paused_trials(study: Study) -> list[Trial]:
     return [trial for trial in read_trials(study) if trial.paused]
 
 
-def n_left(trials: Sequence[Trial], n_trials: int) -> int:
+def n_left(trials: Sequence[Trial], n_trials: int, full: Container[int] = ()) -> int:
     """How many full trials a block of `n_trials` has left after its `trials`, to the nearest whole number.
 
-    The steps that a paused trial has not run are left for others.
+    The steps that a paused trial has not run are left for others. What a trial of one of the batches `full` will run
+    there counts as a full trial, whatever it has run of it.
     """
-    return math.floor(n_trials - sum(trial.spent for trial in trials) + 0.5 + 1e-9)
+    spent = 0.0
+    for trial in trials:
+        before = trial.stints[-1].fraction if trial.stints else 0.0
+        spent += before + 1 if trial.batch in full else trial.spent
+    return math.floor(n_trials - spent + 0.5 + 1e-9)
 
 
 def complete(study: Study) -> list[Trial]:

@@ -23,7 +23,7 @@ from siren_sweep.search.space import Space
 from siren_sweep.study.records import Instruction
 from siren_sweep.study.stored import last_batch, n_answered, read_instructions, write_answered, write_instructions
 from siren_sweep.study.stored_trials import read_trials
-from siren_sweep.study.studies import best_trial, load, n_left, n_trials_of, study_name
+from siren_sweep.study.studies import best_trial, load, n_left, n_trials_of, open_batches, study_name
 from siren_sweep.sweep import user_input
 from siren_sweep.sweep.block import BlockStart
 from siren_sweep.sweep.user_input import Asked, Bound, EndSweep, More, Refused, StopBlock, Try
@@ -234,7 +234,8 @@ class _Block:
         if wrong:
             raise ValueError("; ".join(wrong))
         waiting = self._refuse_repeated(params)
-        more = 0 if waiting < n_left(read_trials(self._study), self._n_trials()) else 1
+        left = n_left(read_trials(self._study), self._n_trials(), open_batches(self._study))
+        more = 0 if waiting < left else 1
         return _decision("it is in the next batch" + (", one trial more" if more else ""), wanted=params, more=more)
 
     def _refuse_repeated(self, params: Mapping[str, Any]) -> int:

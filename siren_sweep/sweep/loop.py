@@ -32,6 +32,7 @@ from siren_sweep.study.studies import (
     all_blocks,
     all_studies,
     best_trial,
+    complete,
     create,
     load,
     open_batches,
@@ -179,10 +180,10 @@ class Sweep:
 
     def run(self) -> None:
         """Run all blocks that have not ended. Raises SweepError where the sweep cannot go on."""
-        with stopped(self._trainer):
+        with contextlib.ExitStack() as held, stopped(self._trainer):
             self._begin()
-        monitor = Monitor(self._cfg, self._outputs, self._paths, self._storage)
-        with monitor as self._views, stopped(self._trainer):
+            monitor = Monitor(self._cfg, self._outputs, self._paths, self._storage)
+            self._views = held.enter_context(monitor)
             best: Mapping[str, Any] | None = None
             for number, block in enumerate(self._cfg.blocks.schedule, 1):
                 texts = checks.sweep_texts(self._cfg, self._overrides, block)
@@ -287,9 +288,11 @@ class Sweep:
         best = winner(study, validation)
         if best is None:
             ended = [*told_trials(study), *(told_trials(validation) if validation else [])]
+            what = f"no trial of block {number} has finished"
+            if complete(study):
+                what = f"no config of block {number} could be trained in all windows"
             raise SweepStateError(
-                f"no trial of block {number} has finished: {how_ended(ended)}; the same command with a higher "
-                "claude.n_iter_block tries more configs"
+                f"{what}: {how_ended(ended)}; the same command with a higher claude.n_iter_block tries more configs"
             )
         return best.searched
 

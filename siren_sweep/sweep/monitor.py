@@ -35,7 +35,11 @@ class Monitor:
         self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
-        self._look()  # before a trial can end: what has ended by now has run before
+        try:
+            self._look()  # before a trial can end: what has ended by now has run before
+        except BaseException:  # such as Ctrl-C
+            self._progress.close()
+            raise
         self._thread.start()
         return self
 

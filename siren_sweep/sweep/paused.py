@@ -21,10 +21,10 @@ MOST_BYTES = 4 << 30  # for the checkpoints of a block's paused trials
 def give_up_beyond(storage: BaseStorage, study: Study, paths: SweepPaths, most_bytes: int = MOST_BYTES) -> bool:
     """Tell the study PRUNED of paused trials whose checkpoints exceed `most_bytes`, the least promising ones first.
 
-    Returns whether there were any.
+    Those that never go on come before all others. Returns whether there were any.
     """
     held, beyond = 0, []
-    for trial in sorted(paused_trials(study), key=lambda trial: (-_promise(trial), trial.number)):
+    for trial in sorted(paused_trials(study), key=lambda one: (not one.may_go_on, -_promise(one), one.number)):
         file = paths.trial(study.study_name, trial.number).checkpoint
         held += file.stat().st_size if file.exists() else 0
         if held > most_bytes:

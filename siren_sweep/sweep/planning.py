@@ -55,8 +55,7 @@ class Planner:
             now = ReadOnce(self._storage, study, still=True)
         open_, seen = open_batches(now), self._seen(now)
         batch = last_batch(now) + 1
-        n_open = sum(trial.batch in open_ for trial in read_trials(seen))
-        left = n_left(read_trials(seen), self._instructions.n_trials(start.number)) - n_open
+        left = n_left(read_trials(now), self._instructions.n_trials(start.number), open_)
         if left <= 0:
             return False
         n = self._cfg.claude.n_parallel

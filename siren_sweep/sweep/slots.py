@@ -52,6 +52,7 @@ class Job:
     time_limit_s: float
     memory_bytes: int | None = None  # that it may allocate; None: no limit
     process: multiprocessing.process.BaseProcess | None = None
+    place: int = 0  # of the places 0 to concurrency - 1, that which it takes while it runs
     started: float = 0.0
     oom_kills: int = 0  # `_oom_kills` when it started
     said: Connection | None = None
@@ -86,11 +87,16 @@ def run_jobs(target: Callable[..., Any], jobs: Sequence[Job], concurrency: int) 
         while any(job.end is None for job in jobs):
             check()
             for job in jobs:
-                if job.process is None and sum(other.running for other in jobs) < concurrency:
+                if job.process is None and (free := _free(jobs, concurrency)):
+                    job.place = free[0]
                     _start(context, target, job)
             _wait([job for job in jobs if job.running])
     finally:
         stop([job for job in jobs if job.running])
+
+
+def _free(jobs: Sequence[Job], concurrency: int) -> list[int]:
+    return sorted({*range(concurrency)} - {job.place for job in jobs if job.running})
 
 
 def stop(jobs: Sequence[Job]) -> None:
@@ -120,7 +126,8 @@ def _start(context: ForkServerContext, target: Callable[..., Any], job: Job) -> 
     job.oom_kills, job.started = _oom_kills(), time.monotonic()
     job.said, says = context.Pipe(duplex=False)
     # A daemon: the parent does not wait for it at exit, if an interrupt comes just as it starts.
-    job.process = context.Process(target=_worker, args=(target, job.args, job.memory_bytes, says), daemon=True)
+    args = target, job.args, job.memory_bytes, job.place, says
+    job.process = context.Process(target=_worker, args=args, daemon=True)
     job.process.start()
     says.close()
 
@@ -172,13 +179,16 @@ def _oom_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def _worker(target: Callable[..., Any], args: tuple[Any, ...], memory_bytes: int | None, says: Connection) -> None:
+def _worker(
+    target: Callable[..., Any], args: tuple[Any, ...], memory_bytes: int | None, place: int, says: Connection
+) -> None:
     """The main function of a worker: runs `target` and sends its result.
 
     It dies with its parent, ignores SIGINT, which is for the parent, and on SIGTERM stops at the end of a step.
     """
-    from siren_sweep.sweep.worker import Interrupted, Superseded, interrupt
+    from siren_sweep.sweep.worker import Interrupted, Superseded, interrupt, take_place
 
+    take_place(place)
     threading.Thread(target=die_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, interrupt)

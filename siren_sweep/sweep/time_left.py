@@ -31,13 +31,13 @@ class Clock:
 
 def took_s(trial: Trial) -> float | None:
     """Seconds that a trial took, or would take to its end; None where it has not reported."""
-    if (minutes := trial.metrics.get("training_time_min")) is not None:
+    ended = trial.current if trial.current is not None and trial.current.status != Status.stopped else None
+    if ended is not None and (minutes := ended.metrics.get("training_time_min")) is not None:
         return float(minutes) * 60
     if not trial.reports:
         return None
     last = trial.reports[-1]
-    over = trial.outcome is not None and trial.outcome.status != Status.stopped
-    return last.elapsed_s if over else last.elapsed_s + last.left_s
+    return last.elapsed_s if ended is not None else last.elapsed_s + last.left_s
 
 
 def typical_s(trials: Sequence[Trial], total_steps: int) -> float | None:

@@ -33,8 +33,7 @@ from siren_sweep.sweep.batch import Trainer, enqueue_plan, run_batch
 from siren_sweep.sweep.open_trials import OpenTrials
 from siren_sweep.train.machine import n_cores
 
-UNPRUNED = ["pruner=none"]  # a stopped run would have no final R2
-WHOLE = [*UNPRUNED, "claude.search_windows=0", "trial.alone=true"]
+WHOLE = ["claude.search_windows=0", "trial.alone=true"]
 MOST_WHOLE = 2  # most configs that are trained whole to their end
 MOST_SEEDED = 3  # most configs that are trained with other seeds
 DOUBT = 2.0  # standard errors that are subtracted from a sample's R2
@@ -134,8 +133,7 @@ class Validation:
         own, whole = self._made(), runs[0].whole_of is not None
         (searched,) = [one for one in self._study.get_trials(deepcopy=False) if one.number == _origin(runs[0])]
         enqueue_plan(self._storage, own, runs[0].batch, searched.distributions)
-        overrides = [*self._inherited, *(WHOLE if whole else UNPRUNED)]
-        trials = OpenTrials(self._storage, own, self._paths, overrides)
+        trials = OpenTrials(self._storage, own, self._paths, [*self._inherited, *(WHOLE if whole else [])])
         run_batch(own, trials, self._trainer, n_cores() if whole else self._n_threads)
 
 

@@ -62,6 +62,15 @@ def interrupt(*_: object) -> None:
     _interrupt.set()
 
 
+_place: int | None = None
+
+
+def take_place(place: int) -> None:
+    """Say which of a machine's places this process has: on several GPUs each trial takes the one of its place."""
+    global _place
+    _place = place
+
+
 def check_interrupt(_step: int = 0) -> None:
     """Raises Interrupted where a signal has come."""
     if _interrupt.is_set():
@@ -84,7 +93,9 @@ def run_trial(cfg: Config, outputs: OutputPaths, sweep: SweepPaths) -> str:
         worker = Worker(storage, study, cfg.trial.number, cfg.trial.attempt, cfg.cluster.n_batches)
         worker.check_attempt()
         plan = worker.plan
-        study.pruner = make_pruner(cfg, may_pause=not is_start(plan.strategy, plan.parent))
+        again = plan.whole_of is not None or plan.validation_of is not None
+        may_pause = not is_start(plan.strategy, plan.parent)
+        study.pruner = optuna.pruners.NopPruner() if again else make_pruner(cfg, may_pause)  # its final R2 is wanted
         try:
             with training(TrialPaths(sweep.root / cfg.trial.folder).lock, cfg.trial.attempt):
                 return _train_and_write(cfg, outputs, sweep, worker)
@@ -104,7 +115,9 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
             f"the data changed under the sweep {cfg.sweep.name!r}: the first {field.n_frames} frames at "
             f"{cfg.dataset.path} have hash {field.data_hash}, and had {expected}"
         )
-    device = resolve_device(cfg.training.device, cfg.trial.slot)
+    # Not the planned slot: with fewer slots than trials two of them could share a GPU while another has nothing to do.
+    slot = cfg.trial.slot if _place is None else _place
+    device = resolve_device(cfg.training.device, slot)
     n_sharing = math.ceil(cfg.claude.n_parallel / max(1, n_gpus(cfg.training.device)))
     if cfg.cluster.scheduler is not None:  # a job has its GPU for itself
         n_sharing = 1
@@ -120,7 +133,7 @@ def _train_and_write(cfg: Config, outputs: OutputPaths, sweep: SweepPaths, worke
         cfg,
         field,
         paths,
-        slot=cfg.trial.slot,
+        slot=slot,
         on_report=worker.on_report,
         on_step=check_interrupt,
         on_resume=worker.on_resume,

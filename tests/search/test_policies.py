@@ -14,6 +14,7 @@ from siren_sweep.config.choices import Strategy
 from siren_sweep.config.parameters import HIDDEN_DIM, TOTAL_STEPS, defaults
 from siren_sweep.config.schema import Config
 from siren_sweep.search.policies import make_proposer, make_pruner, work_ahead
+from siren_sweep.search.proposal import ASKED_FOR
 from siren_sweep.search.strategy import plan_batch
 from siren_sweep.study.records import Trial, TrialPlan
 from siren_sweep.sweep.block import start_block
@@ -79,13 +80,14 @@ def test_the_work_ahead_of_a_trial_ends_at_its_next_pause() -> None:
     short = long | {TOTAL_STEPS: 20}
     whole = arithmetic(long, 1)
 
-    def ahead(config: dict[str, object], reached: int, parent: int | None = 0) -> float:
-        plan = TrialPlan(1, config, n_training_frames=100, strategy="tree", parent=parent)
+    def ahead(config: dict[str, object], reached: int, parent: int | None = 0, strategy: str = "tree") -> float:
+        plan = TrialPlan(1, config, n_training_frames=100, strategy=strategy, parent=parent)
         reports = [Report(i, i / 20, i, 0.5, 0.1, 1e-3, 9.0, 1.0) for i in range(1, reached + 1)]
         return work_ahead(cfg, Trial(0, optuna.trial.TrialState.RUNNING, None, {}, plan, reports=tuple(reports)))
 
     assert ahead(long, 0) == pytest.approx(whole * 1 / 20)
     assert ahead(long, 1) == pytest.approx(whole * 3 / 20)
     assert ahead(long, 4) == pytest.approx(whole * 16 / 20)
+    assert ahead(long, 0, strategy=ASKED_FOR) == ahead(long, 0, None, "focused") == whole
     assert ahead(short, 0) == arithmetic(short, 1), "a trial that is soon over does not pause"
     assert ahead(long, 0, parent=None) == pytest.approx(whole / 20), "of no layout, so it pauses"

@@ -52,6 +52,19 @@ def test_a_study_that_is_whole_is_left_alone(paths: SweepPaths) -> None:
     assert sorted(all_blocks(open_storage(None, paths))) == [1, 2]
 
 
+def test_a_study_that_another_program_holds_is_not_taken_for_damaged(
+    paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "BUSY_TIMEOUT_S", 0.1)
+    with contextlib.closing(sqlite3.connect(paths.study_db)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OutputError, match="cannot be read now"):
+            restore(paths)
+    assert restore(paths) is None
+    assert not paths.study_db.with_name("study.damaged.db").exists()
+    assert sorted(all_blocks(open_storage(None, paths))) == [1, 2]
+
+
 @pytest.mark.parametrize("left", [0.0, 0.3, 0.9])
 def test_a_truncated_study_goes_back_to_its_copy_and_is_set_aside(left: float, paths: SweepPaths) -> None:
     os.truncate(paths.study_db, int(paths.study_db.stat().st_size * left))

@@ -51,6 +51,7 @@ class Asking:
         self.study = optuna.create_study(direction="maximize")
         write_block(self.study, Block(1, self.start.n_training_frames, settings={"claude.ucb_c": 1.4}))
         self.batch, self.begins = 0, [self.start.base]
+        self.later: dict[int, optuna.Study] = {}  # studies of later blocks
 
     @property
     def space(self) -> Space:
@@ -63,7 +64,7 @@ class Asking:
     def ask(self, n: int = 4, pending: Sequence[dict[str, Any]] = ()) -> list[Proposal]:
         self.batch += 1
         place, sampler = (1, self.batch), make_proposer(self.cfg, self.batch)
-        studies = {1: self.study}
+        studies = {1: self.study, **self.later}
         agent = AgentProposer(self.cfg, self.paths, (studies, {}), place, self.space, self.begins, sampler)
         return agent.propose(self.study, self.space.dimensions, n, pending=pending)
 
@@ -114,6 +115,20 @@ def test_a_correct_agent_changes_omega_by_what_it_reads(tmp_path: Path) -> None:
     assert omegas(second) == [80, 60, 120, 28]
     assert [one.parent for one in second] == [1] * 4, "the best of those from which omega alone differs"
     assert "> First look at omega." in (scores.parent / "s_memory.md").read_text()
+
+
+def test_an_agent_of_a_block_that_is_opened_again_is_told_of_that_block_and_no_later_one(tmp_path: Path) -> None:
+    asking = Asking(tmp_path, "behave")
+    asking.run(asking.ask(), lambda config: 1 - abs(config[OMEGA] - 40) / 100)
+    later = optuna.create_study(direction="maximize")
+    write_block(later, Block(2, 8, settings={"claude.ucb_c": 1.4}))
+    plan = TrialPlan(5, asking.space.config(asking.start.base), 2, 1, 0, 8)
+    outcome = Outcome(1, "finished", metrics={"final_r2": 0.777})
+    later.add_trial(create_trial(value=0.777, user_attrs=trial_values(plan, outcome, attempt=1)))
+    asking.later = {2: later}
+    asking.ask()
+    assert "Iterations 1-4 ran (block 1 of 2, n_training_frames 4)" in asking.log
+    assert "R2=0.777" not in (asking.paths.agent / "folder" / "s_ucb_scores.txt").read_text()
 
 
 @pytest.mark.parametrize(("solved", "told"), [("0.99", True), ("null", False)])

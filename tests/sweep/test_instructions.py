@@ -18,6 +18,7 @@ from siren_sweep.paths import SweepPaths
 from siren_sweep.search.proposal import ASKED_FOR
 from siren_sweep.search.space import make_space
 from siren_sweep.study import records
+from siren_sweep.study.stored import write_plan
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import all_blocks, create, instructions, open_storage, study_name
 from siren_sweep.sweep import user_input
@@ -154,6 +155,26 @@ def test_a_full_block_gets_a_trial_more_for_what_is_to_be_tried(sweep: Sweep) ->
     sweep.ask("try omega_f = 40", "try omega_f = 41")
     assert sweep.instructions.n_trials(1) == N_ITER + 2
     assert all("one trial more" in answer for answer in sweep.answers())
+
+
+def test_open_trials_count_whole_where_a_block_is_asked_whether_it_is_full(sweep: Sweep) -> None:
+    """As the planner counts them: a trial that is under way leaves no steps for another one."""
+    for omega in range(10, 10 + N_ITER - 2):
+        sweep.finish(omega=float(omega))
+    opened = []
+    for slot, omega in enumerate((30.0, 31.0)):
+        params = sweep.start.base | {OMEGA: omega}
+        plan = records.TrialPlan(8, sweep.space.config(params), batch=2, slot=slot)
+        reports = [vars(Report(1, 0.05, 2, 0.5, 0.1, 1e-3, 9.0, 1.0))]
+        own = {**trial_values(plan, attempt=1), "reports": reports}
+        sweep.study.add_trial(
+            create_trial(state=TrialState.RUNNING, params=params, distributions=sweep.space.dimensions, user_attrs=own)
+        )
+        opened.append(records.PlannedTrial(params, plan))
+    write_plan(sweep.study, opened)
+    sweep.ask("try omega_f = 40")
+    assert sweep.instructions.n_trials(1) == N_ITER + 1
+    assert "one trial more" in sweep.answers()[0]
 
 
 def test_a_block_without_a_result_is_not_stopped(sweep: Sweep) -> None:

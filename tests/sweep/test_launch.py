@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from siren_sweep.sweep import slots as launch
+from siren_sweep.sweep import worker
 from siren_sweep.sweep.slots import Job, run_jobs, slots
 
 
@@ -85,6 +87,23 @@ def _count_running(file: Path) -> None:
     siblings = psutil.Process(os.getppid()).children()
     file.write_text(str(len([process for process in siblings if process.status() != psutil.STATUS_ZOMBIE])))
     time.sleep(0.3)
+
+
+def test_trials_that_run_at_once_have_different_places_and_none_beyond_the_slots(tmp_path: Path) -> None:
+    """On several GPUs a place is a GPU, whatever slots the trials were planned for."""
+    jobs = [Job((tmp_path / str(index),), 60.0) for index in range(5)]
+    run_jobs(_take_note, jobs, 2)
+    notes = [tuple(map(float, file.read_text().split())) for file in tmp_path.iterdir()]
+    assert {place for place, _, _ in notes} == {0, 1}
+    for own in (0, 1):
+        spells = sorted((begin, end) for place, begin, end in notes if place == own)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spells))
+
+
+def _take_note(file: Path) -> None:
+    begin = time.monotonic()
+    time.sleep(0.2)
+    file.write_text(f"{worker._place} {begin} {time.monotonic()}")
 
 
 def test_slots_share_the_cores() -> None:

@@ -199,11 +199,11 @@ def test_checkpoints_of_paused_trials_are_bounded_and_the_most_promising_stay(tm
         file.parent.mkdir(parents=True)
         file.write_bytes(bytes(100))
     give_up_beyond(sweep.storage, study, sweep.paths, most_bytes=250)
-    assert [trial.number for trial in paused_trials(study)] == [1, 3]
-    assert [trial.state for trial in study.trials] == [PRUNED, RUNNING, PRUNED, RUNNING]
+    assert [trial.number for trial in paused_trials(study)] == [1, 2], "of those with a bound none ever goes on"
+    assert [trial.state for trial in study.trials] == [PRUNED, RUNNING, RUNNING, PRUNED]
     assert [trial.value for trial in study.trials if trial.state is PRUNED] == [0.5, 0.5]
     left = sorted(file.parent.name for file in sweep.paths.root.rglob("checkpoint"))
-    assert left == ["trial_0001", "trial_0003"]
+    assert left == ["trial_0001", "trial_0002"]
 
 
 def test_after_a_signal_results_are_written_and_failures_are_not(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from siren_sweep.sweep.interrupts import AtOnce
 from siren_sweep.sweep.lock import training
 from siren_sweep.sweep.loop import how_ended
 from siren_sweep.sweep.worker import why_stopped
-from siren_sweep.train.report import shown_r2, told_apart
+from siren_sweep.train.report import Report, shown_r2, told_apart
 
 CHANGE = "learning_rate_NNR_f: 0.001 -> 0.00056"
 
@@ -106,6 +107,33 @@ def test_a_trial_that_ends_before_the_first_second_is_told_as_one_that_ended(
         interrupted()
     assert "going on: 1 trial has run before" in out.getvalue()
     assert "block 1  trial 1  R2 0.5000" in out.getvalue()
+
+
+def test_an_interrupt_at_the_first_look_leaves_no_live_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=out, width=80, force_terminal=True))
+    own = monitor.Monitor(
+        schema.Config(), OutputPaths(tmp_path), SweepPaths(tmp_path), optuna.storages.InMemoryStorage()
+    )
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(monitor, "all_studies", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        own.__enter__()
+    assert "\x1b[?25h" in out.getvalue(), "the cursor is there again"
+
+
+def test_what_a_paused_trial_took_is_foreseen_from_its_reports_and_not_taken_for_the_whole() -> None:
+    reports = tuple(Report(index, index / 20, index, 0.5, 0.1, 1e-3, 1.0, 6.0 * index) for index in (1, 2))
+    stopped = Outcome(1, "stopped", metrics={"training_time_min": 0.2})
+    plan = TrialPlan(1, {"claude.total_steps": 20})
+    paused = Trial(0, TrialState.RUNNING, None, {}, plan, attempt=1, reports=reports, outcome=stopped)
+    assert time_left.took_s(paused) == pytest.approx(120)
+    ended = dataclasses.replace(paused, outcome=Outcome(1, "finished", metrics={"training_time_min": 0.2}))
+    assert time_left.took_s(ended) == pytest.approx(12)
+    assert time_left.typical_s([paused], 40) == pytest.approx(240)
 
 
 def test_a_message_is_cut_between_words_and_a_command_in_it_stays_whole(

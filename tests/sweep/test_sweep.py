@@ -28,7 +28,8 @@ from siren_sweep.config.checks import trial_config
 from siren_sweep.config.parameters import EXPLORABLE
 from siren_sweep.field.dataset import field_of
 from siren_sweep.paths import OutputPaths, SweepPaths, sqlite_url
-from siren_sweep.study.studies import all_blocks, all_studies, open_storage
+from siren_sweep.study.stored_trials import read_trials
+from siren_sweep.study.studies import all_blocks, all_studies, open_storage, read_folder
 from siren_sweep.train.pictures import save_figure
 from siren_sweep.train.weights_file import read_saved
 from siren_sweep.views.blocks import read_blocks
@@ -414,3 +415,15 @@ def test_a_second_call_runs_nothing_again(
     now = all_blocks(open_storage(None, paths))
     assert [trial.user_attrs["attempt"] for study in now.values() for trial in study.trials] == attempts
     assert attempts == [1 + len(trial.user_attrs.get("stints", [])) for trial in trials]
+
+
+def test_a_setting_of_the_pruner_stops_no_run_of_the_best(own_data: list[str], tmp_path: Path) -> None:
+    """A `pruner=none` behind it would not compose: it has no such setting."""
+    few = ["claude.n_parallel=2", "claude.n_iter_block=2", "claude.n_validation_seeds=1", "tracking=none"]
+    block = "blocks.schedule=[{n_training_frames:4,total_steps:40}]"
+    own = ["pruner.confidence=0.99", "training.inr_batch_size=4", "sweep.name=s"]
+    result = run_command("-m", "blocks=tiny", block, *few, *own, *own_data, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    with read_folder(tmp_path / "outputs" / "s") as (_, _, validations):
+        (again,) = read_trials(validations[1])
+    assert again.state is optuna.trial.TrialState.COMPLETE

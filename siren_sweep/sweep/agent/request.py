@@ -66,7 +66,9 @@ def make_request(
         ),
         batch.file("memory.md"): memory_text(batch.name, views),
         batch.file("analysis.md"): analysis_text(batch.name, views),
-        batch.file("ucb_scores.txt"): ucb_text(views[-1]),
+        batch.file("ucb_scores.txt"): ucb_text(
+            max((view for view in views if view.number <= block), key=lambda view: view.number)
+        ),
         USER_INPUT: user_input.read(paths.user_input)[0],
         texts.HYPOTHESES: texts.HYPOTHESES_HEAD,
     }
@@ -82,7 +84,8 @@ def make_request(
 
 def _batch(cfg: Config, name: str, studies: Mapping[int, Study], block: int, slots: Sequence[int]) -> texts.Batch:
     ran = [trial for study in studies.values() for trial in read_trials(study)]
-    last = max(((trial.plan.block, trial.plan.batch) for trial in ran), default=None)
+    # A block that is opened again may have later ones.
+    last = max(((one.plan.block, one.plan.batch) for one in ran if one.plan.block <= block), default=None)
     return texts.Batch(
         name,
         block,
