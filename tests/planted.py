@@ -71,12 +71,17 @@ def view(
 
 
 def block_of(
-    *trials: TrialView, number: int = 1, settings: Mapping[str, Any] | None = None, **fields: Any
+    *trials: TrialView,
+    number: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    validation: Sequence[Sequence[float]] = (),
+    **fields: Any,
 ) -> BlockView:
-    """A block with these trials, in which all batches are told."""
+    """A block with these trials, in which all batches are told. `validation` has the R2 of each config's seeds."""
     told = frozenset(trial.plan.batch for trial in trials)
     ordered = sorted(trials, key=lambda trial: trial.plan.iteration)
-    return BlockView(Block(number, 10, settings=settings or {}), ordered, told=told, **fields)
+    seeds = dict(enumerate(validation))
+    return BlockView(Block(number, 10, settings=settings or {}), ordered, told=told, validation=seeds, **fields)
 
 
 class PlantedSweep:

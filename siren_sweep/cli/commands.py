@@ -6,6 +6,8 @@ Each imports what it needs when it runs: workers import the command line too, an
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
@@ -25,7 +27,24 @@ def run(arguments: Sequence[str]) -> int:
         return bare.main(list(arguments[1:]))
     options = _parser().parse_args(list(arguments))
     act: Callable[[argparse.Namespace], int | None] = options.act
-    return act(options) or 0
+    try:
+        return act(options) or 0
+    except BrokenPipeError:  # what read the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+        return 1
+    except Exception as error:
+        if (reason := _of_the_database(error)) is None:
+            raise
+        raise OutputError(reason) from None
+
+
+def _of_the_database(error: Exception) -> str | None:
+    """What to print of an error of the studies' storage; None of any other error."""
+    from siren_sweep.study.storage import STORAGE_ERRORS, storage_reason
+
+    return (
+        f"the study cannot be read or written: {storage_reason(error)}" if isinstance(error, STORAGE_ERRORS) else None
+    )
 
 
 def names() -> dict[str, str]:
@@ -102,14 +121,14 @@ def _import(options: argparse.Namespace) -> None:
 
     known = _known(options.known)
     entries, unread = import_log(options.old, options.sweep_folder, options.data, options.n_input_neurons, known)
+    paths, outputs, studies, validations = open_folder(options.sweep_folder)
+    write_record(paths, studies, validations)
+    write_report(paths, outputs, studies, validations)
     for line in unread:
         print(line)
     for own in one_block_each(entries):
         with_r2 = sum(entry.final_r2 is not None for entry in own)
         print(f"{own[0].n_frames} frames: {len(own)} trials, {with_r2} with a final_r2")
-    paths, outputs, studies, validations = open_folder(options.sweep_folder)
-    write_record(paths, studies, validations)
-    write_report(paths, outputs, studies, validations)
     print(f"written to {options.sweep_folder}, with its report and its record; {NOTE}")
 
 
@@ -143,9 +162,11 @@ def _compare(options: argparse.Namespace) -> None:
 
     from siren_sweep.views.comparison import comparison_table
 
-    Console().print(comparison_table(options.sweep_folders))
+    console = Console()
+    console.print(comparison_table(options.sweep_folders), width=None if console.is_terminal else _PIPED_WIDTH)
 
 
+_PIPED_WIDTH = 200  # characters of a line in a file or a pipe
 _FOLDER: dict[str, dict[str, Any]] = {"sweep_folder": {"type": Path, "help": "outputs/<sweep.name>"}}
 # name: what it does, its function, its arguments, its examples
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int | None], dict[str, dict[str, Any]], str]] = {

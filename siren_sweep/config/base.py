@@ -65,12 +65,14 @@ def read_base(file: Path) -> tuple[dict[str, Any], list[str]]:
         values = content.get(section) or {}
         if not isinstance(values, Mapping):
             raise ConfigError(f"{section} of base must hold names and values, got {values!r} in {str(file)!r}")
-        known = {item.name for item in dataclasses.fields(getattr(TrialConfig(), section))}
+        fields = dataclasses.fields(getattr(TrialConfig(), section))
+        known, may_be_null = {item.name for item in fields}, {item.name for item in fields if "None" in str(item.type)}
         for name in [one for one in values if one not in known]:  # left out, unless mistyped
             near = nearest(f"{section}.{name}", [f"{section}.{one}" for one in known], at_least=_TYPED_WRONG)
             if near is not None and near.rpartition(".")[2] not in values:
                 wrong.append(f"there is no setting {section}.{name}; the nearest is {near}, in {str(file)!r}")
-        given[section] = {str(name): value for name, value in values.items() if name in known and value is not None}
+        own = {str(name): value for name, value in values.items() if name in known}
+        given[section] = {name: value for name, value in own.items() if value is not None or name in may_be_null}
         unknown += [f"{section}.{name}" for name in values if name not in known]
     checked = _checked(given, file, wrong)
     start = {name: value for name in EXPLORABLE if (value := value_at(checked, name)) is not None}

@@ -38,8 +38,11 @@ def trial_config(values: Mapping[str, Any]) -> TrialConfig:
     return cfg
 
 
-def faults(cfg: Any, prefix: str = "") -> list[str]:
-    """Every broken bound and unknown name in a (nested) dataclass config, a line each: the rule and the value."""
+def faults(cfg: Any, prefix: str = "", joint: bool = True) -> list[str]:
+    """Every broken bound and unknown name in a (nested) dataclass config, a line each: the rule and the value.
+
+    Without `joint` the rules that several settings must keep together are left out.
+    """
     wrong: list[str] = [] if prefix else unknown_faults(cfg)
     for item in dataclasses.fields(cfg):
         value, name = getattr(cfg, item.name), f"{prefix}{item.name}"
@@ -50,7 +53,7 @@ def faults(cfg: Any, prefix: str = "") -> list[str]:
             wrong += [fault for index, entry in entries for fault in faults(entry, f"{name}[{index}].")]
         elif item.metadata and (fault := bound_fault(value, item.metadata)):
             wrong.append(f"{name} {fault}")
-    if isinstance(cfg, TrialConfig):
+    if joint and isinstance(cfg, TrialConfig):
         wrong += list(_joint_faults(cfg))
     if isinstance(cfg, Config) and cfg.dataset.path is None:
         wrong.append("dataset.path must name the folder that holds stimulus.zarr and pos.zarr, got null")

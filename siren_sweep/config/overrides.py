@@ -105,7 +105,7 @@ def faults_of(overrides: Sequence[str], folder: str | None = None) -> list[str]:
         for text in overrides:
             try:
                 for single in _singles(text):
-                    wrong += faults(typed(compose("config", [single, *more, "dataset.path=unused"])))
+                    wrong += faults(typed(compose("config", [single, *more, "dataset.path=unused"])), joint=False)
             except Exception as error:  # Hydra raises its own exceptions, and some of Python's
                 wrong.append(_unquoted(text) or f"{text}: {_text(error)}")
     return wrong

@@ -33,6 +33,7 @@ from siren_sweep.study.log_parser import Entry, parse_log
 from siren_sweep.study.old_entries import complete, one_block_each
 from siren_sweep.study.old_folder import OldFolder, read_old_folder
 from siren_sweep.study.records import Block, Hypothesis, Outcome, TrialPlan
+from siren_sweep.study.storage import STORAGE_ERRORS
 from siren_sweep.study.stored import mark_ended, write_block, write_notes
 from siren_sweep.study.stored_trials import trial_values
 from siren_sweep.study.studies import study_name
@@ -75,7 +76,7 @@ def import_log(
     entries, more = complete(read, old, log, data, n_neurons, known or {})
     try:
         create_once(paths.study_db, lambda temporary: _fill(temporary, entries, old))
-    except OSError as error:
+    except (OSError, *STORAGE_ERRORS) as error:
         raise OutputError(f"{paths.study_db} could not be written ({error})") from None
     return entries, [*(f"{log}, {line}" for line in unread), *old.unread, *more]
 

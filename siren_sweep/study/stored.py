@@ -178,6 +178,11 @@ def mark_ended(study: Study) -> None:
     study.set_user_attr(_ENDED, True)
 
 
+def opened_again(study: Study) -> bool:
+    """Whether a block that had ended was opened again, as by a higher `claude.n_iter_block`, and is open still."""
+    return study.user_attrs.get(_ENDED) is False
+
+
 def mark_open(study: Study) -> None:
     """Store that a block goes on though it had ended, and that its record and report must be written again."""
     study.set_user_attr(_ENDED, False)

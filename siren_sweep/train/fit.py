@@ -61,6 +61,7 @@ class Fit:
 
     def __call__(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Luminance (n,) float32 at times t (n,), in frames, and positions x, y (n,), in the data's unit."""
+        t = t.double()  # a small whole number, such as a byte, would wrap where a window's start is taken off
         if len(self.windows) == 1:
             return self._value(0, t, x, y)
         owner = (torch.searchsorted(self._starts, t.detach().double().contiguous(), right=True) - 1).clamp(min=0)

@@ -102,7 +102,12 @@ class _Run:
             if report.solved:  # over all frames; earlier weights may have been better on the report's frames alone
                 self._keep(index, metrics)
             self.reports.append(report)
-            reason = on_report(report)
+            try:
+                reason = on_report(report)
+            except BaseException:  # such as a signal; when the run goes on, it makes this report again
+                self.reports.pop()
+                self._save()
+                raise
             if report.solved and index < N_REPORTS:
                 return Status.finished, f"solved at step {self._engine.step} of {total}"
             if reason:
@@ -148,7 +153,7 @@ class _Run:
 
     def _sample(self, parts: Sequence[Moments]) -> Sample:
         return Sample(
-            **vars(pooled(parts)),
+            **vars(pooled(parts, self._expected_sst)),
             n_trained=len(parts),
             n_windows=self._n_windows,
             r2_se=r2_standard_error(parts, self._n_windows),
@@ -156,14 +161,20 @@ class _Run:
         )
 
     @property
+    def _expected_sst(self) -> float:
+        """The windows' share of the field's total sum of squares, in proportion to their frames."""
+        return self._field.sst * len(frames_of(self._windows)) / self._field.n_frames
+
+    @property
     def _whole_factor(self) -> float:
         """The time of a run of all windows over that of this run. A run of all windows has all cores of the machine."""
-        if len(self._windows) == self._n_windows:
+        own, every = len(self._windows), self._n_windows
+        if own == every:
             return 1.0
-        factor = self._n_windows / len(self._windows)
-        if self._engine.device.type == "cpu":
-            factor *= min(n_threads(self._cfg), len(self._windows)) / n_cores()
-        return factor
+        if self._engine.device.type != "cpu":
+            return every / own
+        here, there = min(n_threads(self._cfg), own), min(n_cores(), every)  # processes, each with its windows in turn
+        return math.ceil(every / there) / math.ceil(own / here)
 
     def _advance(self, last_step: int, on_step: Callable[[int], None]) -> _Ending | None:
         """Run the engine up to `last_step`. Returns the run's ending where it does not get there, else None."""
@@ -226,7 +237,7 @@ class _Run:
         goal = self._cfg.claude.solved_r2
         if not self._cfg.training.stop_when_solved or goal is None or metrics.r2 < goal:
             return False
-        return pooled(evaluate_windows(self._engine, self._field)).r2 >= goal
+        return pooled(evaluate_windows(self._engine, self._field), self._expected_sst).r2 >= goal
 
     def _report(self, index: int, metrics: Metrics) -> Report:
         seconds, steps = self._calls

@@ -60,9 +60,13 @@ class Moments:
         return self._sums.cpu().numpy()
 
 
-def pooled(parts: Sequence[Moments]) -> Metrics:
-    """The metrics over all that was added to any of the parts. All parts must have the same pivot."""
-    return _metrics(np.sum([part.sums for part in parts], axis=0), sum(part.ss_within for part in parts))
+def pooled(parts: Sequence[Moments], expected_sst: float = math.nan) -> Metrics:
+    """The metrics over all that was added to any of the parts. All parts must have the same pivot.
+
+    `expected_sst` is as of `Moments.metrics`.
+    """
+    sums = np.sum([part.sums for part in parts], axis=0)
+    return _metrics(sums, sum(part.ss_within for part in parts), expected_sst)
 
 
 def r2_standard_error(parts: Sequence[Moments], n_all: int) -> float:

@@ -172,13 +172,20 @@ def lattice_raster(positions: np.ndarray, size: int) -> np.ndarray:
     reach = _REACH * lattice_spacing(positions)
     low, high = positions.min(axis=0) - reach, positions.max(axis=0) + reach
     pixel = float((high - low).max()) / size
-    xs, ys = (np.arange(low[axis] + pixel / 2, high[axis], pixel) for axis in (0, 1))
+    xs, ys = (_centres(float(low[axis]), float(high[axis]), pixel) for axis in (0, 1))
     rows = []
     for y in ys[::-1]:
         distance = (positions[:, 0, None] - xs) ** 2 + (positions[:, 1, None] - y) ** 2
         nearest = distance.argmin(axis=0)
         rows.append(np.where(distance.min(axis=0) <= reach**2, nearest, -1))
     return np.stack(rows)
+
+
+def _centres(low: float, high: float, pixel: float) -> np.ndarray:
+    """The centres of pixels from `low` to `high`; of a side that is no longer than a pixel, as of a line's, its own."""
+    if high - low <= pixel:
+        return np.array([(low + high) / 2])
+    return np.arange(low + pixel / 2, high, pixel)
 
 
 def _extent(positions: np.ndarray) -> tuple[float, float, float, float]:

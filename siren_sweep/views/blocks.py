@@ -16,7 +16,7 @@ from siren_sweep.config.schema import N_REPORTS
 from siren_sweep.search.tree import Node
 from siren_sweep.study.log_format import OLD_R2
 from siren_sweep.study.records import Block, Instruction, Outcome, Stop, Trial, finite, solved_r2_of
-from siren_sweep.study.stored import read_block, read_notes
+from siren_sweep.study.stored import opened_again, read_block, read_notes
 from siren_sweep.study.stored_trials import read_trial, read_trials
 from siren_sweep.study.studies import (
     Winner,
@@ -29,6 +29,8 @@ from siren_sweep.study.studies import (
     winner,
 )
 from siren_sweep.train.report import Status
+
+UNTRAINED_WHOLE = "no config has been trained in all its windows yet"
 
 
 class Stage(StrEnum):
@@ -74,6 +76,11 @@ class TrialView(Trial):
     def r2(self) -> float | None:
         """The final R2; where there is none, the last R2 that was reported."""
         return self.last_r2 if self.final is None else self.final
+
+    @property
+    def graded(self) -> float | None:
+        """The R2 by which the trial is classed: `r2`, or None where the trial failed, whatever it had reached."""
+        return None if self.stage is Stage.failed else self.r2
 
     @property
     def bound(self) -> float | None:
@@ -135,7 +142,7 @@ class BlockView:
     best: TrialView | None = None
     winner: Winner | None = None
     seeds: Sequence[Trial] = ()
-    validation: Sequence[Sequence[float]] = ()
+    validation: Mapping[int, Sequence[float]] = field(default_factory=dict)
     whole: Mapping[int, float] = field(default_factory=dict)
     told: frozenset[int] = frozenset()
     ended: bool = False
@@ -244,12 +251,20 @@ class BlockView:
 
 
 def read_blocks(studies: Mapping[int, Study], validations: Mapping[int, Study]) -> list[BlockView]:
-    """The blocks that have begun, in order. A block has ended when the next one has begun, or where it is so marked."""
+    """The blocks that have begun, in order.
+
+    A block has ended where it is so marked, or the next one has begun, unless it was opened again.
+    """
     last, asked = max(studies, default=0), instructions(studies)
     return [
         _block(study, validations.get(number), number < last, [one for one in asked if one.block == number])
         for number, study in sorted(studies.items())
     ]
+
+
+def current_block(blocks: Sequence[BlockView]) -> BlockView | None:
+    """The block that runs: the first that has not ended, else the last one; None where there is none."""
+    return next((block for block in blocks if not block.ended), blocks[-1] if blocks else None)
 
 
 def _block(study: Study, validation: Study | None, followed: bool, asked: Sequence[Instruction]) -> BlockView:
@@ -269,7 +284,7 @@ def _block(study: Study, validation: Study | None, followed: bool, asked: Sequen
         _validation(validation, trials),
         {run.plan.whole_of: run.metrics["final_r2"] for run in whole_runs(validation) if run.plan.whole_of is not None},
         _told(trials, study),
-        followed or block.ended,
+        block.ended or (followed and not opened_again(study)),
         asked,
         read_notes(study),
         study.study_name,
@@ -284,12 +299,12 @@ def _told(trials: Sequence[TrialView], study: Study) -> frozenset[int]:
     return frozenset(known - trains)
 
 
-def _validation(study: Study | None, trials: Sequence[TrialView]) -> list[list[float]]:
-    """The R2 of all runs of each config that was trained with other seeds; the trial's own comes first."""
+def _validation(study: Study | None, trials: Sequence[TrialView]) -> dict[int, list[float]]:
+    """The R2 of all runs of each trial that was trained with other seeds, by its number; its own comes first."""
     first = {trial.number: trial.final for trial in trials if trial.final is not None}
     groups: dict[int, list[float]] = {}
     for run in seed_runs(study):
         value, origin = finite(run.value), run.plan.validation_of
         if value is not None and origin is not None and origin in first:
             groups.setdefault(origin, [first[origin]]).append(value)
-    return list(groups.values())
+    return groups

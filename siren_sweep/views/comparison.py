@@ -7,7 +7,7 @@ from os import PathLike
 
 import pandas as pd
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from siren_sweep.config.parameters import PARAMETERS
 from siren_sweep.search.proposal import shown
@@ -26,7 +26,7 @@ def comparison_table(folders: Sequence[str | PathLike[str]]) -> Table:
     """
     found = compare(folders)
     names = list(dict.fromkeys(found.sweep))
-    table = Table("frames", "", *map(escape, names), show_edge=False)
+    table = Table("frames", "", *(Column(escape(name), overflow="fold") for name in names), show_edge=False)
     for n_frames, rows in found.groupby("n_training_frames"):
         own = {row.sweep: row for row in rows.itertuples(index=False)}
         for index, (what, cells) in enumerate(comparison_lines([own.get(name) for name in names]).items()):

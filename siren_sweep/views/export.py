@@ -33,7 +33,7 @@ from siren_sweep.train.report import shown_r2
 from siren_sweep.train.siren import in_data_units
 from siren_sweep.train.weights_file import Description, describe, read_description, saved_bytes
 from siren_sweep.views.best import PICTURES, best_entry, provenance
-from siren_sweep.views.blocks import BlockView, read_blocks
+from siren_sweep.views.blocks import UNTRAINED_WHOLE, BlockView, read_blocks
 from siren_sweep.views.film import film_images, write_mp4, write_webp
 from siren_sweep.views.predicted_frames import write_npz, write_zarr
 
@@ -215,4 +215,5 @@ def export_all(
         elif best is not None:
             written = write_form(form, *_model(block, best, paths, outputs), paths, block.number)
             print(f"written to {written}")
-        print(f"block {block.number}: " + (f"final_r2 {best.final_r2:.8f}" if best else "no trial has finished"))
+        none = "no trial has finished" if block.best is None else UNTRAINED_WHOLE
+        print(f"block {block.number}: " + (f"final_r2 {best.final_r2:.8f}" if best else none))

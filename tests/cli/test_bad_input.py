@@ -55,6 +55,10 @@ Told = Callable[..., str]
             ["sweep.name=it's", "storage.url=pg://me:wörd@host"],
             ["\"sweep.name='it\\'s'\"", "storage.url must be in quotes"],
         ),
+        (  # what the one needs of the other is no fault of what was typed
+            ["training.n_training_frames=5", "training.inr_batch_size=4", "training.sead=1"],
+            ["error: training.sead=1: there is no setting training.sead; the nearest is training.seed"],
+        ),
         (
             ["graph_model.omega_f=-1", "training.inr_batch_size=zwei", "graph_model.hue=red", "claude.total_steps=3"],
             [

@@ -62,6 +62,14 @@ def test_known_values_are_taken_and_others_told(old: Path, capsys: pytest.Captur
     assert "hidden_dim_nnr_f" not in told
 
 
+def test_what_a_base_sets_to_null_is_null_where_that_means_something(tmp_path: Path) -> None:
+    file = tmp_path / "base.yaml"
+    file.write_text("graph_model: {omega_f: null}\nclaude: {solved_r2: null}\n")
+    cfg = composed(f"base={file}")
+    assert cfg.claude.solved_r2 is None
+    assert cfg.graph_model.omega_f == composed().graph_model.omega_f
+
+
 def test_what_is_typed_wins_over_the_base_and_the_base_over_the_groups(old: Path) -> None:
     cfg = composed("graph_model.hidden_dim_nnr_f=64", f"base={old}", "blocks=demo")
     assert (cfg.graph_model.hidden_dim_nnr_f, cfg.claude.n_iter_block) == (64, 6)

@@ -147,6 +147,13 @@ def test_gradients_between_windows_are_the_blend_s(model: Model) -> None:
     assert float(slope) == pytest.approx((around[0] - around[1]) / 0.02, rel=0.02, abs=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int64, torch.float32])
+def test_times_of_any_type_are_the_same_times(model: Model, dtype: torch.dtype) -> None:
+    """A byte would wrap where a window's start is taken off."""
+    t = torch.arange(min(N_FRAMES, 100))
+    assert torch.equal(model(t.to(dtype), 0.5, 0.25), model(t.double(), 0.5, 0.25))
+
+
 def test_torch_and_numpy_agree_and_scalars_broadcast(model: Model, points: Any) -> None:
     expected = model(*points)
     assert isinstance(expected, np.ndarray)

@@ -237,6 +237,21 @@ def test_a_resumed_run_is_the_undisturbed_one(field: StimulusField, tmp_path: Pa
     assert not file.exists()
 
 
+def test_a_run_that_is_interrupted_at_a_report_makes_that_report_again(field: StimulusField, tmp_path: Path) -> None:
+    file, seen = tmp_path / "checkpoint.pt", list[Report]()
+
+    def killed_at_the_fourth(report: Report) -> None:
+        if report.index == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(field, config(), on_report=killed_at_the_fourth, checkpoint=file)
+    resumed, whole = train(field, config(), on_report=seen.append, checkpoint=file), train(field, config())
+    assert [report.index for report in seen] == [*range(4, 21)]
+    assert [report.r2 for report in resumed.reports] == [report.r2 for report in whole.reports]
+    assert same_weights(resumed, whole)
+
+
 def test_a_checkpoint_is_written_while_the_run_goes_on(field: StimulusField, tmp_path: Path) -> None:
     """A process that is killed outright leaves what was last written."""
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from conftest import N_NEURONS, Run
 from optuna.trial import TrialState
-from planted import CONFIG, OMEGA, RATE, WIDTH, PlantedSweep, paused
+from planted import CONFIG, OMEGA, RATE, WIDTH, PlantedSweep, paused, r2_of
 
 from siren_sweep.cli.main import main
 from siren_sweep.errors import OutputError
 from siren_sweep.study.records import Outcome, Stint
-from siren_sweep.study.stored import mark_ended
+from siren_sweep.study.stored import mark_ended, mark_open
 from siren_sweep.study.stored_trials import TrialWriter
 from siren_sweep.study.studies import trial_id
 from siren_sweep.sweep.paused import give_up_all
@@ -185,6 +185,48 @@ def test_the_memory_has_its_sections_in_order_at_every_step(sweep: PlantedSweep)
                 block = 1 if "/" in name else max(sweep.studies)
                 wanted = [section.format(block=block) for section in SECTIONS]
                 assert [line for line in text.splitlines() if line.startswith("#") or line == "---"] == wanted
+
+
+def test_a_block_that_is_opened_again_is_the_current_one(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "s")
+    for block in (1, 2):
+        study = sweep.begin(block)
+        sweep.batch(block, [{"score": 1.0 + block}, {"score": 2.0 + block}])
+        mark_ended(study)
+    mark_open(sweep.studies[1])
+    files = record_files("s", read_blocks(sweep.studies, {}))
+    assert "## Current Block (Block 1)" in files["s_memory.md"]
+    assert "Previous Block Summary\n\n---" in files["s_memory.md"]
+    analysis = files["s_analysis.md"]
+    assert analysis.count(">>> BLOCK END <<<") == 1
+    assert analysis.index("## Iter 2") < analysis.index("## Iter 3") < analysis.index(">>> BLOCK END <<<")
+    assert "Node 1:" in files["s_ucb_scores.txt"]
+    assert "Node 3:" not in files["s_ucb_scores.txt"]
+
+
+def test_the_memory_says_what_never_goes_on_and_how_seeds_were_run(tmp_path: Path) -> None:
+    sweep = PlantedSweep(tmp_path / "s")
+    study = sweep.begin(1)
+    metrics = {"sample_r2": r2_of(3.0), "sample_r2_se": 0.0, "sample_windows": 16, "n_windows": 161}
+    sampled = {"attempt": 1, "status": "finished", "reason": None, "metrics": metrics, "stop_step": 20}
+    failed = vars(Outcome(1, "failed", "the worker died 2 times"))
+    sweep.batch(
+        1,
+        [
+            {"score": 3.0, "outcome": sampled},
+            paused(0.9),
+            paused(None),
+            {"state": TrialState.FAIL, "outcome": failed, "reports": paused(r2=0.96)["reports"]},
+        ],
+    )
+    sweep.validate(1, 0, [3.1, 3.2])
+    files = record_files("s", read_blocks(sweep.studies, sweep.validations))
+    assert files["s_memory.md"].count("and may go on") == 1
+    assert "## Iter 4: poor" in files["s_analysis.md"]
+    mark_ended(study)
+    sweep.begin(2)
+    memory = record_files("s", read_blocks(sweep.studies, sweep.validations))["s_memory.md"]
+    assert re.search(r"Validation: 3 seeds of iteration 1 gave R2 [\d., ]+ over 16 of 161 windows", memory)
 
 
 def test_odd_text_breaks_no_table_and_no_line(sweep: PlantedSweep) -> None:

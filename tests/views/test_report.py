@@ -372,6 +372,17 @@ def test_lattice_gives_every_column_its_pixels() -> None:
     assert positions[np.unique(top[top >= 0]), 1].min() > 0
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("n", [2, 300, 1000])
+def test_a_line_of_columns_has_a_row_of_pixels(n: int, axis: int) -> None:
+    positions = np.zeros((n, 2), np.float32)
+    positions[:, axis] = np.arange(n)
+    raster = lattice_raster(positions, 240)
+    assert raster.shape[axis] >= 1
+    assert raster.shape[1 - axis] == 240
+    assert len(np.unique(raster[raster >= 0])) >= min(n, 200)
+
+
 @pytest.mark.parametrize("missing", ["weights", "config", "data"])
 def test_a_model_that_cannot_be_shown_is_told(
     missing: str, tmp_path: Path, cfg: TrialConfig, field: StimulusField

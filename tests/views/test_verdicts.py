@@ -65,6 +65,13 @@ def test_a_stopped_trial_is_compared_at_the_last_report_that_both_have_reached()
     )
 
 
+def test_of_a_stopped_parent_and_a_child_that_ended_the_parent_is_said_to_be_stopped() -> None:
+    parent = view(0, None, stage=Stage.paused, curve=[r2_of(1.0), r2_of(2.0)])
+    child = view(1, 5.0, 0, changes={OMEGA: 40.0}, curve=[r2_of(score) for score in (1.0, 2.0, 3.0)])
+    verdict = judge(child, block_of(parent, child), QUIET)
+    assert verdict.why.startswith("iteration 1 was stopped early: at 10% of the steps")
+
+
 def sweep_of_equals(sd: float, rng: np.random.Generator, n_blocks: int = 4, n_trials: int = 12) -> list:
     """Blocks in which nothing matters; each winner is validated with two more seeds, as a sweep does."""
     blocks = []
@@ -204,7 +211,7 @@ def test_noise_is_pooled_within_configs_and_not_between_them() -> None:
 def test_a_block_is_judged_with_what_the_blocks_before_it_measured() -> None:
     blocks = [block_of(number=1, validation=[[0.9, 0.91, 0.92]]), block_of(number=2, validation=[[0.8, 0.5, 0.1]])]
     assert noise_before(blocks, 1).dof == 0
-    assert noise_before(blocks, 2) == pooled(blocks[0].validation)
+    assert noise_before(blocks, 2) == pooled(blocks[0].validation.values())
     assert noise_before(blocks, 3).dof == 4
 
 

@@ -57,7 +57,7 @@ def _entry(judged: Judged, following: str, origin: str) -> str:
     observed += f"; {trial.plan.note}" if trial.plan.note else ""
     return "\n".join(
         [
-            f"## Iter {trial.plan.iteration}: {grade(trial.r2)}",
+            f"## Iter {trial.plan.iteration}: {grade(trial.graded)}",
             f"Node: id={trial.plan.iteration}, parent={words.parent_name(parent)}",
             f'Hypothesis tested: "{hypothesis.replace(chr(34), chr(39))}"',
             f"Config: {words.config_line(trial)}",

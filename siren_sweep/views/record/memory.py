@@ -8,7 +8,7 @@ from dataclasses import replace
 from siren_sweep.config.parameters import WINDOW, leaf
 from siren_sweep.study.log_format import BLOCK_END, CONFIG, IMPORTED
 from siren_sweep.text import one_line
-from siren_sweep.views.blocks import BlockView, Stage
+from siren_sweep.views.blocks import BlockView, Stage, current_block
 from siren_sweep.views.grades import grade
 from siren_sweep.views.record import words
 from siren_sweep.views.record.evidence import Judged, Level, current, statements
@@ -28,19 +28,21 @@ _GUARD = "**CRITICAL: This section must ALWAYS be at the END of memory file.**"
 
 
 def memory_text(name: str, blocks: Sequence[BlockView]) -> str:
-    """The text of the whole file for these blocks, of which the last one is the current block."""
+    """The text of the whole file. Its current block is that of `current_block`."""
     judged = current(blocks)
+    now = current_block(blocks)
+    begun = [block for block in blocks if now is not None and block.number <= now.number]
     sections = [
         f"# Working Memory: {one_line(name)} INR{_origin(blocks)}",
         f"## Paper Summary\n\n{_summary(blocks, judged)}",
         "\n".join(["## Knowledge Base\n\n### R2 Progression Table\n", _COLUMNS, *map(_row, judged)]),
         *_knowledge(judged),
         "---",
-        f"## Previous Block Summary{_previous(blocks, judged)}",
+        f"## Previous Block Summary{_previous(begun, judged)}",
         "---",
-        *_current_block(blocks, judged),
+        *_current_block(begun, judged),
     ]
-    return with_notes("\n\n".join(sections) + "\n", notes_of(blocks))
+    return with_notes("\n\n".join(sections) + "\n", notes_of(begun))
 
 
 def _origin(blocks: Sequence[BlockView]) -> str:
@@ -111,7 +113,7 @@ def _previous(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
         return ""
     block = blocks[-2]
     own = [one for one in judged if one.trial.plan.block == block.number]
-    seeds = [f"{len(group)} seeds gave R2 {', '.join(map(words.r2, group))}" for group in block.validation]
+    seeds = [_seeds(block, number, values) for number, values in block.validation.items()]
     lines = [
         f"Block {block.number}, n_training_frames {block.n_frames}: {len(own)} trials, {_counts(own)}",
         f"Best: {_best_words(block)}",
@@ -120,6 +122,13 @@ def _previous(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> str:
         *_asked(block),
     ]
     return _bullets(lines)
+
+
+def _seeds(block: BlockView, number: int, values: Sequence[float]) -> str:
+    trial = block.trial(number)
+    where = f"of iteration {trial.plan.iteration} " if trial else ""
+    part = f" {trial.part}" if trial and trial.part else ""
+    return f"{len(values)} seeds {where}gave R2 {', '.join(map(words.r2, values))}{part}"
 
 
 def _current_block(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> list[str]:
@@ -140,7 +149,7 @@ def _current_block(blocks: Sequence[BlockView], judged: Sequence[Judged]) -> lis
             for one in block.entries()
             if one.stage is Stage.failed
         ),
-        *(f"Iteration {one.plan.iteration} {words.result(one)}" for one in block.trials if one.stage is Stage.paused),
+        *(f"Iteration {one.plan.iteration} {words.result(one)}" for one in block.trials if one.paused),
         *_asked(block),
     ]
     return [
@@ -180,7 +189,7 @@ def _hypothesis(block: BlockView, own: Sequence[Judged]) -> str:
 def _iteration(judged: Judged) -> str:
     trial, verdict = judged.trial, judged.verdict
     what = f"{words.mutation(trial, judged.parent)}; {words.result(trial)}; {verdict.call}: {verdict.why}"
-    return f"Iter {trial.plan.iteration} ({grade(trial.r2)}): {what}"
+    return f"Iter {trial.plan.iteration} ({grade(trial.graded)}): {what}"
 
 
 def _asked(block: BlockView) -> list[str]:

@@ -85,4 +85,4 @@ def pooled(groups: Iterable[Sequence[float]]) -> Noise:
 
 def noise_before(blocks: Iterable[BlockView], number: int) -> Noise:
     """The noise as it was known when block `number` began."""
-    return pooled(group for block in blocks if block.number < number for group in block.validation)
+    return pooled(group for block in blocks if block.number < number for group in block.validation.values())

@@ -158,11 +158,12 @@ def _range(trial: TrialView) -> tuple[float, float]:
 def _so_far(trial: TrialView, parent: TrialView, against: str) -> str:
     """A sentence that compares two trials at the last report that both have reached, since one was stopped there."""
     n_reports = min(len(trial.reports), len(parent.reports))
+    early = "stopped early" if trial.final is None else f"iteration {parent.plan.iteration} was stopped early"
     if n_reports == 0:
-        return f"stopped early, which settles nothing against {against}"
+        return f"{early}, which settles nothing against {against}"
     there = score(trial.reports[n_reports - 1].r2) - score(parent.reports[n_reports - 1].r2)
     where = f"{n_reports / N_REPORTS:.0%} of the steps"
-    return f"stopped early: at {where} {_times(there)} of {against}, which settles nothing"
+    return f"{early}: at {where} {_times(there)} of {against}, which settles nothing"
 
 
 def _words(difference: float, against: str, trial: TrialView, parent: TrialView) -> str:

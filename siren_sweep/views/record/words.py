@@ -100,6 +100,6 @@ def result(trial: TrialView) -> str:
     if trial.stage is Stage.failed:
         return f"failed: {one_line(trial.reason or 'no reason was left')}"
     if trial.stage.stopped:
-        return one_line(trial.reason or "stopped") + (", and may go on" if trial.stage is Stage.paused else "")
+        return one_line(trial.reason or "stopped") + (", and may go on" if trial.may_go_on else "")
     part = f" {trial.part}" if trial.part else ""
     return f"{kind_of_r2(trial)} {r2(trial.final)}{part}" + (f" ({one_line(trial.reason)})" if trial.reason else "")

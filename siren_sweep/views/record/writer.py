@@ -16,7 +16,7 @@ from siren_sweep.config.schema import TrialConfig
 from siren_sweep.errors import OutputError
 from siren_sweep.paths import SweepPaths, replacing
 from siren_sweep.text import one_line
-from siren_sweep.views.blocks import BlockView, TrialView, read_blocks
+from siren_sweep.views.blocks import BlockView, TrialView, current_block, read_blocks
 from siren_sweep.views.record.analysis import analysis_text
 from siren_sweep.views.record.memory import memory_text, snapshot_text
 from siren_sweep.views.record.ucb_scores import ucb_text
@@ -40,17 +40,18 @@ def write_record(paths: SweepPaths, studies: Mapping[int, Study], validations: M
 def record_files(name: str, blocks: Sequence[BlockView]) -> dict[str, str]:
     """The text of every file of the record, by its path in the record's folder."""
     files = {f"{name}_analysis.md": analysis_text(name, blocks), f"{name}_memory.md": memory_text(name, blocks)}
-    last = max((trial.batch for trial in blocks[-1].trials), default=0) if blocks else 0
+    now = current_block(blocks)
+    last = max((trial.batch for trial in now.trials), default=0) if now else 0
     for block in blocks:
         if block.ended:
             files[f"memory/block_{block.number:03d}_memory.md"] = snapshot_text(name, blocks, block.number)
         for trial in block.trials:
             text = _config_text(trial, block)
             files[f"config/iter_{trial.plan.iteration:03d}_slot_{trial.plan.slot:02d}.yaml"] = text
-            if block is blocks[-1] and trial.batch == last:
+            if block is now and trial.batch == last:
                 files[f"{name}_{trial.slot:02d}.yaml"] = text
-    if blocks:
-        files[f"{name}_ucb_scores.txt"] = ucb_text(blocks[-1])
+    if now:
+        files[f"{name}_ucb_scores.txt"] = ucb_text(now)
     return files
 
 

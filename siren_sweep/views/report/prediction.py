@@ -19,7 +19,7 @@ from siren_sweep.paths import OutputPaths, SweepPaths
 from siren_sweep.train.pictures import TRACE_FRAMES, middle_frames, predict, trace_columns
 from siren_sweep.train.weights_file import read_description
 from siren_sweep.views.best import PICTURES, provenance
-from siren_sweep.views.blocks import BlockView
+from siren_sweep.views.blocks import UNTRAINED_WHOLE, BlockView
 from siren_sweep.views.report import figures
 
 
@@ -41,7 +41,8 @@ class Prediction:
 def prediction(block: BlockView, paths: SweepPaths, outputs: OutputPaths) -> Prediction:
     """What the report shows of a block's best model."""
     if block.winner is None:
-        return Prediction("No trial of this block has finished, so there is no model to show.")
+        why = "no trial of this block has finished" if block.best is None else UNTRAINED_WHOLE
+        return Prediction(f"There is no model to show: {why}.")
     if block.block.imported is not None:
         return Prediction("An imported log has no models.")
     files = [paths.best_file(block.number, ending) for ending in PICTURES]
