@@ -64,8 +64,13 @@ class Update:
         self.gradient.mul_((CLIP_NORM / (norms + 1e-6)).clamp(max=1))
 
     def snapshot(self) -> dict[str, Any]:
-        """A copy of the optimizer's state, for `restore`."""
-        return copy.deepcopy(self._adam.state_dict())
+        """A copy of the optimizer's state, for `restore`. It is on the CPU: a GPU may have no room for a copy."""
+        whole = self._adam.state_dict()
+        moments = {
+            key: {name: value.cpu().clone() if isinstance(value, Tensor) else value for name, value in own.items()}
+            for key, own in whole["state"].items()
+        }
+        return {"state": moments, "param_groups": copy.deepcopy(whole["param_groups"])}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a `snapshot`. The optimizer's state is then in new tensors."""
