@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,20 @@ def test_the_record_is_made_again_byte_for_byte(sweep: PlantedSweep, run_here: R
 
 def test_a_folder_without_a_sweep_is_told(tmp_path: Path, told_here: Callable[..., str]) -> None:
     assert "study.db" in told_here("record", str(tmp_path))
+
+
+def test_a_study_with_a_damaged_page_is_told(tmp_path: Path, told_here: Callable[..., str]) -> None:
+    """As where a running sweep's folder was copied: it opens, and then cannot be read."""
+    sweep = PlantedSweep(tmp_path / "s")
+    sweep.begin(1)
+    sweep.batch(1, [{"score": 1.0}])
+    with contextlib.closing(sqlite3.connect(sweep.paths.study_db)) as database:
+        ((page,),) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'trial_user_attributes'")
+        ((size,),) = database.execute("PRAGMA page_size")
+    with sweep.paths.study_db.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(bytes(size))
+    assert told_here("record", str(sweep.paths.root)).startswith("error: the study cannot be read or written: ")
 
 
 def test_a_record_that_cannot_be_written_is_told(sweep: PlantedSweep) -> None:
