@@ -273,7 +273,7 @@ def test_every_block_has_its_place_whatever_became_of_it(page: Page) -> None:
     assert "4 finished, 1 pruned, 1 failed" in page.text
     assert "0 finished, 0 pruned, 4 failed; 6 full trials planned" in page.text
     assert "0 finished, 0 pruned, 0 failed, 2 open; 6 full trials planned" in page.text
-    assert page.text.count("No trial of this block has finished, so there is no model to show.") == 2
+    assert page.text.count("There is no model to show: no trial of this block has finished.") == 2
 
 
 def test_every_picture_and_every_chart_says_what_it_shows(page: Page, charts: dict[str, Any]) -> None:
