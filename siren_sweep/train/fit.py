@@ -64,7 +64,7 @@ class Fit:
         t = t.double()  # a small whole number, such as a byte, would wrap where a window's start is taken off
         if len(self.windows) == 1:
             return self._value(0, t, x, y)
-        owner = (torch.searchsorted(self._starts, t.detach().double().contiguous(), right=True) - 1).clamp(min=0)
+        owner = (torch.searchsorted(self._starts, t.detach().contiguous(), right=True) - 1).clamp(min=0)
         order = torch.argsort(owner, stable=True)
         parts = order.split(torch.bincount(owner, minlength=len(self.windows)).tolist())
         values = [self._blended(place, t[own], x[own], y[own]) for place, own in enumerate(parts) if len(own)]

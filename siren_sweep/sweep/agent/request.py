@@ -66,9 +66,7 @@ def make_request(
         ),
         batch.file("memory.md"): memory_text(batch.name, views),
         batch.file("analysis.md"): analysis_text(batch.name, views),
-        batch.file("ucb_scores.txt"): ucb_text(
-            max((view for view in views if view.number <= block), key=lambda view: view.number)
-        ),
+        batch.file("ucb_scores.txt"): ucb_text(next(view for view in views if view.number == block)),
         USER_INPUT: user_input.read(paths.user_input)[0],
         texts.HYPOTHESES: texts.HYPOTHESES_HEAD,
     }
